@@ -1,0 +1,1 @@
+//! The consortium definition: parse, validate, model, diff and plan, without effects.

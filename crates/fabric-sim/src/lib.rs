@@ -1,0 +1,1 @@
+//! Simulated Hyperledger Fabric nodes.

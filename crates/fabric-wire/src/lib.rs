@@ -1,0 +1,1 @@
+//! Protobuf messages and gRPC stubs of Hyperledger Fabric.

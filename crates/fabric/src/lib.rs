@@ -1,0 +1,1 @@
+//! The Hyperledger Fabric protocol as Tenter uses it.

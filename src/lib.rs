@@ -1,0 +1,1 @@
+//! GitOps reconciler and Kubernetes operator for Hyperledger Fabric.

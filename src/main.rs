@@ -1,0 +1,3 @@
+//! The `tenter` program.
+
+fn main() {}
