@@ -1,0 +1,489 @@
+//! Spec and status of every Kubernetes object of group `tenter.dev`, as plain data.
+//!
+//! They stand here, and not beside the Kubernetes client, so that the plan and the controllers' decisions
+//! can be pure: the program gives each of them its place in the API (`src/resources`). Field names on the
+//! wire follow the Kubernetes API conventions (camelCase; `mspID` because initialisms keep their case).
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// API group of every kind.
+pub const GROUP: &str = "tenter.dev";
+/// Version of every kind, and of `network.yaml`.
+pub const VERSION: &str = "v1alpha1";
+/// Label that binds a namespace, and everything in it, to an organization.
+pub const LABEL_ORGANIZATION: &str = "tenter.dev/organization";
+/// Label that names the consortium an object belongs to.
+pub const LABEL_CONSORTIUM: &str = "tenter.dev/consortium";
+/// Label that names the channel an object belongs to.
+pub const LABEL_CHANNEL: &str = "tenter.dev/channel";
+/// Label that names the node an object belongs to.
+pub const LABEL_NODE: &str = "tenter.dev/node";
+/// Field manager of all server-side applies.
+pub const FIELD_MANAGER: &str = "tenter";
+
+/// The kinds that a plan writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Kind {
+    /// An organization of the consortium.
+    Organization,
+    /// An organization's certificate authority.
+    CertificateAuthority,
+    /// An ordering service node.
+    Orderer,
+    /// A peer.
+    Peer,
+    /// A channel.
+    Channel,
+    /// One organization in one channel.
+    Membership,
+}
+
+impl Kind {
+    /// Every kind, in the order in which a plan creates them.
+    pub const ALL: [Self; 6] =
+        [Self::Organization, Self::CertificateAuthority, Self::Orderer, Self::Peer, Self::Channel, Self::Membership];
+
+    /// The kind's name in manifests.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Organization => "Organization",
+            Self::CertificateAuthority => "CertificateAuthority",
+            Self::Orderer => "Orderer",
+            Self::Peer => "Peer",
+            Self::Channel => "Channel",
+            Self::Membership => "Membership",
+        }
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Names one object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct ObjectRef {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl std::fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// A Kubernetes subject that is granted an organization's administrator role.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Subject {
+    /// What the subject is.
+    pub kind: SubjectKind,
+    /// Its name.
+    pub name: String,
+    /// Its namespace, for a `ServiceAccount`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
+
+/// The kinds of Kubernetes subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum SubjectKind {
+    /// A user as the API server's authentication names it.
+    User,
+    /// A group as the API server's authentication names it.
+    Group,
+    /// A service account.
+    ServiceAccount,
+}
+
+/// What an organization may use at most; quantities as Kubernetes writes them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Quota {
+    /// Number of nodes (orderers and peers).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<u32>,
+    /// CPU requests, for example `8` or `500m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
+    /// Memory requests, for example `16Gi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<String>,
+    /// Storage requests, for example `100Gi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<String>,
+}
+
+/// One organization of the consortium, in the consortium's namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OrganizationSpec {
+    /// The Consortium object it belongs to, in the same namespace.
+    pub consortium: String,
+    /// Its membership service provider's id; it can never change.
+    #[serde(rename = "mspID")]
+    pub msp_id: String,
+    /// The domain of its certificate subjects.
+    pub domain: String,
+    /// The namespace that holds its objects, keys and nodes.
+    pub namespace: String,
+    /// Who administers it with kubectl.
+    #[serde(default)]
+    pub admins: Vec<Subject>,
+    /// What it may use at most.
+    #[serde(default)]
+    pub quota: Option<Quota>,
+}
+
+/// How certificates are issued.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum CertificateAuthorityType {
+    /// Roots in Secrets of the organization's namespace; Tenter issues.
+    #[default]
+    Builtin,
+}
+
+/// An organization's certificate authority, in its namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateAuthoritySpec {
+    /// The organization's name.
+    pub organization: String,
+    /// The organization's MSP ID.
+    #[serde(rename = "mspID")]
+    pub msp_id: String,
+    /// The domain of the certificate subjects.
+    pub domain: String,
+    /// How certificates are issued.
+    #[serde(rename = "type", default)]
+    pub authority_type: CertificateAuthorityType,
+    /// Lifetime of the certificates that it issues, in hours.
+    pub certificate_lifetime_hours: u32,
+    /// Lifetime of its roots, in hours.
+    pub root_lifetime_hours: u32,
+}
+
+/// CPU and memory of a node, as Kubernetes quantities; requests and limits alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeResources {
+    /// CPU request, for example `100m`.
+    pub cpu: String,
+    /// Memory request and limit, for example `512Mi`.
+    pub memory: String,
+}
+
+/// A node's volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeStorage {
+    /// Size, for example `10Gi`.
+    pub size: String,
+    /// Storage class; the cluster's default when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+}
+
+/// A node: an orderer or a peer, in its organization's namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeSpec {
+    /// The organization's name.
+    pub organization: String,
+    /// The organization's MSP ID.
+    #[serde(rename = "mspID")]
+    pub msp_id: String,
+    /// The domain of the node's certificate subject.
+    pub domain: String,
+    /// `host:port` under which every member reaches the node; it stands in channel configurations and certificates.
+    pub address: String,
+    /// The program's image.
+    pub image: String,
+    /// The Fabric version that the image holds, `major.minor` or `major.minor.patch`.
+    pub version: String,
+    /// CPU and memory.
+    pub resources: NodeResources,
+    /// The ledger's volume.
+    pub storage: NodeStorage,
+}
+
+/// How a channel orders transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConsensusType {
+    /// Crash fault tolerant.
+    #[serde(rename = "etcdraft")]
+    EtcdRaft,
+    /// Byzantine fault tolerant; needs Fabric 3.
+    #[serde(rename = "BFT")]
+    Bft,
+}
+
+/// One consenter of a channel.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConsenterRef {
+    /// The organization that runs it.
+    pub organization: String,
+    /// The organization's namespace.
+    pub namespace: String,
+    /// Name of the Orderer object.
+    pub orderer: String,
+    /// `host:port` of the orderer.
+    pub address: String,
+}
+
+/// The consensus part of a channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChannelConsensus {
+    /// How it orders.
+    #[serde(rename = "type")]
+    pub consensus_type: ConsensusType,
+    /// Who orders. The position gives a BFT consenter its id, so entries are only ever appended.
+    pub consenters: Vec<ConsenterRef>,
+    /// Options under Fabric's names (for etcdraft `tickInterval`, `electionTick`, `heartbeatTick`,
+    /// `maxInflightBlocks`, `snapshotIntervalSize`); what is absent has Fabric's default.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+}
+
+/// One organization that runs orderers of a channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OrdererOrganization {
+    /// The organization's name: the group's key in the channel configuration.
+    pub organization: String,
+    /// Its MSP ID.
+    #[serde(rename = "mspID")]
+    pub msp_id: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// `host:port` of its orderers of this channel, for clients and peers.
+    pub endpoints: Vec<String>,
+}
+
+/// One member (application organization) of a channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChannelMember {
+    /// The organization's name: the group's key in the channel configuration.
+    pub organization: String,
+    /// Its MSP ID.
+    #[serde(rename = "mspID")]
+    pub msp_id: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Names of its Peer objects that join.
+    pub peers: Vec<String>,
+    /// `host:port` of its anchor peers.
+    pub anchors: Vec<String>,
+}
+
+/// When a block is cut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Batch {
+    /// Most messages in a block.
+    pub max_message_count: u32,
+    /// Most bytes of a block.
+    pub absolute_max_bytes: u32,
+    /// Bytes after which a block is cut.
+    pub preferred_max_bytes: u32,
+    /// Time after which a block is cut, a Go duration such as `2s`.
+    pub timeout: String,
+}
+
+/// Capability levels of a channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Capabilities {
+    /// Channel level, for example `V3_0`.
+    pub channel: String,
+    /// Orderer level, for example `V2_0`.
+    pub orderer: String,
+    /// Application level, for example `V2_5`.
+    pub application: String,
+}
+
+/// Policies of the three levels of a channel configuration, name to expression: `MAJORITY Admins`
+/// (implicit meta) or Fabric's signature policy language.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChannelPolicies {
+    /// `/Channel`.
+    pub channel: BTreeMap<String, String>,
+    /// `/Channel/Orderer`.
+    pub orderer: BTreeMap<String, String>,
+    /// `/Channel/Application`.
+    pub application: BTreeMap<String, String>,
+}
+
+/// A channel, in the consortium's namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChannelSpec {
+    /// The Consortium object it belongs to, in the same namespace.
+    pub consortium: String,
+    /// The channel's name on the ledger (the object's name is the same).
+    pub channel: String,
+    /// The organization that forms it.
+    pub organizer: String,
+    /// Who orders, and how.
+    pub consensus: ChannelConsensus,
+    /// The organizations that run its orderers.
+    pub orderer_organizations: Vec<OrdererOrganization>,
+    /// Its members.
+    pub members: Vec<ChannelMember>,
+    /// Its policies.
+    pub policies: ChannelPolicies,
+    /// Access control lists, resource to policy reference.
+    #[serde(default)]
+    pub acls: BTreeMap<String, String>,
+    /// Its capability levels.
+    pub capabilities: Capabilities,
+    /// When blocks are cut.
+    pub batch: Batch,
+}
+
+/// The part an organization plays in a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum MembershipRole {
+    /// It formed the channel.
+    Organizer,
+    /// It joined it.
+    Follower,
+}
+
+/// One organization in one channel, in the organization's namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MembershipSpec {
+    /// The Consortium object.
+    pub consortium: String,
+    /// The namespace of the Consortium and Channel objects.
+    pub consortium_namespace: String,
+    /// The channel.
+    pub channel: String,
+    /// The organization.
+    pub organization: String,
+    /// Its MSP ID.
+    #[serde(rename = "mspID")]
+    pub msp_id: String,
+    /// Its part.
+    pub role: MembershipRole,
+    /// Names of its Orderer objects that are consenters of the channel.
+    #[serde(default)]
+    pub orderers: Vec<String>,
+    /// Names of its Peer objects that join.
+    #[serde(default)]
+    pub peers: Vec<String>,
+}
+
+/// A condition, as `metav1.Condition`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// `Ready`, `Reconciling` or `Stalled` (kstatus).
+    #[serde(rename = "type")]
+    pub condition_type: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// The generation that it speaks of.
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// When the status last changed, RFC 3339.
+    pub last_transition_time: String,
+    /// A code, CamelCase.
+    pub reason: String,
+    /// For a person: what is so, where, and what to do next.
+    pub message: String,
+}
+
+/// Where a Consortium's definition comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConsortiumSource {
+    /// URL of the git repository: `https`, `http`, `ssh`, `git` or `file`.
+    pub repository: String,
+    /// The branch that is followed.
+    #[serde(default = "default_branch")]
+    pub branch: String,
+    /// Path of the definition in the repository.
+    #[serde(default = "default_path")]
+    pub path: String,
+    /// Seconds between two looks at the repository.
+    #[serde(default = "default_interval")]
+    pub interval_seconds: u32,
+    /// Secret in the Consortium's namespace with `username`/`password`, or `identity` (an SSH private key) and `known_hosts`.
+    #[serde(default)]
+    pub secret: Option<String>,
+}
+
+fn default_branch() -> String {
+    "main".to_owned()
+}
+
+fn default_path() -> String {
+    "network.yaml".to_owned()
+}
+
+const fn default_interval() -> u32 {
+    30
+}
+
+/// The namespaces that a daemon may use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NamespaceSettings {
+    /// Names, or prefixes that end in `*`.
+    #[serde(default)]
+    pub allowed: Vec<String>,
+    /// Whether it makes those that are missing.
+    #[serde(default)]
+    pub create: bool,
+}
+
+/// The images that a daemon may run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageSettings {
+    /// Registries or repositories, matched by whole path segments: `docker.io/hyperledger`.
+    #[serde(default)]
+    pub allowed: Vec<String>,
+    /// Prefix to the prefix that is pulled instead, matched the same way; for clusters that do not reach the first.
+    #[serde(default)]
+    pub mirrors: BTreeMap<String, String>,
+}
+
+/// A consortium, in its own namespace: the daemon's own settings, which the shared file cannot change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConsortiumSpec {
+    /// Where its definition comes from.
+    pub source: ConsortiumSource,
+    /// The organizations that this daemon acts for; `*` for all, only where the repository has no `organizations/` folder.
+    pub organizations: Vec<String>,
+    /// The namespaces that it may use.
+    #[serde(default)]
+    pub namespaces: NamespaceSettings,
+    /// The images that it may run.
+    #[serde(default)]
+    pub images: ImageSettings,
+    /// The subjects that may be granted roles.
+    #[serde(default)]
+    pub subjects: Vec<Subject>,
+    /// Whether it is left alone.
+    #[serde(default)]
+    pub suspend: bool,
+}

@@ -1,0 +1,156 @@
+//! The live world as a plan sees it: Kubernetes objects and Fabric, without a client in sight.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::objects::{Batch, Capabilities, ChannelPolicies, Condition, ConsensusType, Kind, ObjectRef};
+use crate::observation::Observation;
+
+/// A node by its namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NodeRef {
+    /// Its organization's namespace.
+    pub namespace: String,
+    /// Its object's name.
+    pub name: String,
+}
+
+impl std::fmt::Display for NodeRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A live object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveObject {
+    /// Its spec as the API server has it.
+    pub spec: serde_json::Value,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// The phase in its status, to show only.
+    pub phase: Option<String>,
+    /// Its conditions.
+    pub conditions: Vec<Condition>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+}
+
+/// A live namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveNamespace {
+    /// Its `tenter.dev/organization` label.
+    pub organization: Option<String>,
+}
+
+/// What an orderer says of one channel (participation API).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrdererChannel {
+    /// `consenter`, `follower`, ...
+    pub relation: String,
+    /// `active`, `onboarding`, `inactive` or `failed`.
+    pub status: String,
+    /// Number of blocks.
+    pub height: u64,
+}
+
+/// What a peer says of one channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerChannel {
+    /// Number of blocks.
+    pub height: u64,
+}
+
+/// Whether a node held the channel before, as the join record in its namespace says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JoinRecord {
+    /// No record: it never joined.
+    #[default]
+    None,
+    /// It had joined: if the node says Absent, its data is lost.
+    Joined,
+}
+
+/// One node's view of one channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeChannel<T> {
+    /// What the node says now.
+    pub live: Observation<T>,
+    /// What is on record.
+    pub record: JoinRecord,
+}
+
+/// The parts of a channel configuration that the file governs, in the file's own terms: made from the
+/// wanted channel and from the live configuration alike, so that the two can be compared field by field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChannelFacts {
+    /// How it orders.
+    pub consensus_type: ConsensusType,
+    /// `host:port` of the consenters.
+    pub consenters: Vec<String>,
+    /// Consensus options, all of them.
+    pub options: BTreeMap<String, String>,
+    /// MSP ID of each orderer organization to its endpoints.
+    pub orderer_organizations: BTreeMap<String, Vec<String>>,
+    /// MSP ID of each member to its anchor peers.
+    pub members: BTreeMap<String, Vec<String>>,
+    /// Policies by level.
+    pub policies: ChannelPolicies,
+    /// Access control lists.
+    pub acls: BTreeMap<String, String>,
+    /// Capability levels.
+    pub capabilities: Capabilities,
+    /// When blocks are cut.
+    pub batch: Batch,
+}
+
+/// The live configuration of a channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveChannel {
+    /// The configuration's sequence.
+    pub sequence: u64,
+    /// The block that holds it.
+    pub block: u64,
+    /// Its facts.
+    pub facts: ChannelFacts,
+    /// Version of every element by path: what an update must name.
+    pub versions: BTreeMap<String, u64>,
+}
+
+/// A pinned genesis block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinnedGenesis {
+    /// Header hash, hex.
+    pub hash: String,
+}
+
+/// What is known of one channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedChannel {
+    /// Its pinned genesis block.
+    pub genesis: Observation<PinnedGenesis>,
+    /// Its live configuration.
+    pub config: Observation<LiveChannel>,
+    /// Each own orderer's view.
+    #[serde(with = "crate::pairs")]
+    pub orderers: BTreeMap<NodeRef, NodeChannel<OrdererChannel>>,
+    /// Each own peer's view.
+    #[serde(with = "crate::pairs")]
+    pub peers: BTreeMap<NodeRef, NodeChannel<PeerChannel>>,
+}
+
+/// The live world.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observed {
+    /// Whether objects of a kind could be listed; the objects themselves are in `objects`.
+    pub kinds: BTreeMap<Kind, Observation<()>>,
+    /// The consortium's live objects (those with its label), in every namespace that could be read.
+    #[serde(with = "crate::pairs")]
+    pub objects: BTreeMap<ObjectRef, LiveObject>,
+    /// The namespaces that the definition names.
+    pub namespaces: BTreeMap<String, Observation<LiveNamespace>>,
+    /// The channels that the definition names.
+    pub channels: BTreeMap<String, ObservedChannel>,
+}

@@ -1,0 +1,169 @@
+//! The plan: ordered changes as data, with nothing left to decide when they are carried out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::objects::ObjectRef;
+use crate::observed::NodeRef;
+
+/// Names a step; the same change has the same id in every plan, for example `peer/trade-acme/peer1`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StepId(pub String);
+
+impl std::fmt::Display for StepId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One changed field, in words for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldChange {
+    /// Path of the field, for example `spec.storage.size`.
+    pub path: String,
+    /// The live value; absent when it is new.
+    pub from: Option<serde_json::Value>,
+    /// The wanted value; absent when it goes.
+    pub to: Option<serde_json::Value>,
+}
+
+/// A place in the definition.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Origin {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column, from 1.
+    pub column: usize,
+    /// Path in the document, for example `spec.organizations[1].peers[0]`.
+    pub path: String,
+}
+
+/// Everything a plan can do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Step {
+    /// Make an organization's namespace, with its label.
+    CreateNamespace {
+        /// The namespace.
+        namespace: String,
+        /// The organization that it will belong to.
+        organization: String,
+    },
+    /// Make an object.
+    CreateObject {
+        /// The object.
+        object: ObjectRef,
+        /// Its labels.
+        labels: BTreeMap<String, String>,
+        /// Its whole spec.
+        spec: serde_json::Value,
+    },
+    /// Bring an object's spec to what the file says.
+    UpdateObject {
+        /// The object.
+        object: ObjectRef,
+        /// Its labels.
+        labels: BTreeMap<String, String>,
+        /// Its whole wanted spec.
+        spec: serde_json::Value,
+        /// What differs.
+        changes: Vec<FieldChange>,
+    },
+    /// Compute the genesis block of a channel and pin it.
+    PinGenesis {
+        /// The channel.
+        channel: String,
+    },
+    /// Join an orderer to the pinned genesis block.
+    JoinOrderer {
+        /// The channel.
+        channel: String,
+        /// The orderer.
+        orderer: NodeRef,
+    },
+    /// Join a peer to the channel.
+    JoinPeer {
+        /// The channel.
+        channel: String,
+        /// The peer.
+        peer: NodeRef,
+    },
+    /// Change the configuration of a live channel.
+    UpdateChannelConfig {
+        /// The channel.
+        channel: String,
+        /// What differs between the live configuration and the file.
+        changes: Vec<FieldChange>,
+    },
+    /// Wait for an object that is as the file says but not ready.
+    AwaitReady {
+        /// The object.
+        object: ObjectRef,
+        /// Its phase and reason now.
+        state: String,
+    },
+}
+
+/// A step in its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedStep {
+    /// What to do.
+    pub step: Step,
+    /// Steps that must be done before.
+    pub needs: BTreeSet<StepId>,
+    /// The places in the file that ask for it.
+    pub reasons: Vec<Origin>,
+    /// Why it will not be done, if it will not: a gate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<String>,
+    /// What cannot be undone about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub irreversible: Option<String>,
+}
+
+/// How much a note matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum NoteLevel {
+    /// Good to know.
+    Info,
+    /// Somebody should look.
+    Warning,
+    /// It stops what it speaks of.
+    Error,
+}
+
+/// Something a reader of the plan must know.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Note {
+    /// How much it matters.
+    pub level: NoteLevel,
+    /// A code, CamelCase: `Orphan`, `DataLost`, `Unreachable`, `Forbidden`, `NotAllowed`, ...
+    pub code: String,
+    /// What it speaks of.
+    pub subject: String,
+    /// What is so, and what to do next.
+    pub message: String,
+}
+
+/// A plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// Version of this format.
+    pub format: u32,
+    /// Name of the consortium.
+    pub consortium: String,
+    /// The commit that it was made from, if it came from a repository.
+    pub revision: Option<String>,
+    /// The steps.
+    pub steps: BTreeMap<StepId, PlannedStep>,
+    /// What a reader must know.
+    pub notes: Vec<Note>,
+    /// SHA-256, hex, over the commit, the specs of the objects seen and the versions of the configuration elements touched.
+    pub hash: String,
+}
