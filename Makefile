@@ -1,0 +1,68 @@
+# Everything a fresh machine needs is installed or built by these targets; `make help` lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+CLUSTER ?= tenter
+DEV_CLUSTER := deploy/dev-cluster/cluster
+
+# The container runtime's socket and the demo's git server are on this machine alone; a proxy must not be asked for them.
+export NO_PROXY := $(if $(NO_PROXY),$(NO_PROXY)$(comma))127.0.0.1,localhost,10.250.0.0/16
+comma := ,
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+.PHONY: setup
+setup: ## Install the Debian packages that the build and the dev cluster need, where they are missing
+	@deploy/setup
+
+.PHONY: build
+build: setup ## Build tenter and the simulator
+	cargo build --locked --release --bin tenter --bin fabric-sim
+
+.PHONY: demo
+demo: setup ## Watch a commit become a running consortium
+	@deploy/demo/demo
+
+.PHONY: test
+test: lint test-unit test-e2e ## Everything that CI runs
+
+.PHONY: lint
+lint: setup ## Formatting, clippy, rustdoc, shellcheck, dependency licences
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --all-features
+	deploy/lint-scripts
+	deploy/lint-dependencies
+
+.PHONY: test-unit
+test-unit: setup ## Tests that need no cluster; Fabric's programs are used when FABRIC_BIN_DIR or PATH has them
+	cargo test --locked --workspace --all-features
+
+.PHONY: test-e2e
+test-e2e: build ## Scenarios on the dev cluster (or the one in KUBECONFIG)
+	deploy/e2e
+
+.PHONY: bench
+bench: build ## Times and memory, as ratios within one run
+	deploy/bench
+
+.PHONY: cluster-up
+cluster-up: setup ## Start the dev cluster (CLUSTER names it), or use the one in KUBECONFIG
+	@$(DEV_CLUSTER) up $(CLUSTER)
+
+.PHONY: cluster-down
+cluster-down: ## Stop the dev cluster and remove what it left
+	@$(DEV_CLUSTER) down $(CLUSTER)
+
+.PHONY: generate
+generate: ## Write the generated files again: schemas, CRDs, command line goldens
+	UPDATE_SCHEMAS=1 UPDATE_CRDS=1 UPDATE_GOLDENS=1 INSTA_UPDATE=always cargo test --locked --workspace --all-features
+
+.PHONY: clean
+clean: ## Remove what was built in this checkout (the cache of the dev cluster's programs stays)
+	cargo clean
