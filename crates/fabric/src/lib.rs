@@ -1,1 +1,8 @@
 //! The Hyperledger Fabric protocol as Tenter uses it.
+
+pub mod ca;
+pub mod keys;
+pub mod x509;
+
+#[cfg(test)]
+mod testing;
