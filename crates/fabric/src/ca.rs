@@ -15,14 +15,12 @@ use p256::elliptic_curve::rand_core::CryptoRng;
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::builder::profile::BuilderProfile;
 use x509_cert::builder::{Builder, CertificateBuilder};
-use x509_cert::der::asn1::{
-    Any, BitString, Ia5String, ObjectIdentifier, OctetString, SetOfVec, Utf8StringRef,
-};
+use x509_cert::der::asn1::{Any, BitString, Ia5String, ObjectIdentifier, OctetString, SetOfVec, Utf8StringRef};
 use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{
-    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages,
-    SubjectAltName, SubjectKeyIdentifier,
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName,
+    SubjectKeyIdentifier,
 };
 use x509_cert::ext::{Extension, ToExtension};
 use x509_cert::name::{Name, RdnSequence, RelativeDistinguishedName};
@@ -135,24 +133,13 @@ impl CertificateRoot {
         let subject = name(&[(ORGANIZATION, domain), (COMMON_NAME, &common_name)])?;
         let key = PrivateKey::generate(rng);
         let identifier = key.public_key().subject_key_identifier();
-        let profile = Profile {
-            issuer: subject.clone(),
-            subject,
-            extensions: root_extensions(&identifier)?,
-        };
+        let profile = Profile { issuer: subject.clone(), subject, extensions: root_extensions(&identifier)? };
         let validity = (now - BACKDATE, now - BACKDATE + lifetime);
         if validity.1 <= now {
-            return Err(CaError::Validity {
-                root: common_name,
-                now,
-                why: "its lifetime is not positive".to_owned(),
-            });
+            return Err(CaError::Validity { root: common_name, now, why: "its lifetime is not positive".to_owned() });
         }
         let der = build(profile, validity, &key.public_key(), &key, rng)?;
-        Ok(Self {
-            cert_pem: CertificateInfo::from_der(&der)?.to_pem()?,
-            key_pem: key.to_pkcs8_pem()?,
-        })
+        Ok(Self { cert_pem: CertificateInfo::from_der(&der)?.to_pem()?, key_pem: key.to_pkcs8_pem()? })
     }
 }
 
@@ -169,17 +156,9 @@ pub struct OrganizationRoots {
 
 impl OrganizationRoots {
     /// New roots for the organisation of `domain`, each with [`ROOT_LIFETIME`].
-    pub fn generate<R: CryptoRng + ?Sized>(
-        domain: &str,
-        now: Timestamp,
-        rng: &mut R,
-    ) -> Result<Self, CaError> {
+    pub fn generate<R: CryptoRng + ?Sized>(domain: &str, now: Timestamp, rng: &mut R) -> Result<Self, CaError> {
         let mut root = |kind| CertificateRoot::generate(kind, domain, ROOT_LIFETIME, now, rng);
-        Ok(Self {
-            enrolment: root(RootKind::Enrolment)?,
-            tls: root(RootKind::Tls)?,
-            clients: root(RootKind::Clients)?,
-        })
+        Ok(Self { enrolment: root(RootKind::Enrolment)?, tls: root(RootKind::Tls)?, clients: root(RootKind::Clients)? })
     }
 }
 
@@ -263,17 +242,12 @@ impl Authority {
     pub fn load(root: &CertificateRoot) -> Result<Self, CaError> {
         let info = CertificateInfo::from_pem(&root.cert_pem)?;
         let key = PrivateKey::from_pem(&root.key_pem)?;
-        let refuse = |why| CaError::Root {
-            root: info.subject.clone(),
-            why,
-        };
+        let refuse = |why| CaError::Root { root: info.subject.clone(), why };
         if !info.is_ca {
             return Err(refuse("its certificate is not one of a CA"));
         }
         if info.subject_key_identifier.is_none() {
-            return Err(refuse(
-                "its certificate has no subject key identifier, which Fabric's MSP demands",
-            ));
+            return Err(refuse("its certificate has no subject key identifier, which Fabric's MSP demands"));
         }
         if info.public_key()? != key.public_key() {
             return Err(refuse("its key belongs to another certificate"));
@@ -296,10 +270,7 @@ impl Authority {
         rng: &mut R,
     ) -> Result<Issued, CaError> {
         let key = PrivateKey::generate(rng);
-        Ok(Issued {
-            cert_pem: self.issue_for(request, &key.public_key(), now, rng)?,
-            key_pem: key.to_pkcs8_pem()?,
-        })
+        Ok(Issued { cert_pem: self.issue_for(request, &key.public_key(), now, rng)?, key_pem: key.to_pkcs8_pem()? })
     }
 
     /// Issues a certificate for a key that exists: a renewal that needs no config update, because consenters and
@@ -314,22 +285,13 @@ impl Authority {
         check_name("the common name", &request.common_name)?;
         let identifier = public_key.subject_key_identifier();
         let subject = match request.usage {
-            Usage::Enrolment(role) => name(&[
-                (ORGANIZATIONAL_UNIT, role.unit()),
-                (COMMON_NAME, &request.common_name),
-            ])?,
-            Usage::TlsNode { .. } | Usage::TlsClient => {
-                name(&[(COMMON_NAME, &request.common_name)])?
-            }
+            Usage::Enrolment(role) => name(&[(ORGANIZATIONAL_UNIT, role.unit()), (COMMON_NAME, &request.common_name)])?,
+            Usage::TlsNode { .. } | Usage::TlsClient => name(&[(COMMON_NAME, &request.common_name)])?,
         };
         let profile = Profile {
             issuer: self.subject.clone(),
             subject,
-            extensions: leaf_extensions(
-                &request.usage,
-                &identifier,
-                self.info.subject_key_identifier.as_deref(),
-            )?,
+            extensions: leaf_extensions(&request.usage, &identifier, self.info.subject_key_identifier.as_deref())?,
         };
         let validity = self.validity(request.lifetime, now)?;
         let der = build(profile, validity, public_key, &self.key, rng)?;
@@ -338,28 +300,15 @@ impl Authority {
 
     /// Fabric checks an identity's chain at the identity's `NotBefore` (`msp/mspimplvalidate.go`), so a certificate that
     /// began before its root would never be valid.
-    fn validity(
-        &self,
-        lifetime: SignedDuration,
-        now: Timestamp,
-    ) -> Result<(Timestamp, Timestamp), CaError> {
+    fn validity(&self, lifetime: SignedDuration, now: Timestamp) -> Result<(Timestamp, Timestamp), CaError> {
         let start = (now - BACKDATE).max(self.info.not_before);
         let end = (start + lifetime).min(self.info.not_after);
-        let refuse = |why: String| CaError::Validity {
-            root: self.info.subject.clone(),
-            now,
-            why,
-        };
+        let refuse = |why: String| CaError::Validity { root: self.info.subject.clone(), now, why };
         if now >= self.info.not_after {
-            return Err(refuse(format!(
-                "the root ended at {}; make a new one",
-                self.info.not_after
-            )));
+            return Err(refuse(format!("the root ended at {}; make a new one", self.info.not_after)));
         }
         if end <= now {
-            return Err(refuse(format!(
-                "the certificate would end at {end}, which is not in the future"
-            )));
+            return Err(refuse(format!("the certificate would end at {end}, which is not in the future")));
         }
         Ok((start, end))
     }
@@ -400,8 +349,8 @@ fn build<R: CryptoRng + ?Sized>(
 ) -> Result<Vec<u8>, CaError> {
     let validity = Validity::new(time(validity.0)?, time(validity.1)?);
     let serial = SerialNumber::generate(rng);
-    let mut builder = CertificateBuilder::new(profile, serial, validity, public_key.to_spki()?)
-        .map_err(builder_error)?;
+    let mut builder =
+        CertificateBuilder::new(profile, serial, validity, public_key.to_spki()?).map_err(builder_error)?;
     let signed = |tbs: &[u8]| -> Result<BitString, CaError> {
         // The low S is not demanded of certificates, but Fabric rewrites those without it (`msp/cert.go`).
         BitString::from_bytes(&signer.sign(tbs)?).map_err(encode_error)
@@ -413,15 +362,10 @@ fn build<R: CryptoRng + ?Sized>(
             builder.assemble(signature, &key)
         }
         PrivateKey::P384(_) => {
-            return Err(CaError::Encode(
-                "roots on P-384 are not supported; make a root on P-256".to_owned(),
-            ));
+            return Err(CaError::Encode("roots on P-384 are not supported; make a root on P-256".to_owned()));
         }
     };
-    certificate
-        .map_err(builder_error)?
-        .to_der()
-        .map_err(encode_error)
+    certificate.map_err(builder_error)?.to_der().map_err(encode_error)
 }
 
 fn root_extensions(identifier: &[u8]) -> Result<Vec<Extension>, CaError> {
@@ -429,19 +373,12 @@ fn root_extensions(identifier: &[u8]) -> Result<Vec<Extension>, CaError> {
     let mut list = Extensions::default();
     list.add(&KeyUsage(usage))?;
     // No path length: an organisation may put an intermediate under its root later.
-    list.add(&BasicConstraints {
-        ca: true,
-        path_len_constraint: None,
-    })?;
+    list.add(&BasicConstraints { ca: true, path_len_constraint: None })?;
     list.add(&SubjectKeyIdentifier(octets(identifier)?))?;
     Ok(list.0)
 }
 
-fn leaf_extensions(
-    usage: &Usage,
-    subject: &[u8],
-    authority: Option<&[u8]>,
-) -> Result<Vec<Extension>, CaError> {
+fn leaf_extensions(usage: &Usage, subject: &[u8], authority: Option<&[u8]>) -> Result<Vec<Extension>, CaError> {
     let mut list = Extensions::default();
     list.add(&KeyUsage(KeyUsages::DigitalSignature.into()))?;
     match usage {
@@ -449,30 +386,20 @@ fn leaf_extensions(
         Usage::TlsNode { .. } => list.add(&ExtendedKeyUsage(vec![SERVER_AUTH, CLIENT_AUTH]))?,
         Usage::TlsClient => list.add(&ExtendedKeyUsage(vec![CLIENT_AUTH]))?,
     }
-    list.add(&BasicConstraints {
-        ca: false,
-        path_len_constraint: None,
-    })?;
+    list.add(&BasicConstraints { ca: false, path_len_constraint: None })?;
     list.add(&SubjectKeyIdentifier(octets(subject)?))?;
     list.add(&AuthorityKeyIdentifier {
         key_identifier: authority.map(octets).transpose()?,
         authority_cert_issuer: None,
         authority_cert_serial_number: None,
     })?;
-    if let Usage::TlsNode {
-        dns_names,
-        ip_addresses,
-    } = usage
-    {
+    if let Usage::TlsNode { dns_names, ip_addresses } = usage {
         list.add(&alternative_names(dns_names, ip_addresses)?)?;
     }
     Ok(list.0)
 }
 
-fn alternative_names(
-    dns: &BTreeSet<String>,
-    addresses: &BTreeSet<IpAddr>,
-) -> Result<SubjectAltName, CaError> {
+fn alternative_names(dns: &BTreeSet<String>, addresses: &BTreeSet<IpAddr>) -> Result<SubjectAltName, CaError> {
     if dns.is_empty() && addresses.is_empty() {
         return Err(CaError::Name {
             what: "the set of alternative names",
@@ -482,20 +409,12 @@ fn alternative_names(
     }
     let mut names = Vec::new();
     for name in dns {
-        let refuse = |why| CaError::Name {
-            what: "the DNS name",
-            value: name.clone(),
-            why,
-        };
+        let refuse = |why| CaError::Name { what: "the DNS name", value: name.clone(), why };
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '*');
         if name.is_empty() || name.len() > 253 || !name.chars().all(legal) {
-            return Err(refuse(
-                "expected at most 253 letters, digits, hyphens and dots",
-            ));
+            return Err(refuse("expected at most 253 letters, digits, hyphens and dots"));
         }
-        names.push(GeneralName::DnsName(
-            Ia5String::new(name).map_err(|_| refuse("it is not ASCII"))?,
-        ));
+        names.push(GeneralName::DnsName(Ia5String::new(name).map_err(|_| refuse("it is not ASCII"))?));
     }
     names.extend(addresses.iter().copied().map(GeneralName::from));
     Ok(SubjectAltName(names))
@@ -512,22 +431,15 @@ impl Extensions {
     {
         // Only SubjectAltName looks at the subject, and no subject of ours is empty.
         let subject = name(&[(COMMON_NAME, "subject")])?;
-        let extension = extension
-            .to_extension(&subject, &self.0)
-            .map_err(|error| CaError::Encode(error.to_string()))?;
+        let extension =
+            extension.to_extension(&subject, &self.0).map_err(|error| CaError::Encode(error.to_string()))?;
         self.0.push(extension);
         Ok(())
     }
 }
 
 fn check_name(what: &'static str, value: &str) -> Result<(), CaError> {
-    let refuse = |why| {
-        Err(CaError::Name {
-            what,
-            value: value.to_owned(),
-            why,
-        })
-    };
+    let refuse = |why| Err(CaError::Name { what, value: value.to_owned(), why });
     if value.is_empty() {
         return refuse("it is empty");
     }
@@ -545,10 +457,8 @@ fn name(parts: &[(ObjectIdentifier, &str)]) -> Result<Name, CaError> {
     for (oid, value) in parts {
         let value = Any::from(Utf8StringRef::new(value).map_err(encode_error)?);
         let mut set = SetOfVec::new();
-        set.insert(AttributeTypeAndValue { oid: *oid, value })
-            .map_err(encode_error)?;
-        let part = RelativeDistinguishedName::from_der(&set.to_der().map_err(encode_error)?)
-            .map_err(encode_error)?;
+        set.insert(AttributeTypeAndValue { oid: *oid, value }).map_err(encode_error)?;
+        let part = RelativeDistinguishedName::from_der(&set.to_der().map_err(encode_error)?).map_err(encode_error)?;
         sequence.push(part);
     }
     Name::from_der(&sequence.to_der().map_err(encode_error)?).map_err(encode_error)
@@ -559,8 +469,7 @@ fn octets(bytes: &[u8]) -> Result<OctetString, CaError> {
 }
 
 fn time(at: Timestamp) -> Result<Time, CaError> {
-    let seconds = u64::try_from(at.as_second())
-        .map_err(|_| CaError::Encode(format!("{at} is before 1970")))?;
+    let seconds = u64::try_from(at.as_second()).map_err(|_| CaError::Encode(format!("{at} is before 1970")))?;
     let since = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
     Time::try_from(since).map_err(encode_error)
 }

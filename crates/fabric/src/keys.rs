@@ -117,15 +117,13 @@ impl PrivateKey {
         let failed = |_| KeyError::Signature("signing failed");
         match self {
             Self::P256(key) => {
-                let signature: p256::ecdsa::Signature = p256::ecdsa::SigningKey::from(key)
-                    .sign_prehash(&digest)
-                    .map_err(failed)?;
+                let signature: p256::ecdsa::Signature =
+                    p256::ecdsa::SigningKey::from(key).sign_prehash(&digest).map_err(failed)?;
                 Ok(signature.normalize_s().to_der().as_bytes().to_vec())
             }
             Self::P384(key) => {
-                let signature: p384::ecdsa::Signature = p384::ecdsa::SigningKey::from(key)
-                    .sign_prehash(&digest)
-                    .map_err(failed)?;
+                let signature: p384::ecdsa::Signature =
+                    p384::ecdsa::SigningKey::from(key).sign_prehash(&digest).map_err(failed)?;
                 Ok(signature.normalize_s().to_der().as_bytes().to_vec())
             }
         }
@@ -155,10 +153,8 @@ impl PublicKey {
             .map(Self::P256)
             .or_else(|_| p384::PublicKey::from_public_key_der(der).map(Self::P384))
             .map_err(|_| {
-                let oid = SubjectPublicKeyInfoOwned::from_der(der).map_or_else(
-                    |_| "unknown".to_owned(),
-                    |info| info.algorithm.oid.to_string(),
-                );
+                let oid = SubjectPublicKeyInfoOwned::from_der(der)
+                    .map_or_else(|_| "unknown".to_owned(), |info| info.algorithm.oid.to_string());
                 KeyError::PublicKey(oid)
             })
     }
@@ -186,9 +182,7 @@ impl PublicKey {
     /// Verifies a DER signature over SHA-256 of `message` as Fabric does: a high S is refused.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), KeyError> {
         if !self.is_low_s(signature)? {
-            return Err(KeyError::Signature(
-                "its S is in the upper half of the order, which Fabric refuses",
-            ));
+            return Err(KeyError::Signature("its S is in the upper half of the order, which Fabric refuses"));
         }
         self.verify_any_s(Hash::Sha256, message, signature)
     }
@@ -208,12 +202,7 @@ impl PublicKey {
     }
 
     /// Verifies a signature of a certificate, where X.509 lets S be high.
-    pub(crate) fn verify_any_s(
-        &self,
-        hash: Hash,
-        message: &[u8],
-        signature: &[u8],
-    ) -> Result<(), KeyError> {
+    pub(crate) fn verify_any_s(&self, hash: Hash, message: &[u8], signature: &[u8]) -> Result<(), KeyError> {
         use p256::ecdsa::signature::hazmat::PrehashVerifier;
         let digest = match hash {
             Hash::Sha256 => Sha256::digest(message).to_vec(),
@@ -224,15 +213,11 @@ impl PublicKey {
         match self {
             Self::P256(key) => {
                 let parsed = p256::ecdsa::Signature::from_der(signature).map_err(malformed)?;
-                p256::ecdsa::VerifyingKey::from(key)
-                    .verify_prehash(&digest, &parsed)
-                    .map_err(wrong)
+                p256::ecdsa::VerifyingKey::from(key).verify_prehash(&digest, &parsed).map_err(wrong)
             }
             Self::P384(key) => {
                 let parsed = p384::ecdsa::Signature::from_der(signature).map_err(malformed)?;
-                p384::ecdsa::VerifyingKey::from(key)
-                    .verify_prehash(&digest, &parsed)
-                    .map_err(wrong)
+                p384::ecdsa::VerifyingKey::from(key).verify_prehash(&digest, &parsed).map_err(wrong)
             }
         }
     }
@@ -253,10 +238,7 @@ mod tests {
         let key = PrivateKey::generate(&mut TestRng::new(1));
         let pem = key.to_pkcs8_pem().unwrap();
         assert_eq!(format!("{pem:?} {key:?}"), "[redacted] [redacted]");
-        assert!(
-            pem.expose_pem()
-                .starts_with("-----BEGIN PRIVATE KEY-----\n")
-        );
+        assert!(pem.expose_pem().starts_with("-----BEGIN PRIVATE KEY-----\n"));
     }
 
     #[test]
@@ -264,20 +246,12 @@ mod tests {
         let key = PrivateKey::generate(&mut TestRng::new(2));
         let again = PrivateKey::from_pem(&key.to_pkcs8_pem().unwrap()).unwrap();
         assert_eq!(key.public_key(), again.public_key());
-        let PrivateKey::P256(inner) = &key else {
-            unreachable!("generate makes P-256 keys")
-        };
+        let PrivateKey::P256(inner) = &key else { unreachable!("generate makes P-256 keys") };
         let sec1 = SecretKey::from_pem(inner.to_sec1_pem(LineEnding::LF).unwrap().to_string());
-        assert_eq!(
-            PrivateKey::from_pem(&sec1).unwrap().public_key(),
-            key.public_key()
-        );
+        assert_eq!(PrivateKey::from_pem(&sec1).unwrap().public_key(), key.public_key());
         let p384 = p384::SecretKey::generate_from_rng(&mut TestRng::new(3));
         let pem = SecretKey::from_pem(p384.to_pkcs8_pem(LineEnding::LF).unwrap().to_string());
-        assert!(matches!(
-            PrivateKey::from_pem(&pem).unwrap(),
-            PrivateKey::P384(_)
-        ));
+        assert!(matches!(PrivateKey::from_pem(&pem).unwrap(), PrivateKey::P384(_)));
     }
 
     #[test]
@@ -297,9 +271,7 @@ mod tests {
             let low = p256::ecdsa::Signature::from_der(&signature).unwrap();
             let high = p256::ecdsa::Signature::from_scalars(*low.r(), -*low.s()).unwrap();
             let high = high.to_der();
-            key.public_key()
-                .verify_any_s(Hash::Sha256, b"message", high.as_bytes())
-                .unwrap();
+            key.public_key().verify_any_s(Hash::Sha256, b"message", high.as_bytes()).unwrap();
             assert!(matches!(
                 key.public_key().verify(b"message", high.as_bytes()),
                 Err(KeyError::Signature(reason)) if reason.contains("upper half")

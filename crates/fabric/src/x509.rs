@@ -11,8 +11,7 @@ use x509_cert::der::pem::{self, LineEnding};
 use x509_cert::der::{Decode, Encode, Header, Reader, SliceReader};
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{
-    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAltName,
-    SubjectKeyIdentifier,
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAltName, SubjectKeyIdentifier,
 };
 use x509_cert::name::Name;
 use x509_cert::time::Time;
@@ -52,9 +51,7 @@ pub enum X509Error {
         source: KeyError,
     },
     /// The signature algorithm is neither ECDSA with SHA-256 nor with SHA-384.
-    #[error(
-        "the certificate of {subject} is signed with algorithm {algorithm}, which is not supported; use ECDSA"
-    )]
+    #[error("the certificate of {subject} is signed with algorithm {algorithm}, which is not supported; use ECDSA")]
     Algorithm {
         /// Whose certificate.
         subject: String,
@@ -62,9 +59,7 @@ pub enum X509Error {
         algorithm: String,
     },
     /// No given root or intermediate issued the certificate.
-    #[error(
-        "the certificate of {subject} was issued by {issuer}, which none of the given roots is"
-    )]
+    #[error("the certificate of {subject} was issued by {issuer}, which none of the given roots is")]
     UnknownIssuer {
         /// Whose certificate.
         subject: String,
@@ -72,9 +67,7 @@ pub enum X509Error {
         issuer: String,
     },
     /// The certificate is not valid at the time asked about.
-    #[error(
-        "the certificate of {subject} is valid from {not_before} to {not_after}, not at {at}; have it renewed"
-    )]
+    #[error("the certificate of {subject} is valid from {not_before} to {not_after}, not at {at}; have it renewed")]
     NotValidAt {
         /// Whose certificate.
         subject: String,
@@ -157,12 +150,9 @@ impl CertificateInfo {
             };
             let (block, after) = rest.split_at(end + END.len());
             if block.len() > MAX_CERTIFICATE_BYTES {
-                return Err(X509Error::Pem(format!(
-                    "a block larger than {MAX_CERTIFICATE_BYTES} bytes"
-                )));
+                return Err(X509Error::Pem(format!("a block larger than {MAX_CERTIFICATE_BYTES} bytes")));
             }
-            let (label, der) = pem::decode_vec(block.as_bytes())
-                .map_err(|error| X509Error::Pem(error.to_string()))?;
+            let (label, der) = pem::decode_vec(block.as_bytes()).map_err(|error| X509Error::Pem(error.to_string()))?;
             if label != PEM_LABEL {
                 return Err(X509Error::Pem(format!("found a block {label}")));
             }
@@ -175,9 +165,7 @@ impl CertificateInfo {
     /// Reads a DER certificate.
     pub fn from_der(der: &[u8]) -> Result<Self, X509Error> {
         if der.len() > MAX_CERTIFICATE_BYTES {
-            return Err(X509Error::Der(format!(
-                "it is larger than {MAX_CERTIFICATE_BYTES} bytes"
-            )));
+            return Err(X509Error::Der(format!("it is larger than {MAX_CERTIFICATE_BYTES} bytes")));
         }
         let certificate = Certificate::from_der(der).map_err(der_error)?;
         let tbs = certificate.tbs_certificate();
@@ -195,12 +183,10 @@ impl CertificateInfo {
             ip_addresses,
             not_before: timestamp(tbs.validity().not_before)?,
             not_after: timestamp(tbs.validity().not_after)?,
-            is_ca: extension::<BasicConstraints>(&certificate)?
-                .is_some_and(|constraints| constraints.ca),
+            is_ca: extension::<BasicConstraints>(&certificate)?.is_some_and(|constraints| constraints.ca),
             server_auth: allows(SERVER_AUTH),
             client_auth: allows(CLIENT_AUTH),
-            digital_signature: extension::<KeyUsage>(&certificate)?
-                .is_none_or(|usage| usage.digital_signature()),
+            digital_signature: extension::<KeyUsage>(&certificate)?.is_none_or(|usage| usage.digital_signature()),
             serial: hex::encode(tbs.serial_number().as_bytes()),
             public_key_fingerprint: hex::encode(Sha256::digest(&spki)),
             certificate_fingerprint: hex::encode(Sha256::digest(der)),
@@ -226,8 +212,7 @@ impl CertificateInfo {
 
     /// The certificate as PEM, in the one form that Go, OpenSSL and Tenter all write.
     pub fn to_pem(&self) -> Result<String, X509Error> {
-        pem::encode_string(PEM_LABEL, LineEnding::LF, &self.der)
-            .map_err(|error| X509Error::Pem(error.to_string()))
+        pem::encode_string(PEM_LABEL, LineEnding::LF, &self.der).map_err(|error| X509Error::Pem(error.to_string()))
     }
 
     /// SHA-256 of the DER: what binds a Deliver request to a TLS client certificate (`common/deliver/binding.go`).
@@ -237,10 +222,7 @@ impl CertificateInfo {
 
     /// The public key, where it is one Tenter can verify with.
     pub fn public_key(&self) -> Result<PublicKey, X509Error> {
-        PublicKey::from_spki_der(&self.spki).map_err(|source| X509Error::Key {
-            subject: self.subject.clone(),
-            source,
-        })
+        PublicKey::from_spki_der(&self.spki).map_err(|source| X509Error::Key { subject: self.subject.clone(), source })
     }
 
     /// Whether `root` issued this certificate: names match, `root` is a CA, and the signature verifies.
@@ -252,8 +234,7 @@ impl CertificateInfo {
         if !root.is_ca || self.issuer_der != root.subject_der {
             return Ok(false);
         }
-        if let (Some(authority), Some(subject)) =
-            (&self.authority_key_identifier, &root.subject_key_identifier)
+        if let (Some(authority), Some(subject)) = (&self.authority_key_identifier, &root.subject_key_identifier)
             && authority != subject
         {
             return Ok(false);
@@ -262,16 +243,10 @@ impl CertificateInfo {
             ECDSA_SHA256 => Hash::Sha256,
             ECDSA_SHA384 => Hash::Sha384,
             other => {
-                return Err(X509Error::Algorithm {
-                    subject: self.subject.clone(),
-                    algorithm: other.to_string(),
-                });
+                return Err(X509Error::Algorithm { subject: self.subject.clone(), algorithm: other.to_string() });
             }
         };
-        Ok(root
-            .public_key()?
-            .verify_any_s(hash, &self.tbs, &self.signature)
-            .is_ok())
+        Ok(root.public_key()?.verify_any_s(hash, &self.tbs, &self.signature).is_ok())
     }
 
     /// Whether the certificate is inside its validity at `at`.
@@ -312,10 +287,7 @@ pub fn verify_chain(
         let Some(found) = next else { break };
         current = found;
     }
-    Err(X509Error::UnknownIssuer {
-        subject: current.subject.clone(),
-        issuer: current.issuer.clone(),
-    })
+    Err(X509Error::UnknownIssuer { subject: current.subject.clone(), issuer: current.issuer.clone() })
 }
 
 /// Whether it is time to renew: less than a third of the certificate's life is left at `now`.
@@ -341,10 +313,7 @@ where
     T: Decode<'a> + x509_cert::der::oid::AssociatedOid,
     X509Error: From<<T as Decode<'a>>::Error>,
 {
-    Ok(certificate
-        .tbs_certificate()
-        .get_extension::<T>()?
-        .map(|(_, value)| value))
+    Ok(certificate.tbs_certificate().get_extension::<T>()?.map(|(_, value)| value))
 }
 
 impl From<x509_cert::der::Error> for X509Error {
@@ -360,14 +329,9 @@ fn name_values(name: &Name, oid: ObjectIdentifier) -> Vec<String> {
         .collect()
 }
 
-fn alternative_names(
-    certificate: &Certificate,
-) -> Result<(BTreeSet<String>, BTreeSet<IpAddr>), X509Error> {
+fn alternative_names(certificate: &Certificate) -> Result<(BTreeSet<String>, BTreeSet<IpAddr>), X509Error> {
     let (mut dns, mut addresses) = (BTreeSet::new(), BTreeSet::new());
-    for name in extension::<SubjectAltName>(certificate)?
-        .map(|names| names.0)
-        .unwrap_or_default()
-    {
+    for name in extension::<SubjectAltName>(certificate)?.map(|names| names.0).unwrap_or_default() {
         match name {
             GeneralName::DnsName(name) => {
                 dns.insert(name.to_string());

@@ -15,11 +15,7 @@ fn roots() -> OrganizationRoots {
 }
 
 fn enrolment(name: &str, role: Role) -> CertificateRequest {
-    CertificateRequest {
-        common_name: name.to_owned(),
-        usage: Usage::Enrolment(role),
-        lifetime: LEAF_LIFETIME,
-    }
+    CertificateRequest { common_name: name.to_owned(), usage: Usage::Enrolment(role), lifetime: LEAF_LIFETIME }
 }
 
 fn node(names: &[&str], addresses: &[&str]) -> CertificateRequest {
@@ -27,10 +23,7 @@ fn node(names: &[&str], addresses: &[&str]) -> CertificateRequest {
         common_name: "orderer1".to_owned(),
         usage: Usage::TlsNode {
             dns_names: names.iter().map(|name| (*name).to_owned()).collect(),
-            ip_addresses: addresses
-                .iter()
-                .map(|address| address.parse().unwrap())
-                .collect(),
+            ip_addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
         },
         lifetime: LEAF_LIFETIME,
     }
@@ -40,23 +33,13 @@ fn node(names: &[&str], addresses: &[&str]) -> CertificateRequest {
 fn roots_are_separate_self_signed_cas() {
     let roots = roots();
     let info = |root: &CertificateRoot| CertificateInfo::from_pem(&root.cert_pem).unwrap();
-    let (enrolment, tls, clients) = (
-        info(&roots.enrolment),
-        info(&roots.tls),
-        info(&roots.clients),
-    );
+    let (enrolment, tls, clients) = (info(&roots.enrolment), info(&roots.tls), info(&roots.clients));
     assert_eq!(enrolment.subject, "CN=ca.acme.example,O=acme.example");
     assert_eq!(tls.common_name.as_deref(), Some("tlsca.acme.example"));
-    assert_eq!(
-        clients.common_name.as_deref(),
-        Some("clientca.acme.example")
-    );
+    assert_eq!(clients.common_name.as_deref(), Some("clientca.acme.example"));
     for root in [&enrolment, &tls, &clients] {
         assert!(root.is_ca && root.is_signed_by(root));
-        assert_eq!(
-            root.subject_key_identifier.as_ref().unwrap(),
-            &root.public_key().unwrap().subject_key_identifier()
-        );
+        assert_eq!(root.subject_key_identifier.as_ref().unwrap(), &root.public_key().unwrap().subject_key_identifier());
         assert_eq!(root.not_before, "2026-03-01T11:55:00Z".parse().unwrap());
         assert_eq!(root.not_after, root.not_before + ROOT_LIFETIME);
     }
@@ -68,18 +51,13 @@ fn roots_are_separate_self_signed_cas() {
 fn an_enrolment_has_exactly_one_role() {
     let authority = Authority::load(&roots().enrolment).unwrap();
     for role in [Role::Client, Role::Peer, Role::Orderer, Role::Admin] {
-        let issued = authority
-            .issue(&enrolment("node1", role), now(), &mut TestRng::new(2))
-            .unwrap();
+        let issued = authority.issue(&enrolment("node1", role), now(), &mut TestRng::new(2)).unwrap();
         let info = CertificateInfo::from_pem(&issued.cert_pem).unwrap();
         assert_eq!(info.organizational_units, [role.unit()]);
         assert_eq!(info.common_name.as_deref(), Some("node1"));
         assert!(info.digital_signature && !info.is_ca);
         assert!(info.is_signed_by(authority.certificate()));
-        assert_eq!(
-            info.authority_key_identifier,
-            authority.certificate().subject_key_identifier
-        );
+        assert_eq!(info.authority_key_identifier, authority.certificate().subject_key_identifier);
         let key = PrivateKey::from_pem(&issued.key_pem).unwrap();
         assert_eq!(key.public_key(), info.public_key().unwrap());
     }
@@ -90,19 +68,10 @@ fn tls_certificates_name_the_node_and_its_uses() {
     let roots = roots();
     let authority = Authority::load(&roots.tls).unwrap();
     let issued = authority
-        .issue(
-            &node(
-                &["orderer1.acme.example", "localhost"],
-                &["127.0.0.1", "::1"],
-            ),
-            now(),
-            &mut TestRng::new(3),
-        )
+        .issue(&node(&["orderer1.acme.example", "localhost"], &["127.0.0.1", "::1"]), now(), &mut TestRng::new(3))
         .unwrap();
     let info = CertificateInfo::from_pem(&issued.cert_pem).unwrap();
-    assert!(
-        info.dns_names.contains("orderer1.acme.example") && info.dns_names.contains("localhost")
-    );
+    assert!(info.dns_names.contains("orderer1.acme.example") && info.dns_names.contains("localhost"));
     assert_eq!(info.ip_addresses.len(), 2);
     assert!(info.server_auth && info.client_auth);
     let request = CertificateRequest {
@@ -111,18 +80,11 @@ fn tls_certificates_name_the_node_and_its_uses() {
         lifetime: SignedDuration::from_hours(24),
     };
     let clients = Authority::load(&roots.clients).unwrap();
-    let client = clients
-        .issue(&request, now(), &mut TestRng::new(4))
-        .unwrap();
+    let client = clients.issue(&request, now(), &mut TestRng::new(4)).unwrap();
     let client = CertificateInfo::from_pem(&client.cert_pem).unwrap();
     assert!(client.client_auth && !client.server_auth);
-    let error = authority
-        .issue(&node(&[], &[]), now(), &mut TestRng::new(5))
-        .unwrap_err();
-    assert!(
-        error.to_string().contains("no client could verify"),
-        "{error}"
-    );
+    let error = authority.issue(&node(&[], &[]), now(), &mut TestRng::new(5)).unwrap_err();
+    assert!(error.to_string().contains("no client could verify"), "{error}");
 }
 
 #[test]
@@ -130,21 +92,14 @@ fn a_renewal_keeps_the_key() {
     let authority = Authority::load(&roots().tls).unwrap();
     let mut rng = TestRng::new(6);
     let request = node(&["orderer1.acme.example"], &[]);
-    let first =
-        CertificateInfo::from_pem(&authority.issue(&request, now(), &mut rng).unwrap().cert_pem)
-            .unwrap();
+    let first = CertificateInfo::from_pem(&authority.issue(&request, now(), &mut rng).unwrap().cert_pem).unwrap();
     let later = now() + SignedDuration::from_hours(300 * 24);
     assert!(!renewal_due(&first, now()));
     assert!(renewal_due(&first, later));
-    let second = authority
-        .issue_for(&request, &first.public_key().unwrap(), later, &mut rng)
-        .unwrap();
+    let second = authority.issue_for(&request, &first.public_key().unwrap(), later, &mut rng).unwrap();
     let second = CertificateInfo::from_pem(&second).unwrap();
     assert_eq!(first.public_key_fingerprint, second.public_key_fingerprint);
-    assert_ne!(
-        first.certificate_fingerprint,
-        second.certificate_fingerprint
-    );
+    assert_ne!(first.certificate_fingerprint, second.certificate_fingerprint);
     assert_ne!(first.serial, second.serial);
     assert!(second.not_after > first.not_after);
     assert!(!renewal_due(&second, later));
@@ -167,10 +122,7 @@ fn validity_stays_inside_the_root() {
     };
     let root = authority.certificate();
     let at_once = issue(now()).unwrap();
-    assert_eq!(
-        (at_once.not_before, at_once.not_after),
-        (root.not_before, root.not_after)
-    );
+    assert_eq!((at_once.not_before, at_once.not_after), (root.not_before, root.not_after));
     verify_chain(&at_once, &[], std::slice::from_ref(root), now()).unwrap();
     // A clock behind the one that made the root.
     let behind = issue(now() - SignedDuration::from_mins(4)).unwrap();
@@ -183,38 +135,24 @@ fn validity_stays_inside_the_root() {
 fn chains_are_verified_with_time_and_issuer() {
     let roots = roots();
     let authority = Authority::load(&roots.enrolment).unwrap();
-    let leaf = authority
-        .issue(&enrolment("u", Role::Client), now(), &mut TestRng::new(9))
-        .unwrap();
+    let leaf = authority.issue(&enrolment("u", Role::Client), now(), &mut TestRng::new(9)).unwrap();
     let leaf = CertificateInfo::from_pem(&leaf.cert_pem).unwrap();
     let root = [authority.certificate().clone()];
     let other = [CertificateInfo::from_pem(&roots.tls.cert_pem).unwrap()];
     verify_chain(&leaf, &[], &root, now()).unwrap();
-    assert!(matches!(
-        verify_chain(&leaf, &[], &other, now()),
-        Err(X509Error::UnknownIssuer { .. })
-    ));
+    assert!(matches!(verify_chain(&leaf, &[], &other, now()), Err(X509Error::UnknownIssuer { .. })));
     let late = now() + LEAF_LIFETIME;
-    assert!(matches!(
-        verify_chain(&leaf, &[], &root, late),
-        Err(X509Error::NotValidAt { .. })
-    ));
+    assert!(matches!(verify_chain(&leaf, &[], &root, late), Err(X509Error::NotValidAt { .. })));
     // A root of the same name with another key is another root.
     let forged = OrganizationRoots::generate("acme.example", now(), &mut TestRng::new(10)).unwrap();
     let forged = [CertificateInfo::from_pem(&forged.enrolment.cert_pem).unwrap()];
-    assert!(matches!(
-        verify_chain(&leaf, &[], &forged, now()),
-        Err(X509Error::UnknownIssuer { .. })
-    ));
+    assert!(matches!(verify_chain(&leaf, &[], &forged, now()), Err(X509Error::UnknownIssuer { .. })));
 }
 
 #[test]
 fn a_root_with_a_foreign_key_is_refused() {
     let roots = roots();
-    let mixed = CertificateRoot {
-        cert_pem: roots.enrolment.cert_pem,
-        key_pem: roots.tls.key_pem,
-    };
+    let mixed = CertificateRoot { cert_pem: roots.enrolment.cert_pem, key_pem: roots.tls.key_pem };
     assert!(matches!(Authority::load(&mixed), Err(CaError::Root { .. })));
 }
 
@@ -222,19 +160,11 @@ fn a_root_with_a_foreign_key_is_refused() {
 fn names_that_cannot_stand_in_a_certificate_are_refused() {
     let authority = Authority::load(&roots().enrolment).unwrap();
     for name in ["", "a\nb", &"x".repeat(65)] {
-        let error = authority
-            .issue(&enrolment(name, Role::Client), now(), &mut TestRng::new(11))
-            .unwrap_err();
+        let error = authority.issue(&enrolment(name, Role::Client), now(), &mut TestRng::new(11)).unwrap_err();
         assert!(matches!(error, CaError::Name { .. }), "{error}");
     }
     // Separators of distinguished names stay part of the value.
-    let issued = authority
-        .issue(
-            &enrolment("a,OU=admin", Role::Client),
-            now(),
-            &mut TestRng::new(11),
-        )
-        .unwrap();
+    let issued = authority.issue(&enrolment("a,OU=admin", Role::Client), now(), &mut TestRng::new(11)).unwrap();
     let info = CertificateInfo::from_pem(&issued.cert_pem).unwrap();
     assert_eq!(info.common_name.as_deref(), Some("a,OU=admin"));
     assert_eq!(info.organizational_units, ["client"]);
@@ -244,28 +174,13 @@ fn names_that_cannot_stand_in_a_certificate_are_refused() {
 fn text_around_or_beside_a_certificate_is_refused() {
     let pem = roots().tls.cert_pem;
     CertificateInfo::from_pem(&format!("\n{pem}\n\n")).unwrap();
-    for text in [
-        String::new(),
-        format!("{pem}{pem}"),
-        format!("{pem}x"),
-        format!("x{pem}"),
-        pem.replace("CERT", "cert"),
-    ] {
-        assert!(
-            matches!(CertificateInfo::from_pem(&text), Err(X509Error::Pem(_))),
-            "{text}"
-        );
+    for text in
+        [String::new(), format!("{pem}{pem}"), format!("{pem}x"), format!("x{pem}"), pem.replace("CERT", "cert")]
+    {
+        assert!(matches!(CertificateInfo::from_pem(&text), Err(X509Error::Pem(_))), "{text}");
     }
-    assert_eq!(
-        CertificateInfo::all_from_pem(&format!("{pem}\n{pem}"))
-            .unwrap()
-            .len(),
-        2
-    );
-    assert_eq!(
-        CertificateInfo::from_pem(&pem).unwrap().to_pem().unwrap(),
-        pem
-    );
+    assert_eq!(CertificateInfo::all_from_pem(&format!("{pem}\n{pem}")).unwrap().len(), 2);
+    assert_eq!(CertificateInfo::from_pem(&pem).unwrap().to_pem().unwrap(), pem);
 }
 
 /// OpenSSL judges the chains too, where it is installed; where not, the rest of this module still does.
@@ -278,48 +193,22 @@ fn openssl_accepts_the_chains() {
     let roots = roots();
     let folder = tempfile::tempdir().unwrap();
     let verify = |root: &CertificateRoot, request: &CertificateRequest, purpose: &str| {
-        let issued = Authority::load(root)
-            .unwrap()
-            .issue(request, now(), &mut TestRng::new(12))
-            .unwrap();
+        let issued = Authority::load(root).unwrap().issue(request, now(), &mut TestRng::new(12)).unwrap();
         let (ca, leaf) = (folder.path().join("ca.pem"), folder.path().join("leaf.pem"));
         std::fs::write(&ca, &root.cert_pem).unwrap();
         std::fs::write(&leaf, &issued.cert_pem).unwrap();
         let at = now().as_second().to_string();
         let output = Command::new("openssl")
-            .args([
-                "verify",
-                "-x509_strict",
-                "-attime",
-                &at,
-                "-purpose",
-                purpose,
-                "-CAfile",
-            ])
+            .args(["verify", "-x509_strict", "-attime", &at, "-purpose", purpose, "-CAfile"])
             .args([&ca, &leaf])
             .output()
             .unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
-    verify(
-        &roots.tls,
-        &node(&["orderer1.acme.example"], &["127.0.0.1"]),
-        "sslserver",
-    );
-    verify(
-        &roots.tls,
-        &node(&["orderer1.acme.example"], &["127.0.0.1"]),
-        "sslclient",
-    );
+    verify(&roots.tls, &node(&["orderer1.acme.example"], &["127.0.0.1"]), "sslserver");
+    verify(&roots.tls, &node(&["orderer1.acme.example"], &["127.0.0.1"]), "sslclient");
     verify(&roots.enrolment, &enrolment("peer1", Role::Peer), "any");
-    let client = CertificateRequest {
-        common_name: "tenter".to_owned(),
-        usage: Usage::TlsClient,
-        lifetime: LEAF_LIFETIME,
-    };
+    let client =
+        CertificateRequest { common_name: "tenter".to_owned(), usage: Usage::TlsClient, lifetime: LEAF_LIFETIME };
     verify(&roots.clients, &client, "sslclient");
 }
