@@ -1,1 +1,4 @@
 //! GitOps reconciler and Kubernetes operator for Hyperledger Fabric.
+
+pub mod controllers;
+pub mod resources;

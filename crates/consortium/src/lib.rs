@@ -4,6 +4,7 @@ pub mod objects;
 pub mod observation;
 pub mod observed;
 pub mod plan;
+pub mod status;
 
 mod pairs {
     //! Maps whose keys are not strings, as lists of pairs in JSON.

@@ -1,0 +1,373 @@
+//! Status of every Kubernetes object of group `tenter.dev`, as plain data.
+//!
+//! A phase is for people: it is derived from what was observed in the same pass and never read back by a
+//! controller to decide anything. Times are RFC 3339, fingerprints are SHA-256 in hex.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::objects::Condition;
+
+/// What the statuses of all kinds have in common.
+pub trait ObjectStatus {
+    /// The conditions `Ready`, `Reconciling` and `Stalled`.
+    fn conditions(&self) -> &[Condition];
+
+    /// Says which generation of the spec this status speaks of, and how that is.
+    fn set_common(&mut self, observed_generation: i64, conditions: Vec<Condition>);
+
+    /// The phase, as it is shown.
+    fn phase(&self) -> Option<String>;
+}
+
+/// Defines a status with the common fields first, and makes it an [`ObjectStatus`].
+macro_rules! status {
+    ($(#[$meta:meta])* $name:ident, $phase:ty { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        #[serde(rename_all = "camelCase")]
+        pub struct $name {
+            /// Where it stands, in one word.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub phase: Option<$phase>,
+            /// The generation of the spec that this status speaks of.
+            #[serde(default)]
+            pub observed_generation: i64,
+            /// `Ready`, `Reconciling` and `Stalled`.
+            #[serde(default)]
+            pub conditions: Vec<Condition>,
+            $($(#[$field_meta])* pub $field: $type,)*
+        }
+
+        impl ObjectStatus for $name {
+            fn conditions(&self) -> &[Condition] {
+                &self.conditions
+            }
+
+            fn set_common(&mut self, observed_generation: i64, conditions: Vec<Condition>) {
+                self.observed_generation = observed_generation;
+                self.conditions = conditions;
+            }
+
+            fn phase(&self) -> Option<String> {
+                self.phase.map(|phase| phase.as_str().to_owned())
+            }
+        }
+    };
+}
+
+/// Defines a phase: an enum whose words are its variants' names.
+macro_rules! phase {
+    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+        pub enum $name {
+            $($(#[$variant_meta])* $variant,)*
+        }
+
+        impl $name {
+            /// The word that is shown.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => stringify!($variant),)*
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+phase! {
+    /// Where a Consortium stands.
+    ConsortiumPhase {
+        /// Its repository is being read, planned or applied.
+        Syncing,
+        /// The cluster and Fabric are as the last revision says.
+        Applied,
+        /// Something outside the daemon must happen first.
+        Waiting,
+        /// It cannot go on without a person.
+        Stalled,
+        /// It is left alone, as its spec says.
+        Suspended,
+    }
+}
+
+phase! {
+    /// Where an organization stands.
+    OrganizationPhase {
+        /// It is in the file, but its namespace is not there yet.
+        Invited,
+        /// Its certificate authority or its access rules are being made.
+        Enrolling,
+        /// It can take part in channels.
+        Ready,
+        /// It is being taken out.
+        Leaving,
+        /// It is out; its data is kept.
+        Retired,
+    }
+}
+
+phase! {
+    /// Where a certificate authority stands.
+    CertificateAuthorityPhase {
+        /// Its roots or identities are being made.
+        Starting,
+        /// It issues.
+        Ready,
+        /// It cannot issue, or its roots are not the ones that it had.
+        Degraded,
+    }
+}
+
+phase! {
+    /// Where a node stands.
+    NodePhase {
+        /// It waits for something that it needs.
+        Pending,
+        /// Its certificates are being issued.
+        Enrolling,
+        /// Its program is starting.
+        Starting,
+        /// Its program runs and answers.
+        Running,
+        /// It is being moved to another image or configuration.
+        Upgrading,
+        /// It is being moved to new certificates.
+        Rotating,
+        /// It ran, or should run, and does not.
+        Degraded,
+        /// It is out; its volume is kept.
+        Retired,
+    }
+}
+
+phase! {
+    /// Where a channel stands.
+    ChannelPhase {
+        /// Something that it is made of is missing.
+        Pending,
+        /// Its orderers are joining.
+        Forming,
+        /// Its orderers have joined and have no leader yet.
+        Electing,
+        /// It orders.
+        Active,
+        /// A change of its configuration is under way.
+        Updating,
+        /// It does not order, or a node of it lost its data.
+        Degraded,
+    }
+}
+
+phase! {
+    /// Where an organization's membership of a channel stands.
+    MembershipPhase {
+        /// The file names it; nothing was proposed yet.
+        Invited,
+        /// A configuration update that admits it is open.
+        Proposed,
+        /// The channel's configuration holds it.
+        Admitted,
+        /// Its nodes are joining.
+        Joining,
+        /// Its nodes have joined and are catching up.
+        Syncing,
+        /// Its nodes have joined and keep up.
+        Active,
+        /// It is being taken out.
+        Leaving,
+    }
+}
+
+/// A plan in a few numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanSummary {
+    /// The plan's hash.
+    pub hash: String,
+    /// Steps that it holds.
+    pub steps: u32,
+    /// Steps that are done.
+    #[serde(default)]
+    pub done: u32,
+    /// Steps that a gate stops.
+    #[serde(default)]
+    pub blocked: u32,
+    /// The first steps that are still to do, as people read them.
+    #[serde(default)]
+    pub next: Vec<String>,
+}
+
+status! {
+    /// What is known of a Consortium.
+    ConsortiumStatus, ConsortiumPhase {
+        /// The last commit that was looked at.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last_attempted_revision: Option<String>,
+        /// The last commit that the world was brought to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last_applied_revision: Option<String>,
+        /// The plan of the last pass.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        plan: Option<PlanSummary>,
+        /// What was found changed behind the file's back, as people read it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        drift: Vec<String>,
+        /// Findings in the definition, and notes of the plan, as people read them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        notes: Vec<String>,
+    }
+}
+
+/// What is used of one resource, as Kubernetes quantities.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// What the organization's objects ask for.
+    pub used: String,
+    /// What they may ask for at most; absent without a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
+}
+
+/// What an organization uses of what it may use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Capacity {
+    /// Nodes.
+    pub nodes: Usage,
+    /// CPU requests.
+    pub cpu: Usage,
+    /// Memory requests.
+    pub memory: Usage,
+    /// Storage requests.
+    pub storage: Usage,
+}
+
+status! {
+    /// What is known of an organization.
+    OrganizationStatus, OrganizationPhase {
+        /// Number of its orderers.
+        #[serde(default)]
+        orderers: u32,
+        /// Number of its peers.
+        #[serde(default)]
+        peers: u32,
+        /// Nodes that run, of all, as `3/4`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        running: Option<String>,
+        /// What it uses.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        capacity: Option<Capacity>,
+    }
+}
+
+/// A certificate, without its key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateStatus {
+    /// SHA-256 of the certificate, hex.
+    pub fingerprint: String,
+    /// When it expires.
+    pub not_after: String,
+}
+
+status! {
+    /// What is known of a certificate authority.
+    CertificateAuthorityStatus, CertificateAuthorityPhase {
+        /// Its roots: `enrolment`, `tls`, `clients`.
+        #[serde(default)]
+        roots: BTreeMap<String, CertificateStatus>,
+        /// Its identities by the name of their Secret.
+        #[serde(default)]
+        identities: BTreeMap<String, CertificateStatus>,
+        /// Number of certificates in the namespace that its roots signed.
+        #[serde(default)]
+        issued: u32,
+        /// When the first of its certificates expires.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        first_expiry: Option<String>,
+    }
+}
+
+status! {
+    /// What is known of an orderer or a peer.
+    NodeStatus, NodePhase {
+        /// The address that its certificates were issued for; it stays while the node belongs to a channel.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        address: Option<String>,
+        /// The image that its Pod runs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        image: Option<String>,
+        /// The Fabric version of that image, as the spec says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<String>,
+        /// Its certificates: `enrolment`, `tls`.
+        #[serde(default)]
+        certificates: BTreeMap<String, CertificateStatus>,
+        /// The channels whose genesis it joined, by its join record.
+        #[serde(default)]
+        channels: Vec<String>,
+    }
+}
+
+/// What one node says of one channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeChannelStatus {
+    /// The node, as `namespace/name`.
+    pub node: String,
+    /// `present`, `absent`, `forbidden` or `unreachable`; `dataLost` for a node that had joined and says absent.
+    pub state: String,
+    /// `consenter` or `follower`, for an orderer that is present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relation: Option<String>,
+    /// The evidence, for a node that is not present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+}
+
+status! {
+    /// What is known of a channel.
+    ChannelStatus, ChannelPhase {
+        /// Hash of the pinned genesis block, hex.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        genesis: Option<String>,
+        /// Sequence of its live configuration.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        config_sequence: Option<u64>,
+        /// Consenters that are in, of all, as `3/3`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        consenters: Option<String>,
+        /// Peers that have joined, of all, as `2/3`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peers: Option<String>,
+        /// What the file asks for that its live configuration does not have, as people read it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        drift: Vec<String>,
+        /// What each own node says.
+        #[serde(default)]
+        nodes: Vec<NodeChannelStatus>,
+    }
+}
+
+status! {
+    /// What is known of an organization's membership of a channel.
+    MembershipStatus, MembershipPhase {
+        /// Nodes that have joined, of all, as `2/3`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        joined: Option<String>,
+        /// What each of its nodes says.
+        #[serde(default)]
+        nodes: Vec<NodeChannelStatus>,
+    }
+}

@@ -1,0 +1,76 @@
+//! A step of a reconciliation that did not succeed.
+
+use std::error::Error as _;
+use std::fmt::Display;
+
+/// Why a reconciliation stopped. It becomes the `Ready` condition's reason and message, so both are for people.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// The failed step, CamelCase, for example `ReadSecret`.
+    pub reason: String,
+    /// What happened to what, and what to do next.
+    pub message: String,
+    /// Whether it is of no use to try again before somebody changes something.
+    pub terminal: bool,
+}
+
+impl Failure {
+    /// A failure that may pass by itself.
+    pub fn new(reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { reason: reason.into(), message: message.into(), terminal: false }
+    }
+
+    /// A failure that stays until somebody changes something.
+    pub fn terminal(reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { reason: reason.into(), message: message.into(), terminal: true }
+    }
+
+    /// The API server did not do what was asked of it. `what` says what, for example `read Secret acme/ca-tls`.
+    pub fn kube(reason: impl Into<String>, what: impl Display, error: &kube::Error) -> Self {
+        let next = match error {
+            kube::Error::Api(status) if status.is_forbidden() => {
+                "; grant the daemon's service account this verb (deploy/ holds the role that it needs)"
+            }
+            _ => "",
+        };
+        Self::new(reason, format!("could not {what}: {}{next}", describe(error)))
+    }
+}
+
+/// A client error in one line, without the debug form that its own message carries.
+pub fn describe(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error {
+        return format!("the API server answered {} {}: {}", status.code, status.reason, status.message);
+    }
+    // An error's message and its source's are often the same text here: show each once.
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        source = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn forbidden_names_the_way_out() {
+        let status = Status::failure("secrets is forbidden", "Forbidden").with_code(403).boxed();
+        let failure = Failure::kube("ReadSecret", "read Secret a/b", &kube::Error::Api(status));
+        assert_eq!(
+            failure.message,
+            "could not read Secret a/b: the API server answered 403 Forbidden: secrets is forbidden; grant the \
+             daemon's service account this verb (deploy/ holds the role that it needs)"
+        );
+    }
+}

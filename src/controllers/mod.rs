@@ -1,0 +1,17 @@
+//! Controllers: one for each kind, all run by the same driver.
+//!
+//! A reconciliation is *observe*, *decide* (pure), *act*, and again until nothing is left to do, then *status*.
+//! What triggered it does not matter: every property is looked at each time.
+
+pub mod apply;
+pub mod conditions;
+pub mod context;
+pub mod driver;
+pub mod failure;
+pub mod quantity;
+pub mod schedule;
+
+pub use self::conditions::Verdict;
+pub use self::context::{Clock, Context, SystemClock};
+pub use self::driver::{Cleanup, Controlled, Decision, Driver, Scope, run};
+pub use self::failure::Failure;
