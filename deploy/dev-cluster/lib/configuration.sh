@@ -101,16 +101,21 @@ conntrack: {maxPerCore: 0, min: 0}
 EOF
 }
 
-# Names outside the cluster do not exist; that is said at once, so that nobody waits for an answer.
+# Names outside the cluster do not exist; that is said at once, so that nobody waits for an answer. It
+# takes a server block of its own: within one, `template` comes before `kubernetes`.
 write_corefile() {
   cat >"$etc/Corefile" <<EOF
-. {
+cluster.local in-addr.arpa {
   bind $node_ip
   errors
   ready $node_ip:8181
   kubernetes cluster.local in-addr.arpa {
     kubeconfig $state/pki/coredns.kubeconfig
   }
+}
+. {
+  bind $node_ip
+  errors
   template ANY ANY {
     rcode NXDOMAIN
   }

@@ -32,14 +32,15 @@ pinned_version() {
 # program PROGRAM: the path of a program that fits, from PATH when its minor version is the pinned
 # one, else from the cache. Fails when it is in neither.
 program() {
-  local line name folder package version_arguments pinned minor found
+  local line name folder package version_arguments pinned minor found said
   line=$(awk -v name="$1" '$1 == name' <<<"$program_table")
   read -r name folder package version_arguments <<<"$line"
   pinned=$(pinned_version "$folder")
   minor=${pinned%.*}
   if found=$(command -v "$name"); then
     # shellcheck disable=SC2086 # the arguments are words
-    if "$found" $version_arguments 2>&1 | grep -Eq "(^|[^0-9.])${minor#v}\.[0-9]+"; then
+    said=$("$found" $version_arguments 2>&1) || said=
+    if grep -Eq "(^|[^0-9.])${minor#v}\.[0-9]+" <<<"$said"; then
       printf '%s\n' "$found"
       return
     fi

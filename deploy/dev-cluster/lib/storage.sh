@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Volumes for claims of the storage class `local`: a folder each, as a PersistentVolume of the kind
+# Volumes for claims of the storage class `local` (and others of its provisioner): a folder each, as a PersistentVolume of the kind
 # `local`, to which (unlike hostPath) the kubelet applies a Pod's fsGroup. Runs inside the node.
 
 readonly provisioner=tenter.dev/local
@@ -7,7 +7,8 @@ readonly volumes=/var/lib/volumes
 
 storage_kubectl() { "$bin/kubectl" --kubeconfig "$state/pki/storage.kubeconfig" "$@"; }
 
-# The fields as one line of text, apart by '|', for each object that there is and each change of it.
+# follow KIND FIELD...: the fields as one line of text, apart by '|', for each object that there is and each
+# change of it, until the connection ends or nobody reads any more.
 follow() {
   local kind=$1 format='' field
   shift
@@ -18,36 +19,33 @@ follow() {
 # provision_claims: returns when the connection ends or a volume could not be made; the caller starts
 # it again, and it looks at every claim anew.
 provision_claims() {
-  local namespace claim uid phase wanted size modes follower
+  local namespace claim uid phase wanted class size modes
   exec 3< <(follow persistentvolumeclaims .metadata.namespace .metadata.name .metadata.uid .status.phase \
     '.metadata.annotations.volume\.kubernetes\.io/storage-provisioner' \
-    .spec.resources.requests.storage .spec.accessModes)
-  follower=$!
-  while IFS='|' read -r -u 3 namespace claim uid phase wanted size modes; do
+    .spec.storageClassName .spec.resources.requests.storage .spec.accessModes)
+  while IFS='|' read -r -u 3 namespace claim uid phase wanted class size modes; do
     if [ "$phase" = Pending ] && [ "$wanted" = "$provisioner" ]; then
-      make_volume "$namespace" "$claim" "$uid" "$size" "${modes%|}" || break
+      make_volume "$namespace" "$claim" "$uid" "$class" "$size" "${modes%|}" || break
     fi
   done
-  kill "$follower" 2>/dev/null || true
 }
 
-# make_volume NAMESPACE CLAIM UID SIZE MODES: named by the claim's uid, so a second call changes nothing.
+# make_volume NAMESPACE CLAIM UID CLASS SIZE MODES: named by the claim's uid, so a second call finds it there.
 make_volume() {
-  local volume=pvc-$3
-  storage_kubectl get persistentvolume "$volume" >/dev/null 2>&1 && return
+  local volume=pvc-$3 answer
   mkdir -p "$volumes/$volume"
   # As a block device's file system is at first: root's, until a Pod's fsGroup opens it.
   chmod 0755 "$volumes/$volume"
-  storage_kubectl create --filename - <<EOF
+  answer=$(storage_kubectl create --validate=false --filename - 2>&1 <<EOF
 apiVersion: v1
 kind: PersistentVolume
 metadata:
   name: $volume
   annotations: {pv.kubernetes.io/provisioned-by: $provisioner}
 spec:
-  storageClassName: local
-  capacity: {storage: "$4"}
-  accessModes: $5
+  storageClassName: "$4"
+  capacity: {storage: "$5"}
+  accessModes: $6
   persistentVolumeReclaimPolicy: Delete
   claimRef: {apiVersion: v1, kind: PersistentVolumeClaim, namespace: "$1", name: "$2", uid: "$3"}
   local: {path: $volumes/$volume}
@@ -57,19 +55,21 @@ spec:
       - matchExpressions:
         - {key: kubernetes.io/hostname, operator: In, values: ["$name"]}
 EOF
+  ) || [[ $answer == *AlreadyExists* ]] || {
+    say "no volume for the claim $1/$2: $answer"
+    return 1
+  }
 }
 
 # remove_volumes: removes those whose claim is gone, data first. Returns as provision_claims does.
 remove_volumes() {
-  local volume phase policy by rest follower
+  local volume phase policy by rest
   exec 3< <(follow persistentvolumes .metadata.name .status.phase .spec.persistentVolumeReclaimPolicy \
     '.metadata.annotations.pv\.kubernetes\.io/provisioned-by')
-  follower=$!
   while IFS='|' read -r -u 3 volume phase policy by rest; do
     if [ "$phase $policy $by" = "Released Delete $provisioner" ] && [[ $volume =~ ^pvc-[0-9a-f-]+$ ]]; then
       rm -rf "${volumes:?}/$volume"
       storage_kubectl delete persistentvolume "$volume" --ignore-not-found --wait=false || break
     fi
   done
-  kill "$follower" 2>/dev/null || true
 }
