@@ -1,10 +1,24 @@
 //! The consortium definition: parse, validate, model, diff and plan, without effects.
 
+pub mod definition;
+pub mod desired;
+pub mod diagnostic;
+pub mod document;
+pub mod network;
 pub mod objects;
 pub mod observation;
 pub mod observed;
+pub mod path;
 pub mod plan;
+pub mod rules;
+pub mod schema;
+pub mod settings;
 pub mod status;
+pub mod validate;
+pub mod values;
+pub mod yaml;
+
+mod shape;
 
 mod pairs {
     //! Maps whose keys are not strings, as lists of pairs in JSON.

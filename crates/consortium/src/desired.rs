@@ -1,0 +1,453 @@
+//! The objects that should exist, for the organizations that one daemon acts for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::network::{self, Channel, Network, Node, Organization, Retired};
+use crate::objects::{
+    CertificateAuthoritySpec, ChannelConsensus, ChannelMember, ChannelSpec, ConsensusType, ConsenterRef, Kind,
+    LABEL_CHANNEL, LABEL_CONSORTIUM, LABEL_NODE, LABEL_ORGANIZATION, MembershipRole, MembershipSpec, NodeSpec,
+    ObjectRef, OrdererOrganization, OrganizationSpec,
+};
+use crate::observed::{ChannelFacts, NodeRef};
+use crate::plan::Origin;
+use crate::settings::{Settings, image_allowed, namespace_allowed, organization_allowed, subject_allowed};
+
+/// Everything that should exist.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Desired {
+    /// Name of the consortium.
+    pub consortium: String,
+    /// Namespace of the consortium.
+    pub namespace: String,
+    /// The organizations that the daemon acts for.
+    pub organizations: BTreeSet<String>,
+    /// Whether the daemon makes missing namespaces.
+    pub create_namespaces: bool,
+    /// The namespaces of the organizations.
+    pub namespaces: BTreeMap<String, DesiredNamespace>,
+    /// The objects.
+    pub objects: BTreeMap<ObjectRef, DesiredObject>,
+    /// The channels that the organizations take part in.
+    pub channels: BTreeMap<String, DesiredChannel>,
+    /// Names of all channels of the file, those of other daemons too.
+    pub all_channels: BTreeSet<String>,
+    /// Names of all chaincodes of the file, as `channel/chaincode`.
+    pub chaincodes: BTreeMap<String, Origin>,
+    /// What the file releases.
+    pub retired: Vec<Retired>,
+    /// What the daemon's settings do not allow.
+    pub refusals: Vec<Refusal>,
+}
+
+/// A namespace that should exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredNamespace {
+    /// The organization that it belongs to.
+    pub organization: String,
+    /// What in the file asks for it.
+    pub origins: Vec<Origin>,
+    /// Why it must not be made or used.
+    pub blocked: Option<String>,
+}
+
+/// An object that should exist.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DesiredObject {
+    /// The organization that it belongs to; none for a channel.
+    pub organization: Option<String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its spec.
+    pub spec: Value,
+    /// What in the file asks for it.
+    pub origins: Vec<Origin>,
+    /// Why it must not be written.
+    pub blocked: Option<String>,
+}
+
+/// A channel, as far as more than its object is concerned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DesiredChannel {
+    /// Its object.
+    pub object: ObjectRef,
+    /// Its configuration.
+    pub facts: ChannelFacts,
+    /// Own orderers that should be consenters.
+    pub orderers: Vec<NodeRef>,
+    /// Own peers that should have joined, by their organization's namespace and name.
+    pub peers: Vec<NodeRef>,
+    /// What in the file asks for it.
+    pub origins: Vec<Origin>,
+}
+
+/// Something that the file asks for and the daemon's own settings do not allow.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refusal {
+    /// What is refused, for example `namespace trade-acme`.
+    pub subject: String,
+    /// Why, and which setting would allow it.
+    pub message: String,
+}
+
+/// What should exist, of `network`, where a daemon with these settings acts.
+pub fn desired(network: &Network, settings: &Settings) -> Desired {
+    let mut builder = Builder {
+        network,
+        settings,
+        desired: Desired {
+            consortium: settings.consortium.clone(),
+            namespace: settings.namespace.clone(),
+            create_namespaces: settings.namespaces.create,
+            all_channels: network.channels.iter().map(|channel| channel.name.clone()).collect(),
+            chaincodes: network
+                .chaincodes
+                .iter()
+                .map(|chaincode| {
+                    (format!("{}/{}", chaincode.entry.channel, chaincode.entry.name), chaincode.origin.clone())
+                })
+                .collect(),
+            retired: network.retired.clone(),
+            ..Desired::default()
+        },
+    };
+    builder.choose_organizations();
+    for organization in &network.organizations {
+        if builder.desired.organizations.contains(&organization.name) {
+            builder.organization(organization);
+        }
+    }
+    for channel in &network.channels {
+        if channel.participants().iter().any(|name| builder.desired.organizations.contains(*name)) {
+            builder.channel(channel);
+        }
+    }
+    builder.desired
+}
+
+struct Builder<'a> {
+    network: &'a Network,
+    settings: &'a Settings,
+    desired: Desired,
+}
+
+impl Builder<'_> {
+    fn refuse(&mut self, subject: String, message: String) -> String {
+        self.desired.refusals.push(Refusal { subject, message: message.clone() });
+        message
+    }
+
+    fn choose_organizations(&mut self) {
+        let allowed = &self.settings.organizations;
+        if allowed.iter().any(|name| name == "*") && !self.network.repository.organizations.is_empty() {
+            self.refuse(
+                "organizations *".to_owned(),
+                "the repository has an `organizations/` folder, so members are hosted by several daemons: name this \
+                 daemon's organizations in the Consortium's spec.organizations instead of `*`"
+                    .to_owned(),
+            );
+            return;
+        }
+        for name in allowed.iter().filter(|name| *name != "*" && self.network.organization(name).is_none()) {
+            self.desired.refusals.push(Refusal {
+                subject: format!("organization {name}"),
+                message: "the Consortium's spec.organizations names it and the definition does not: correct the one or the other"
+                    .to_owned(),
+            });
+        }
+        let own =
+            self.network.organizations.iter().filter(|organization| organization_allowed(&organization.name, allowed));
+        self.desired.organizations = own.map(|organization| organization.name.clone()).collect();
+    }
+
+    fn labels(&self, labels: &[(&str, &str)]) -> BTreeMap<String, String> {
+        std::iter::once((LABEL_CONSORTIUM, self.settings.consortium.as_str()))
+            .chain(labels.iter().copied())
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    fn namespace(&mut self, organization: &Organization) -> Option<String> {
+        let namespace = &organization.namespace;
+        let blocked = if *namespace == self.settings.namespace {
+            let message = format!(
+                "it is the consortium's own namespace: give organization {} another `namespace`",
+                organization.name
+            );
+            Some(self.refuse(format!("namespace {namespace}"), message))
+        } else if namespace_allowed(namespace, &self.settings.namespaces) {
+            None
+        } else {
+            let message = format!(
+                "the Consortium's spec.namespaces.allowed does not allow it: add it there, or give organization {} a \
+                 `namespace` that is allowed",
+                organization.name
+            );
+            Some(self.refuse(format!("namespace {namespace}"), message))
+        };
+        let entry = DesiredNamespace {
+            organization: organization.name.clone(),
+            origins: vec![organization.origin.clone()],
+            blocked: blocked.clone(),
+        };
+        self.desired.namespaces.insert(namespace.clone(), entry);
+        blocked.map(|message| format!("namespace {namespace} is not allowed: {message}"))
+    }
+
+    fn organization(&mut self, organization: &Organization) {
+        let Organization { name, msp_id, domain, namespace, quota, origin, .. } = organization;
+        let blocked = self.namespace(organization);
+        let mut admins = Vec::new();
+        for subject in &organization.admins {
+            if subject_allowed(subject, &self.settings.subjects) {
+                admins.push(subject.clone());
+            } else {
+                self.refuse(
+                    format!("{:?} {}", subject.kind, subject.name),
+                    format!(
+                        "the Consortium's spec.subjects does not allow it, so it is not made an administrator of \
+                         organization {name}: add it there, or remove it from `admins`"
+                    ),
+                );
+            }
+        }
+        let labels = self.labels(&[(LABEL_ORGANIZATION, name)]);
+        let add = |desired: &mut Desired, kind, namespace: &str, object_name: &str, spec: Option<Value>| {
+            let object = ObjectRef { kind, namespace: namespace.to_owned(), name: object_name.to_owned() };
+            let entry = DesiredObject {
+                organization: Some(name.clone()),
+                labels: labels.clone(),
+                spec: spec.unwrap_or_default(),
+                origins: vec![origin.clone()],
+                blocked: blocked.clone(),
+            };
+            desired.objects.insert(object, entry);
+        };
+        let spec = OrganizationSpec {
+            consortium: self.settings.consortium.clone(),
+            msp_id: msp_id.clone(),
+            domain: domain.clone(),
+            namespace: namespace.clone(),
+            admins,
+            quota: quota.clone(),
+        };
+        add(&mut self.desired, Kind::Organization, &self.settings.namespace, name, serde_json::to_value(spec).ok());
+        let spec = CertificateAuthoritySpec {
+            organization: name.clone(),
+            msp_id: msp_id.clone(),
+            domain: domain.clone(),
+            authority_type: organization.authority_type,
+            certificate_lifetime_hours: organization.certificate_lifetime_hours,
+            root_lifetime_hours: organization.root_lifetime_hours,
+        };
+        add(&mut self.desired, Kind::CertificateAuthority, namespace, "ca", serde_json::to_value(spec).ok());
+        for (kind, nodes) in [(Kind::Orderer, &organization.orderers), (Kind::Peer, &organization.peers)] {
+            for node in nodes {
+                self.node(organization, kind, node, blocked.as_ref());
+            }
+        }
+    }
+
+    fn node(&mut self, organization: &Organization, kind: Kind, node: &Node, blocked: Option<&String>) {
+        let Node { name, address, image, resources, storage, origin } = node;
+        let mut blocked = blocked.cloned();
+        if !image_allowed(image, &self.settings.images) {
+            let message = format!(
+                "the Consortium's spec.images.allowed does not allow {image}: add its repository there, or set \
+                 spec.fabric.images to one that is allowed"
+            );
+            let message = self.refuse(format!("{kind} {}/{name}", organization.name), message);
+            blocked.get_or_insert(message);
+        }
+        let spec = NodeSpec {
+            organization: organization.name.clone(),
+            msp_id: organization.msp_id.clone(),
+            domain: organization.domain.clone(),
+            address: address.clone(),
+            image: image.clone(),
+            version: organization.version.clone(),
+            resources: resources.clone(),
+            storage: storage.clone(),
+        };
+        let object = ObjectRef { kind, namespace: organization.namespace.clone(), name: name.clone() };
+        let entry = DesiredObject {
+            organization: Some(organization.name.clone()),
+            labels: self.labels(&[(LABEL_ORGANIZATION, &organization.name), (LABEL_NODE, name)]),
+            spec: serde_json::to_value(spec).unwrap_or_default(),
+            origins: vec![origin.clone()],
+            blocked,
+        };
+        self.desired.objects.insert(object, entry);
+    }
+
+    fn channel(&mut self, channel: &Channel) {
+        let spec = channel_spec(self.network, &self.settings.consortium, channel);
+        let elsewhere: Vec<&str> =
+            channel.participants().into_iter().filter(|name| !self.desired.organizations.contains(*name)).collect();
+        let blocked = (!elsewhere.is_empty()).then(|| {
+            format!(
+                "this daemon does not act for {}, and channels across daemons are not supported yet: add them to the \
+                 Consortium's spec.organizations if they are hosted here",
+                elsewhere.join(", ")
+            )
+        });
+        let object =
+            ObjectRef { kind: Kind::Channel, namespace: self.settings.namespace.clone(), name: channel.name.clone() };
+        let entry = DesiredObject {
+            organization: None,
+            labels: self.labels(&[(LABEL_CHANNEL, &channel.name)]),
+            spec: serde_json::to_value(&spec).unwrap_or_default(),
+            origins: vec![channel.origin.clone()],
+            blocked: blocked.clone(),
+        };
+        self.desired.objects.insert(object.clone(), entry);
+        let mut wanted = DesiredChannel {
+            object,
+            facts: channel_facts(&spec),
+            orderers: Vec::new(),
+            peers: Vec::new(),
+            origins: vec![channel.origin.clone()],
+        };
+        for name in channel.participants() {
+            let Some(organization) =
+                self.network.organization(name).filter(|_| self.desired.organizations.contains(name))
+            else {
+                continue;
+            };
+            let membership = self.membership(channel, organization, blocked.as_ref());
+            let node = |name: &String| NodeRef { namespace: organization.namespace.clone(), name: name.clone() };
+            wanted.orderers.extend(membership.orderers.iter().map(node));
+            wanted.peers.extend(membership.peers.iter().map(node));
+        }
+        self.desired.channels.insert(channel.name.clone(), wanted);
+    }
+
+    fn membership(
+        &mut self,
+        channel: &Channel,
+        organization: &Organization,
+        blocked: Option<&String>,
+    ) -> MembershipSpec {
+        let member = channel.members.iter().find(|member| member.organization == organization.name);
+        let own = |(name, _): &&(String, String)| *name == organization.name;
+        let spec = MembershipSpec {
+            consortium: self.settings.consortium.clone(),
+            consortium_namespace: self.settings.namespace.clone(),
+            channel: channel.name.clone(),
+            organization: organization.name.clone(),
+            msp_id: organization.msp_id.clone(),
+            role: if channel.organizer == organization.name {
+                MembershipRole::Organizer
+            } else {
+                MembershipRole::Follower
+            },
+            orderers: channel.consenters.iter().filter(own).map(|(_, orderer)| orderer.clone()).collect(),
+            peers: member.map(|member| member.peers.clone()).unwrap_or_default(),
+        };
+        let object =
+            ObjectRef { kind: Kind::Membership, namespace: organization.namespace.clone(), name: channel.name.clone() };
+        let namespace = self.desired.namespaces.get(&organization.namespace);
+        let refused = namespace.and_then(|namespace| namespace.blocked.clone());
+        let entry = DesiredObject {
+            organization: Some(organization.name.clone()),
+            labels: self.labels(&[(LABEL_ORGANIZATION, &organization.name), (LABEL_CHANNEL, &channel.name)]),
+            spec: serde_json::to_value(&spec).unwrap_or_default(),
+            origins: vec![member.map_or_else(|| channel.origin.clone(), |member| member.origin.clone())],
+            blocked: refused.or_else(|| blocked.cloned()),
+        };
+        self.desired.objects.insert(object, entry);
+        spec
+    }
+}
+
+/// The Channel object's spec.
+fn channel_spec(network: &Network, consortium: &str, channel: &Channel) -> ChannelSpec {
+    let consenters: Vec<ConsenterRef> = channel
+        .consenters
+        .iter()
+        .filter_map(|(organization, orderer)| {
+            let organization = network.organization(organization)?;
+            let node = organization.orderers.iter().find(|node| node.name == *orderer)?;
+            Some(ConsenterRef {
+                organization: organization.name.clone(),
+                namespace: organization.namespace.clone(),
+                orderer: orderer.clone(),
+                address: node.address.clone(),
+            })
+        })
+        .collect();
+    let orderer_organizations = channel
+        .orderer_organizations()
+        .into_iter()
+        .filter_map(|name| {
+            let organization = network.organization(name)?;
+            let own = consenters.iter().filter(|consenter| consenter.organization == name);
+            Some(OrdererOrganization {
+                organization: name.to_owned(),
+                msp_id: organization.msp_id.clone(),
+                namespace: organization.namespace.clone(),
+                endpoints: own.map(|consenter| consenter.address.clone()).collect(),
+            })
+        })
+        .collect();
+    let members = channel
+        .members
+        .iter()
+        .filter_map(|member| {
+            let organization = network.organization(&member.organization)?;
+            let address = |name: &String| {
+                organization.peers.iter().find(|peer| peer.name == *name).map(|peer| peer.address.clone())
+            };
+            Some(ChannelMember {
+                organization: organization.name.clone(),
+                msp_id: organization.msp_id.clone(),
+                namespace: organization.namespace.clone(),
+                peers: member.peers.clone(),
+                anchors: member.anchors.iter().filter_map(address).collect(),
+            })
+        })
+        .collect();
+    ChannelSpec {
+        consortium: consortium.to_owned(),
+        channel: channel.name.clone(),
+        organizer: channel.organizer.clone(),
+        consensus: ChannelConsensus {
+            consensus_type: channel.consensus_type,
+            consenters,
+            options: channel.options.clone(),
+        },
+        orderer_organizations,
+        members,
+        policies: channel.policies.clone(),
+        acls: channel.acls.clone(),
+        capabilities: channel.capabilities.clone(),
+        batch: channel.batch.clone(),
+    }
+}
+
+/// The ledger configuration that a Channel's spec asks for. With BFT, `BlockValidation` is left out: Fabric computes
+/// it from the consenters, whatever was configured.
+pub fn channel_facts(spec: &ChannelSpec) -> ChannelFacts {
+    let mut policies = spec.policies.clone();
+    if spec.consensus.consensus_type == ConsensusType::Bft {
+        policies.orderer.remove("BlockValidation");
+    }
+    ChannelFacts {
+        consensus_type: spec.consensus.consensus_type,
+        consenters: spec.consensus.consenters.iter().map(|consenter| consenter.address.clone()).collect(),
+        options: network::all_options(spec.consensus.consensus_type, &spec.consensus.options),
+        orderer_organizations: spec
+            .orderer_organizations
+            .iter()
+            .map(|organization| (organization.msp_id.clone(), organization.endpoints.clone()))
+            .collect(),
+        members: spec.members.iter().map(|member| (member.msp_id.clone(), member.anchors.clone())).collect(),
+        policies,
+        acls: spec.acls.clone(),
+        capabilities: spec.capabilities.clone(),
+        batch: spec.batch.clone(),
+    }
+}

@@ -1,0 +1,139 @@
+//! From bytes to a definition.
+
+use serde::{Deserialize, Serialize};
+
+use crate::definition::NetworkFile;
+use crate::diagnostic::{Diagnostic, Related, Span, has_errors};
+use crate::network::Network;
+use crate::path::Path;
+use crate::plan::Origin;
+use crate::rules::{self, RuleId};
+use crate::yaml::Node;
+use crate::{shape, validate, yaml};
+
+/// What the repository holds beside the definition, as far as the definition's meaning depends on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RepositoryFacts {
+    /// Names of the folders in `organizations/`: the organizations that are hosted elsewhere or publish their material.
+    pub organizations: Vec<String>,
+}
+
+/// A definition as written, with the position of everything.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Definition {
+    file: String,
+    document: NetworkFile,
+    tree: Node,
+}
+
+impl Definition {
+    /// The file, as the caller named it.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// The document as written.
+    pub const fn document(&self) -> &NetworkFile {
+        &self.document
+    }
+
+    /// Where a place of the document stands, for a plan's reasons.
+    pub fn origin(&self, path: &Path) -> Origin {
+        let span = path.span(&self.tree);
+        Origin { line: span.line, column: span.column, path: path.to_string() }
+    }
+
+    /// Where a place of the document stands.
+    pub fn span(&self, path: &Path) -> Span {
+        path.span(&self.tree)
+    }
+
+    /// Where a key of the mapping at a place stands.
+    pub fn key_span(&self, path: &Path, key: &str) -> Span {
+        path.key_span(&self.tree, key)
+    }
+
+    /// A finding about a place of the document.
+    pub fn finding(&self, rule: RuleId, path: &Path, message: String, help: impl Into<String>) -> Diagnostic {
+        diagnostic(&self.file, rule, self.span(path), message, Some(help.into()))
+    }
+}
+
+/// The outcome of reading a definition.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The network; `None` when any finding is an error, so that nothing can be planned from a broken file.
+    pub network: Option<Network>,
+    /// All findings, in the order of the file.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads, validates and resolves a definition. `file` is what messages call it.
+pub fn load(bytes: &[u8], file: &str, facts: &RepositoryFacts) -> Loaded {
+    let (definition, mut diagnostics) = parse(bytes, file);
+    let mut network = None;
+    if let Some(definition) = definition {
+        diagnostics.extend(validate::validate(&definition, facts));
+        if !has_errors(&diagnostics) {
+            network = Some(Network::resolve(&definition, facts));
+        }
+    }
+    diagnostics.sort();
+    Loaded { network, diagnostics }
+}
+
+/// Reads a definition and holds it to the schema. There is none when the document does not have the schema's shape.
+pub fn parse(bytes: &[u8], file: &str) -> (Option<Definition>, Vec<Diagnostic>) {
+    let (tree, problems) = yaml::parse(bytes);
+    let mut diagnostics: Vec<Diagnostic> = problems
+        .into_iter()
+        .map(|problem| {
+            let mut finding = diagnostic(file, problem.rule, problem.span, problem.message, Some(problem.help));
+            finding.related.extend(problem.first.map(|span| Related { span, message: "first here".to_owned() }));
+            finding
+        })
+        .collect();
+    let Some(tree) = tree.filter(|tree| !tree.to_json().is_null()) else {
+        if diagnostics.is_empty() {
+            diagnostics.push(diagnostic(
+                file,
+                rules::EMPTY,
+                Span::START,
+                "the file is empty".to_owned(),
+                Some("start with `apiVersion: tenter.dev/v1alpha1` and `kind: Network`".to_owned()),
+            ));
+        }
+        return (None, diagnostics);
+    };
+    let json = tree.to_json();
+    let findings = shape::check(&tree, &json);
+    let whole = findings.is_empty();
+    diagnostics
+        .extend(findings.into_iter().map(|found| diagnostic(file, found.rule, found.span, found.message, found.help)));
+    if !whole {
+        diagnostics.sort();
+        return (None, diagnostics);
+    }
+    let definition = match serde_json::from_value(json) {
+        Ok(document) => Some(Definition { file: file.to_owned(), document, tree }),
+        Err(error) => {
+            diagnostics.push(diagnostic(file, rules::SHAPE, Span::START, error.to_string(), None));
+            None
+        }
+    };
+    diagnostics.sort();
+    (definition, diagnostics)
+}
+
+fn diagnostic(file: &str, rule: RuleId, span: Span, message: String, help: Option<String>) -> Diagnostic {
+    Diagnostic {
+        file: file.to_owned(),
+        span,
+        rule,
+        severity: rules::severity(rule),
+        message,
+        help,
+        related: Vec::new(),
+    }
+}

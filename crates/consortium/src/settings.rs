@@ -1,0 +1,165 @@
+//! What a daemon's own settings allow. The definition is written by others: whatever it asks for, only what stands
+//! here is carried out. The plan and the controllers ask the same functions.
+
+use serde::{Deserialize, Serialize};
+
+use crate::objects::{ConsortiumSpec, ImageSettings, NamespaceSettings, Subject};
+
+/// A daemon's settings: those of its Consortium object, and the object's place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Settings {
+    /// Name of the Consortium object.
+    pub consortium: String,
+    /// Its namespace, which holds Organization and Channel objects.
+    pub namespace: String,
+    /// The organizations that it acts for; `*` for all.
+    pub organizations: Vec<String>,
+    /// The namespaces that it may use.
+    pub namespaces: NamespaceSettings,
+    /// The images that it may run.
+    pub images: ImageSettings,
+    /// The subjects that may be granted roles.
+    pub subjects: Vec<Subject>,
+}
+
+impl Settings {
+    /// The settings of a Consortium object.
+    pub fn of(consortium: &str, namespace: &str, spec: &ConsortiumSpec) -> Self {
+        Self {
+            consortium: consortium.to_owned(),
+            namespace: namespace.to_owned(),
+            organizations: spec.organizations.clone(),
+            namespaces: spec.namespaces.clone(),
+            images: spec.images.clone(),
+            subjects: spec.subjects.clone(),
+        }
+    }
+}
+
+/// Whether a daemon that acts for `allowed` acts for an organization.
+pub fn organization_allowed(organization: &str, allowed: &[String]) -> bool {
+    allowed.iter().any(|pattern| pattern == "*" || pattern == organization)
+}
+
+/// Whether a namespace may be used: a name, or a prefix that ends in `*`. Namespaces of Kubernetes itself never are.
+pub fn namespace_allowed(namespace: &str, settings: &NamespaceSettings) -> bool {
+    if namespace == "default" || namespace.starts_with("kube-") {
+        return false;
+    }
+    settings.allowed.iter().any(|pattern| match pattern.strip_suffix('*') {
+        Some(prefix) => namespace.starts_with(prefix),
+        None => pattern == namespace,
+    })
+}
+
+/// Whether an image may be run: an allowed entry is the image's repository or its beginning, by whole path segments
+/// (`docker.io/hyperledger` allows `docker.io/hyperledger/fabric-peer:3.1`, not `docker.io/hyperledger-x/peer`).
+pub fn image_allowed(image: &str, settings: &ImageSettings) -> bool {
+    settings.allowed.iter().any(|prefix| after_prefix(image, prefix).is_some())
+}
+
+/// The image that is pulled: the longest matching mirror's prefix in place of the image's.
+pub fn resolve_image(image: &str, settings: &ImageSettings) -> String {
+    let mirror = settings
+        .mirrors
+        .iter()
+        .filter_map(|(prefix, mirror)| Some((prefix.len(), mirror, after_prefix(image, prefix)?)))
+        .max_by_key(|(length, ..)| *length);
+    mirror.map_or_else(|| image.to_owned(), |(_, mirror, rest)| format!("{}{rest}", mirror.trim_end_matches('/')))
+}
+
+/// What follows a prefix that ends where a path segment, or the repository, ends.
+fn after_prefix<'a>(image: &'a str, prefix: &str) -> Option<&'a str> {
+    let prefix = prefix.trim_end_matches('/');
+    let rest = image.strip_prefix(prefix).filter(|_| !prefix.is_empty())?;
+    // A colon ends a repository only after its last slash: in `localhost:5000/x` it begins a port.
+    let ends = match rest.chars().next() {
+        None => true,
+        Some('/' | '@') => true,
+        Some(':') => !rest.contains('/') && prefix.contains('/'),
+        Some(_) => false,
+    };
+    ends.then_some(rest)
+}
+
+/// Whether a subject may be granted a role. Subjects of Kubernetes itself never are.
+pub fn subject_allowed(subject: &Subject, allowed: &[Subject]) -> bool {
+    !subject.name.starts_with("system:") && allowed.contains(subject)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespaces_by_name_and_prefix() {
+        let settings =
+            NamespaceSettings { allowed: vec!["trade-*".into(), "bank".into(), "kube-*".into()], create: true };
+        for (namespace, allowed) in [
+            ("trade-acme", true),
+            ("trade", false),
+            ("bank", true),
+            ("bank2", false),
+            ("kube-system", false),
+            ("default", false),
+        ] {
+            assert_eq!(namespace_allowed(namespace, &settings), allowed, "{namespace}");
+        }
+        let all = NamespaceSettings { allowed: vec!["*".into()], create: false };
+        assert!(namespace_allowed("x", &all) && !namespace_allowed("kube-public", &all));
+    }
+
+    #[test]
+    fn images_by_whole_segments() {
+        let settings = ImageSettings {
+            allowed: vec![
+                "docker.io/hyperledger".into(),
+                "localhost:5000/".into(),
+                "ghcr.io/a/peer".into(),
+                String::new(),
+            ],
+            ..ImageSettings::default()
+        };
+        for (image, allowed) in [
+            ("docker.io/hyperledger/fabric-peer:3.1", true),
+            ("docker.io/hyperledger-x/fabric-peer:3.1", false),
+            ("docker.io/hyperledger.evil.com/x", false),
+            ("localhost:5000/peer", true),
+            ("localhost:50001/peer", false),
+            ("ghcr.io/a/peer:1", true),
+            ("ghcr.io/a/peer@sha256:0", true),
+            ("ghcr.io/a/peer2", false),
+            ("evil.com/docker.io/hyperledger/x", false),
+        ] {
+            assert_eq!(image_allowed(image, &settings), allowed, "{image}");
+        }
+        let host_only = ImageSettings { allowed: vec!["localhost".into()], ..ImageSettings::default() };
+        assert!(!image_allowed("localhost:5000/peer", &host_only));
+    }
+
+    #[test]
+    fn the_longest_mirror_wins() {
+        let mirrors = [("docker.io", "mirror.local/hub/"), ("docker.io/hyperledger", "mirror.local/fabric")];
+        let settings = ImageSettings {
+            mirrors: mirrors.into_iter().map(|(from, to)| (from.into(), to.into())).collect(),
+            ..ImageSettings::default()
+        };
+        assert_eq!(
+            resolve_image("docker.io/hyperledger/fabric-peer:3.1", &settings),
+            "mirror.local/fabric/fabric-peer:3.1"
+        );
+        assert_eq!(resolve_image("docker.io/x/y", &settings), "mirror.local/hub/x/y");
+        assert_eq!(resolve_image("ghcr.io/x/y", &settings), "ghcr.io/x/y");
+    }
+
+    #[test]
+    fn subjects_are_whole() {
+        use crate::objects::SubjectKind::{Group, User};
+        let subject = |kind, name: &str| Subject { kind, name: name.into(), namespace: None };
+        let allowed = [subject(User, "jane"), subject(Group, "system:masters")];
+        assert!(subject_allowed(&subject(User, "jane"), &allowed));
+        assert!(!subject_allowed(&subject(Group, "jane"), &allowed));
+        assert!(!subject_allowed(&subject(Group, "system:masters"), &allowed));
+    }
+}
