@@ -2,3 +2,4 @@
 
 pub mod controllers;
 pub mod resources;
+pub mod source;

@@ -1,0 +1,64 @@
+//! A fetch in a process of its own.
+//!
+//! libgit2's network reads have no limit that safe code can set, so a server that accepts a connection and says nothing
+//! would hold a thread for ever. The program therefore starts itself again for each fetch (`tenter git-fetch`, hidden),
+//! gives it the request on standard input, and ends it when its time is over. What libgit2 and TLS use of memory goes with it.
+
+use std::io::Read as _;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+
+use super::SourceError;
+use super::mirror::{self, FetchRequest, Fetched};
+use super::url::redacted;
+
+/// Name of the hidden subcommand.
+pub const SUBCOMMAND: &str = "git-fetch";
+/// Longest request, in bytes: credentials and known hosts are the long parts.
+const MAX_REQUEST_BYTES: u64 = 4 << 20;
+
+/// Fetches in a process of its own, for at most `limit`.
+pub async fn fetch(request: &FetchRequest, limit: Duration) -> Result<Fetched, SourceError> {
+    let shown = redacted(&request.url);
+    match tokio::time::timeout(limit, run(request)).await {
+        Ok(result) => result,
+        Err(_) => Err(SourceError::Timeout { url: shown, seconds: limit.as_secs() }),
+    }
+}
+
+async fn run(request: &FetchRequest) -> Result<Fetched, SourceError> {
+    let local = |why: String| SourceError::Local { path: SUBCOMMAND.to_owned(), why };
+    let program = std::env::current_exe().map_err(|error| local(error.to_string()))?;
+    let message = serde_json::to_vec(request).map_err(|error| local(error.to_string()))?;
+    // Personal and system-wide git settings (rewritten URLs, proxies, hooks) have no part in what a daemon reads.
+    let mut child = tokio::process::Command::new(program)
+        .arg(SUBCOMMAND)
+        .env("HOME", &request.cache)
+        .env("XDG_CONFIG_HOME", &request.cache)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| local(error.to_string()))?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(&message).await.map_err(|error| local(error.to_string()))?;
+    }
+    let output = child.wait_with_output().await.map_err(|error| local(error.to_string()))?;
+    serde_json::from_slice::<Result<Fetched, SourceError>>(&output.stdout)
+        .map_err(|_| local(format!("it ended with {} and without an answer", output.status)))?
+}
+
+/// The other side: reads a request from standard input, fetches, and returns the answer for standard output.
+pub fn serve() -> Result<String, SourceError> {
+    let local = |why: String| SourceError::Local { path: SUBCOMMAND.to_owned(), why };
+    let mut message = Vec::new();
+    std::io::stdin()
+        .take(MAX_REQUEST_BYTES)
+        .read_to_end(&mut message)
+        .map_err(|error| local(error.to_string()))?;
+    let request: FetchRequest = serde_json::from_slice(&message).map_err(|error| local(error.to_string()))?;
+    serde_json::to_string(&mirror::fetch(&request)).map_err(|error| local(error.to_string()))
+}
