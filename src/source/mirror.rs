@@ -19,6 +19,8 @@ use super::{Credentials, MAX_BLOB_BYTES, SourceError};
 const MAX_FETCH_BYTES: u64 = 256 << 20;
 /// Most branches that an error message names.
 const NAMED_BRANCHES: usize = 8;
+/// Most organizations' folders that are looked at.
+const MAX_FOLDERS: usize = 10_000;
 /// Deepest path of a definition.
 const MAX_PATH_PARTS: usize = 32;
 
@@ -48,8 +50,8 @@ pub struct Fetched {
     pub subject: String,
     /// Whether it descends from the last good commit (true when there was none).
     pub fast_forward: bool,
-    /// Whether the repository has an `organizations/` folder.
-    pub has_organizations: bool,
+    /// Names of the folders in `organizations/`, sorted.
+    pub organizations: Vec<String>,
     /// The definition; an error of its own, because the commit is known all the same.
     pub definition: Result<Vec<u8>, SourceError>,
 }
@@ -72,7 +74,7 @@ pub fn fetch(request: &FetchRequest) -> Result<Fetched, SourceError> {
         commit: commit.to_string(),
         subject,
         fast_forward,
-        has_organizations: has_folder(&repository, commit, "organizations"),
+        organizations: folders(&repository, commit, "organizations"),
         definition: read(&repository, commit, &request.path),
     })
 }
@@ -311,11 +313,22 @@ fn descends(repository: &Repository, commit: Oid, last: &str) -> Result<bool, gi
     repository.graph_descendant_of(commit, last)
 }
 
-fn has_folder(repository: &Repository, commit: Oid, name: &str) -> bool {
-    repository
-        .find_commit(commit)
-        .and_then(|commit| commit.tree())
-        .is_ok_and(|tree| tree.get_name(name).is_some_and(|entry| entry.kind() == Some(ObjectType::Tree)))
+/// Names of the folders in a folder of the root; none when there is no such folder.
+fn folders(repository: &Repository, commit: Oid, name: &str) -> Vec<String> {
+    let tree = || {
+        let root = repository.find_commit(commit)?.tree()?;
+        let id = root.get_name(name).map(|entry| entry.id());
+        id.map_or_else(|| Err(git2::Error::from_str("no such entry")), |id| repository.find_tree(id))
+    };
+    let Ok(tree) = tree() else { return Vec::new() };
+    let mut names: Vec<String> = tree
+        .iter()
+        .filter(|entry| entry.kind() == Some(ObjectType::Tree))
+        .filter_map(|entry| entry.name().ok().map(printable))
+        .take(MAX_FOLDERS)
+        .collect();
+    names.sort();
+    names
 }
 
 /// Reads a regular file at a commit.

@@ -69,12 +69,13 @@ fn reads_the_definition_of_each_new_commit() {
     assert_eq!(fetched.commit, first.to_string());
     assert_eq!(fetched.subject, "a commit");
     assert_eq!(fetched.definition, Ok(b"one".to_vec()));
-    assert!(fetched.fast_forward && !fetched.has_organizations);
+    assert!(fetched.fast_forward && fetched.organizations.is_empty());
 
     let second = fixture.commit(Some(first), 2, &[("network.yaml", FILE, b"two"), ("organizations", 0o040_000, b"x")]);
     let fetched = fixture.fetch("main", "network.yaml", Some(first)).unwrap();
     assert_eq!((fetched.commit.clone(), fetched.definition), (second.to_string(), Ok(b"two".to_vec())));
-    assert!(fetched.fast_forward && fetched.has_organizations);
+    assert!(fetched.fast_forward);
+    assert!(fetched.organizations.is_empty(), "a file in organizations/ is no organization");
     assert_eq!(fixture.fetch("main", "organizations/inner.yaml", None).unwrap().definition, Ok(b"x".to_vec()));
 
     // An older commit by its name, and one that is known, without the network.
