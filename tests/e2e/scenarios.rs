@@ -1,0 +1,375 @@
+//! The scenarios.
+
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::world::{World, fabric};
+
+/// One orderer, one member, one peer: what most scenarios need.
+fn small(name: &str) -> String {
+    format!(
+        "apiVersion: tenter.dev/v1alpha1
+kind: Network
+metadata: {{name: {name}}}
+spec:
+  organizations:
+    - {{name: hub, orderers: [orderer1]}}
+    - {{name: acme, peers: [peer1]}}
+  channels:
+    - name: trades
+      organizer: hub
+      members: [{{organization: acme}}]
+"
+    )
+}
+
+/// The example network under another name.
+fn example(name: &str) -> String {
+    include_str!("../../examples-repo/network.yaml").replace("name: trade\n", &format!("name: {name}\n"))
+}
+
+fn announce(scenario: &str) {
+    println!("{scenario}: Fabric is {}", fabric());
+}
+
+/// Steps of the plan that the program prints for the repository's file.
+fn plan(world: &World) -> (i32, Value) {
+    let output = world.run(&["plan", "--detailed-exitcode", "-o", "json", world.repository().to_str().expect("UTF-8")]);
+    let code = output.status.code().unwrap_or(-1);
+    let plan = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!("plan printed no JSON ({error}), code {code}: {}", String::from_utf8_lossy(&output.stderr))
+    });
+    (code, plan)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_converges_and_in_sync_nothing_is_written() {
+    announce("a commit converges");
+    let mut world = World::new("loop").await;
+    let commit = world.commit(&example(&world.name));
+    world.consortium(json!({})).await;
+    let start = Instant::now();
+    world.start();
+    world.applied(&commit).await;
+    println!("empty cluster to applied: {:.1} s", start.elapsed().as_secs_f32());
+    for organization in ["acme", "globex"] {
+        let status = world.phase("Membership", &world.organization(organization), "settlement", "Active").await;
+        assert!(status["peers"].as_array().is_some_and(|peers| !peers.is_empty()), "{status}");
+    }
+    let (code, plan_now) = plan(&world);
+    assert_eq!((code, plan_now["steps"].clone()), (0, json!({})), "planning again changes nothing");
+
+    in_sync_nothing_is_written(&world).await;
+
+    let file = example(&world.name).replace("peers: [peer1]", "peers: [peer1, peer2]");
+    let commit = world.commit(&file);
+    world.applied(&commit).await;
+    world.phase("Peer", &world.organization("globex"), "peer2", "Running").await;
+    assert_eq!(plan(&world).0, 0);
+
+    a_broken_commit_changes_nothing(&world, &commit).await;
+    keys_are_nowhere_but_in_secrets(&world).await;
+}
+
+/// Versions of everything in the world that a write would change.
+async fn versions(world: &World) -> Vec<String> {
+    let mut versions = Vec::new();
+    for namespace in world.namespaces().await {
+        for kind in ["Consortium", "Organization", "CertificateAuthority", "Orderer", "Peer", "Channel", "Membership"] {
+            for object in world.objects(kind, &namespace).list(&ListParams::default()).await.expect("objects") {
+                let meta = object.metadata;
+                versions.push(format!("{kind} {namespace}/{} {}", meta.name.unwrap_or_default(), meta.resource_version.unwrap_or_default()));
+            }
+        }
+        for object in Api::<ConfigMap>::namespaced(world.client.clone(), &namespace).list(&ListParams::default()).await.expect("maps") {
+            let meta = object.metadata;
+            versions.push(format!("ConfigMap {namespace}/{} {}", meta.name.unwrap_or_default(), meta.resource_version.unwrap_or_default()));
+        }
+        for object in Api::<Secret>::namespaced(world.client.clone(), &namespace).list(&ListParams::default()).await.expect("secrets") {
+            let meta = object.metadata;
+            versions.push(format!("Secret {namespace}/{} {}", meta.name.unwrap_or_default(), meta.resource_version.unwrap_or_default()));
+        }
+    }
+    versions
+}
+
+async fn in_sync_nothing_is_written(world: &World) {
+    let before = (versions(world).await, world.metric("tenter_api_writes_total").await, world.metric("tenter_fabric_changes_total").await);
+    let passes = world.metric("tenter_sync_passes_total").await;
+    assert!(before.1 > 0.0 && before.2 > 0.0, "the counters count: {before:?}");
+    world
+        .eventually("five more passes", async || {
+            let now = world.metric("tenter_sync_passes_total").await;
+            if now >= passes + 5.0 { Ok(()) } else { Err(format!("{now} of {}", passes + 5.0)) }
+        })
+        .await;
+    let after = (versions(world).await, world.metric("tenter_api_writes_total").await, world.metric("tenter_fabric_changes_total").await);
+    assert_eq!(before, after, "in sync means zero writes");
+}
+
+async fn a_broken_commit_changes_nothing(world: &World, good: &str) {
+    let before = versions(world).await;
+    let broken = world.commit(&example(&world.name).replace("organizer: hub", "organizer: hob"));
+    world
+        .eventually("the broken commit to be refused", async || {
+            let status = world.status().await;
+            let refused = status["lastAttemptedRevision"] == broken.as_str() && status["phase"] == "Stalled";
+            if refused { Ok(()) } else { Err(status.to_string()) }
+        })
+        .await;
+    let status = world.status().await;
+    assert_eq!(status["lastAppliedRevision"], good);
+    assert!(status.to_string().contains("InvalidDefinition"), "{status}");
+    let others = |versions: Vec<String>| versions.into_iter().filter(|line| !line.starts_with("Consortium")).collect::<Vec<_>>();
+    assert_eq!(others(before), others(versions(world).await), "an invalid file leaves the network as it is");
+    let repaired = world.commit(&example(&world.name).replace("peers: [peer1]", "peers: [peer1, peer2]"));
+    world.applied(&repaired).await;
+}
+
+async fn keys_are_nowhere_but_in_secrets(world: &World) {
+    let canaries = world.canaries().await;
+    assert!(canaries.len() > 20, "the network has keys: {}", canaries.len());
+    let plan = world.run(&["plan", world.repository().to_str().expect("UTF-8")]);
+    let status = world.run(&["status", "-o", "json"]);
+    let mut places = vec![("log", world.log()), ("objects, events and config maps", world.public_text().await)];
+    for (name, output) in [("plan", plan), ("status", status)] {
+        places.push((name, format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))));
+    }
+    for (place, text) in places {
+        assert!(text.len() > 100, "{place} was read");
+        for canary in &canaries {
+            assert!(!text.contains(canary.as_str()), "a private key is in the {place}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_point_it_converges() {
+    announce("killed at any point");
+    let mut world = World::new("kill").await;
+    let commit = world.commit(&small(&world.name));
+    world.consortium(json!({})).await;
+    // Each point is something that a run brings about; the daemon is killed as soon as it is seen.
+    let hub = world.organization("hub");
+    let acme = world.organization("acme");
+    let client = world.client.clone();
+    let secret = |namespace: &str| Api::<Secret>::namespaced(client.clone(), namespace);
+    let map = |namespace: &str| Api::<ConfigMap>::namespaced(client.clone(), namespace);
+    let set = |namespace: &str| Api::<StatefulSet>::namespaced(client.clone(), namespace);
+    let pod = |namespace: &str| Api::<Pod>::namespaced(client.clone(), namespace);
+    macro_rules! point {
+        ($what:expr, $found:expr) => {
+            world.start();
+            world.eventually($what, async || if $found { Ok(()) } else { Err("not yet".to_owned()) }).await;
+            world.kill();
+        };
+    }
+    point!("a namespace", world.namespaces().await.len() > 1);
+    point!("a root", secret(&hub).get_opt("ca-enrolment").await.is_ok_and(|found| found.is_some()));
+    point!("the second root", secret(&acme).get_opt("ca-tls").await.is_ok_and(|found| found.is_some()));
+    point!("an identity", secret(&acme).get_opt("identity-reader").await.is_ok_and(|found| found.is_some()));
+    point!("a node's key", secret(&hub).get_opt("orderer1-tls").await.is_ok_and(|found| found.is_some()));
+    point!("a node", set(&hub).get_opt("orderer1").await.is_ok_and(|found| found.is_some()));
+    point!("a Pod", pod(&acme).get_opt("peer1-0").await.is_ok_and(|found| found.is_some()));
+    point!("the genesis block", map(&world.namespace).get_opt("trades-genesis").await.is_ok_and(|found| found.is_some()));
+    let pinned = map(&world.namespace).get("trades-genesis").await.expect("the pin");
+    point!("an orderer's join record", map(&hub).get_opt("orderer1-ledgers").await.is_ok_and(|found| found.is_some()));
+    point!("a peer's join record", map(&acme).get_opt("peer1-ledgers").await.is_ok_and(|found| found.is_some()));
+    world.start();
+    world.applied(&commit).await;
+    let now = map(&world.namespace).get("trades-genesis").await.expect("the pin");
+    assert_eq!(pinned.metadata.uid, now.metadata.uid, "the genesis block is pinned once");
+    assert_eq!(plan(&world).0, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unreachable_is_not_absent_and_an_emptied_volume_is_data_lost() {
+    announce("unreachable and data lost");
+    let mut world = World::new("lost").await;
+    let commit = world.commit(&small(&world.name));
+    world.consortium(json!({})).await;
+    world.start();
+    world.applied(&commit).await;
+    let hub = world.organization("hub");
+    let sets = Api::<StatefulSet>::namespaced(world.client.clone(), &hub);
+    let pods = Api::<Pod>::namespaced(world.client.clone(), &hub);
+
+    // With the daemon gone nobody puts the replica back.
+    world.kill();
+    sets.patch("orderer1", &PatchParams::default(), &Patch::Merge(json!({"spec": {"replicas": 0}}))).await.expect("scale");
+    gone(&world, &pods, "orderer1-0").await;
+    let (_, unreachable) = plan(&world);
+    let notes = unreachable["notes"].to_string();
+    assert!(notes.contains("\"Unreachable\""), "{unreachable}");
+    assert!(!unreachable["steps"].to_string().contains("joinOrderer"), "an unreachable orderer is not joined: {unreachable}");
+
+    let claims = Api::<PersistentVolumeClaim>::namespaced(world.client.clone(), &hub);
+    claims.delete("data-orderer1-0", &DeleteParams::default()).await.expect("delete the claim");
+    world
+        .eventually("the volume to be gone", async || match claims.get_opt("data-orderer1-0").await {
+            Ok(None) => Ok(()),
+            other => Err(format!("{:?}", other.map(|claim| claim.is_some()))),
+        })
+        .await;
+    world.start();
+    let said = world
+        .eventually("the orderer to be called DataLost", async || {
+            let channel = world.objects("Channel", &world.namespace).get("trades").await.map_err(|error| error.to_string())?;
+            let status = channel.data.get("status").cloned().unwrap_or(Value::Null);
+            if status.to_string().contains("DataLost") { Ok(status) } else { Err(status.to_string()) }
+        })
+        .await;
+    assert!(said.to_string().contains("orderer1"), "the node is named: {said}");
+    let (_, lost) = plan(&world);
+    assert!(lost["notes"].to_string().contains("DataLost"), "{lost}");
+    assert!(!lost["steps"].to_string().contains("joinOrderer"), "{lost}");
+
+    // A person says that the node may start from nothing.
+    let maps = Api::<ConfigMap>::namespaced(world.client.clone(), &hub);
+    let entry = json!({"data": {"trades": null}});
+    maps.patch("orderer1-ledgers", &PatchParams::default(), &Patch::Merge(entry)).await.expect("take the record out");
+    world.phase("Channel", &world.namespace, "trades", "Active").await;
+}
+
+async fn gone(world: &World, pods: &Api<Pod>, name: &str) {
+    world
+        .eventually(&format!("Pod {name} to be gone"), async || match pods.get_opt(name).await {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => Err("it is there".to_owned()),
+            Err(error) => Err(error.to_string()),
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_settings_do_not_allow_is_refused() {
+    let mut world = World::new("deny").await;
+    let file = small(&world.name)
+        .replace("spec:\n", "spec:\n  fabric: {images: {peer: \"registry.example/evil/fabric-peer:3.1\"}}\n")
+        .replace("{name: hub, ", "{name: hub, namespace: kube-system, ");
+    world.commit(&file);
+    world.consortium(json!({})).await;
+    let (_, refused) = plan(&world);
+    let text = refused.to_string();
+    assert!(text.contains("registry.example/evil/fabric-peer:3.1") && text.contains("kube-system"), "{refused}");
+    world.start();
+    world
+        .eventually("the refusal to be shown", async || {
+            let status = world.status().await;
+            if status.to_string().contains("NotAllowed") { Ok(()) } else { Err(status.to_string()) }
+        })
+        .await;
+    let system = Api::<Secret>::namespaced(world.client.clone(), "kube-system").list(&ListParams::default()).await.expect("secrets");
+    assert!(system.iter().all(|secret| !secret.metadata.name.as_deref().unwrap_or_default().starts_with("ca-")));
+    let peers = Api::<StatefulSet>::namespaced(world.client.clone(), &world.organization("acme")).list(&ListParams::default()).await;
+    assert!(peers.expect("a list").items.is_empty(), "no peer runs from an image that is not allowed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_repository_leaves_the_network_as_it_is() {
+    let mut world = World::new("repo").await;
+    let commit = world.commit(&small(&world.name));
+    world.consortium(json!({})).await;
+    world.start();
+    world.applied(&commit).await;
+    let hidden = world.repository().with_file_name("hidden");
+    std::fs::rename(world.repository(), &hidden).expect("hide the repository");
+    world
+        .eventually("the lost repository to be reported", async || {
+            let status = world.status().await;
+            if status.to_string().contains("SourceUnreachable") { Ok(()) } else { Err(status.to_string()) }
+        })
+        .await;
+    let status = world.status().await;
+    assert_eq!(status["lastAppliedRevision"], commit.as_str());
+    let _ = std::fs::remove_dir_all(world.repository());
+    std::fs::rename(hidden, world.repository()).expect("show the repository");
+    world.applied(&commit).await;
+    assert!(!world.status().await.to_string().contains("SourceUnreachable"), "the condition is taken back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_renewed_with_the_same_key_one_node_at_a_time() {
+    announce("renewal");
+    let mut world = World::new("renew").await;
+    let file = small(&world.name).replace("orderers: [orderer1]", "orderers: [orderer1, orderer2, orderer3]");
+    let commit = world.commit(&file);
+    world.consortium(json!({})).await;
+    world.start();
+    world.applied(&commit).await;
+    let hub = world.organization("hub");
+    let nodes = ["orderer1", "orderer2", "orderer3"];
+    let mut before = Vec::new();
+    for node in nodes {
+        before.push(expire_soon(&world, &hub, node).await);
+    }
+    let pods = Api::<Pod>::namespaced(world.client.clone(), &hub);
+    let start = Instant::now();
+    let mut most_down = 0;
+    loop {
+        let mut down = 0;
+        let mut renewed = 0;
+        for (node, old) in nodes.iter().zip(&before) {
+            let pod = pods.get_opt(&format!("{node}-0")).await.expect("the Pod");
+            let ready = pod.as_ref().is_some_and(is_ready);
+            down += usize::from(!ready);
+            let (key, certificate) = tls(&world, &hub, node).await;
+            assert_eq!(key, old.0, "{node}: the key stays");
+            let restarted = pod.is_some_and(|pod| pod.metadata.uid.as_deref() != Some(old.2.as_str()));
+            renewed += usize::from(certificate != old.1 && restarted && ready);
+        }
+        most_down = most_down.max(down);
+        if renewed == nodes.len() {
+            break;
+        }
+        assert!(start.elapsed() < crate::world::LIMIT, "{renewed} of {} renewed\n{}", nodes.len(), world.log());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(most_down, 1, "one node is restarted at a time");
+    world.phase("Channel", &world.namespace, "trades", "Active").await;
+}
+
+/// Replaces a node's TLS certificate by one of the same key that is due for renewal, as if time had passed.
+/// Returns its key, that certificate, and the uid of the Pod that runs now.
+async fn expire_soon(world: &World, namespace: &str, node: &str) -> (Vec<u8>, Vec<u8>, String) {
+    let secrets = Api::<Secret>::namespaced(world.client.clone(), namespace);
+    let root = secrets.get("ca-tls").await.expect("the root").data.expect("data");
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("PEM");
+    let authority = Authority::load(&CertificateRoot {
+        cert_pem: text(&root["tls.crt"].0),
+        key_pem: SecretKey::new(text(&root["tls.key"].0)),
+    })
+    .expect("the root");
+    let (key, certificate) = tls(world, namespace, node).await;
+    let info = CertificateInfo::from_pem(&text(&certificate)).expect("a certificate");
+    let request = CertificateRequest {
+        common_name: info.common_name.clone().expect("a common name"),
+        usage: Usage::TlsNode { dns_names: info.dns_names.clone(), ip_addresses: info.ip_addresses.clone() },
+        // Issued certificates start five minutes ago: less than a third of their life is left.
+        lifetime: SignedDuration::from_secs(120),
+    };
+    let short = authority
+        .issue_for(&request, &info.public_key().expect("its key"), Timestamp::now(), &mut rng())
+        .expect("a certificate");
+    let patch = json!({"stringData": {"tls.crt": short}});
+    secrets.patch(&format!("{node}-tls"), &PatchParams::default(), &Patch::Merge(patch)).await.expect("patch");
+    let pod = Api::<Pod>::namespaced(world.client.clone(), namespace).get(&format!("{node}-0")).await.expect("the Pod");
+    (key, short.into_bytes(), pod.metadata.uid.expect("a uid"))
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    pod.metadata.deletion_timestamp.is_none()
+        && conditions.is_some_and(|all| all.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"))
+}
+
+async fn tls(world: &World, namespace: &str, node: &str) -> (Vec<u8>, Vec<u8>) {
+    let secret = Api::<Secret>::namespaced(world.client.clone(), namespace).get(&format!("{node}-tls")).await.expect("the Secret");
+    let data = secret.data.expect("data");
+    (data["tls.key"].0.clone(), data["tls.crt"].0.clone())
+}

@@ -1,0 +1,327 @@
+//! One scenario's world: a Consortium in a namespace of its own, a git repository, and a daemon that runs on this
+//! machine and reaches Fabric through the API server.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Secret};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::Client;
+use serde_json::{Value, json};
+
+/// Longest wait for anything.
+pub const LIMIT: Duration = Duration::from_secs(240);
+
+/// The image tag of the Fabric programs that `deploy/images` packed.
+const MIRROR: &str = "localhost/tenter";
+
+/// A scenario's world. Dropping it stops the daemon; the namespaces are deleted without waiting.
+pub struct World {
+    /// The Kubernetes client.
+    pub client: Client,
+    /// Name of the network, of the Consortium and prefix of every namespace.
+    pub name: String,
+    /// Name of the namespace of the Consortium.
+    pub namespace: String,
+    directory: tempfile::TempDir,
+    daemon: Option<Child>,
+}
+
+/// Whether two scenarios of one run may share a name: they may not, so each gives its own.
+fn unique(scenario: &str) -> String {
+    format!("{scenario}{:04x}", std::process::id() % 0xffff)
+}
+
+impl World {
+    /// A world with an empty cluster and an empty repository.
+    pub async fn new(scenario: &str) -> Self {
+        let client = Client::try_default().await.expect("a cluster: make test-e2e starts one, or set KUBECONFIG");
+        let name = unique(scenario);
+        let namespace = format!("{name}-system");
+        let world = Self { client, name, namespace, directory: tempfile::tempdir().expect("a temporary folder"), daemon: None };
+        let meta = ObjectMeta { name: Some(world.namespace.clone()), ..ObjectMeta::default() };
+        Api::<Namespace>::all(world.client.clone())
+            .create(&PostParams::default(), &Namespace { metadata: meta, ..Namespace::default() })
+            .await
+            .expect("a namespace");
+        world.git(&["init", "-q", "-b", "main", "."]);
+        world
+    }
+
+    /// Folder of the checkout that the daemon pulls from.
+    pub fn repository(&self) -> PathBuf {
+        let path = self.directory.path().join("repository");
+        std::fs::create_dir_all(&path).expect("a folder");
+        path
+    }
+
+    /// Runs git in the repository and returns what it printed.
+    pub fn git(&self, arguments: &[&str]) -> String {
+        let output = Command::new("git")
+            .args(["-c", "user.name=test", "-c", "user.email=test@tenter.example"])
+            .args(arguments)
+            .current_dir(self.repository())
+            .output()
+            .expect("git");
+        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// Commits `definition` as the network's file; returns the commit.
+    pub fn commit(&self, definition: &str) -> String {
+        std::fs::write(self.repository().join("network.yaml"), definition).expect("the definition");
+        self.git(&["add", "-A"]);
+        self.git(&["commit", "-q", "-m", "Change the network"]);
+        self.git(&["rev-parse", "HEAD"])
+    }
+
+    /// The API of a kind of group `tenter.dev`, in a namespace.
+    pub fn objects(&self, kind: &str, namespace: &str) -> Api<DynamicObject> {
+        let plural = match kind {
+            "CertificateAuthority" => "certificateauthorities".to_owned(),
+            "Consortium" => "consortia".to_owned(),
+            other => format!("{}s", other.to_lowercase()),
+        };
+        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("tenter.dev", "v1alpha1", kind), &plural);
+        Api::namespaced_with(self.client.clone(), namespace, &resource)
+    }
+
+    /// Name of an organisation's namespace.
+    pub fn organization(&self, name: &str) -> String {
+        format!("{}-{name}", self.name)
+    }
+
+    /// Makes the Consortium object, with settings that allow what the tests need; `patch` is merged into its spec.
+    pub async fn consortium(&self, patch: Value) {
+        let mut spec = json!({
+            "source": { "repository": format!("file://{}", self.repository().display()), "intervalSeconds": 1 },
+            "organizations": ["*"],
+            "namespaces": { "create": true, "allowed": [format!("{}-*", self.name)] },
+            "images": { "allowed": ["docker.io/hyperledger"], "mirrors": { "docker.io/hyperledger": MIRROR } },
+        });
+        merge(&mut spec, patch);
+        let object = json!({
+            "apiVersion": "tenter.dev/v1alpha1", "kind": "Consortium",
+            "metadata": { "name": self.name, "namespace": self.namespace }, "spec": spec,
+        });
+        self.objects("Consortium", &self.namespace)
+            .patch(&self.name, &PatchParams::apply("test").force(), &Patch::Apply(object))
+            .await
+            .expect("the Consortium object");
+    }
+
+    /// Starts the daemon.
+    pub fn start(&mut self) {
+        assert!(self.daemon.is_none(), "the daemon runs already");
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_file()).expect("the log");
+        let child = self
+            .tenter()
+            .args(["run", "--listen", "127.0.0.1:0"])
+            .env("TENTER_CACHE_DIR", self.directory.path().join("cache"))
+            .stdout(log.try_clone().expect("the log"))
+            .stderr(log)
+            .spawn()
+            .expect("the daemon");
+        self.daemon = Some(child);
+    }
+
+    /// Kills the daemon as a power cut would.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.daemon.take() {
+            child.kill().expect("kill");
+            child.wait().expect("wait");
+        }
+    }
+
+    /// What the daemon has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.directory.path().join("daemon.log")
+    }
+
+    /// The program, set up for this world.
+    pub fn tenter(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tenter"));
+        command.args(["--namespace", &self.namespace, "--consortium", &self.name]).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the program to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.tenter().args(arguments).output().expect("tenter")
+    }
+
+    /// The Consortium's status.
+    pub async fn status(&self) -> Value {
+        let object = self.objects("Consortium", &self.namespace).get(&self.name).await.expect("the Consortium");
+        object.data.get("status").cloned().unwrap_or(Value::Null)
+    }
+
+    /// Sum of a metric of the daemon over all its labels.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let address = self.listen_address().await;
+        let text = http_get(address, "/metrics").await;
+        let of = |line: &str| line.starts_with(name) && line[name.len()..].starts_with(['{', ' ']);
+        let values: Vec<f64> =
+            text.lines().filter(|line| of(line)).filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
+        assert!(!values.is_empty(), "the daemon has no metric {name}:\n{text}");
+        values.iter().sum()
+    }
+
+    /// The address that the daemon listens on: it logs the one it was given.
+    async fn listen_address(&self) -> std::net::SocketAddr {
+        self.eventually("the daemon to listen", async || {
+            let log = self.log();
+            let found = log.lines().rev().find_map(|line| line.split("listening on http://").nth(1)?.split_whitespace().next()?.parse().ok());
+            found.ok_or_else(|| "no such line in its log".to_owned())
+        })
+        .await
+    }
+
+    /// Waits until the Consortium says that `commit` is applied.
+    pub async fn applied(&self, commit: &str) {
+        self.eventually(&format!("commit {commit} to be applied"), async || {
+            let status = self.status().await;
+            let done = status["lastAppliedRevision"] == commit && status["phase"] == "Applied";
+            if done { Ok(()) } else { Err(format!("status is {status}")) }
+        })
+        .await;
+    }
+
+    /// Waits until an object's phase is `phase`.
+    pub async fn phase(&self, kind: &str, namespace: &str, name: &str, phase: &str) -> Value {
+        let api = self.objects(kind, namespace);
+        self.eventually(&format!("{kind} {name} to be {phase}"), async || {
+            let object = api.get(name).await.map_err(|error| error.to_string())?;
+            let status = object.data.get("status").cloned().unwrap_or(Value::Null);
+            if status["phase"] == phase { Ok(status) } else { Err(format!("status is {status}")) }
+        })
+        .await
+    }
+
+    /// Waits until `condition` holds, for [`LIMIT`] at most; fails with the last reason and the end of the daemon's log.
+    pub async fn eventually<T>(&self, what: &str, mut condition: impl AsyncFnMut() -> Result<T, String>) -> T {
+        let start = Instant::now();
+        loop {
+            match condition().await {
+                Ok(value) => return value,
+                Err(reason) if start.elapsed() > LIMIT => {
+                    let log = self.log();
+                    let tail: Vec<&str> = log.lines().rev().take(40).collect();
+                    let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
+                    panic!("waited {LIMIT:?} for {what}: {reason}\n--- daemon\n{tail}");
+                }
+                // Looking again is cheap and the condition alone decides.
+                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        }
+    }
+
+    /// The namespaces of this world.
+    pub async fn namespaces(&self) -> Vec<String> {
+        let all = Api::<Namespace>::all(self.client.clone()).list(&ListParams::default()).await.expect("namespaces");
+        let prefix = format!("{}-", self.name);
+        all.into_iter().filter_map(|namespace| namespace.metadata.name).filter(|name| name.starts_with(&prefix)).collect()
+    }
+
+    /// Private keys in the Secrets of this world: the lines between their markers, which must be seen nowhere else.
+    pub async fn canaries(&self) -> Vec<String> {
+        let mut canaries = Vec::new();
+        for namespace in self.namespaces().await {
+            let secrets = Api::<Secret>::namespaced(self.client.clone(), &namespace);
+            for secret in secrets.list(&ListParams::default()).await.expect("secrets") {
+                for (name, value) in secret.data.unwrap_or_default() {
+                    let text = String::from_utf8_lossy(&value.0).into_owned();
+                    if text.contains("PRIVATE KEY") {
+                        let body: Vec<&str> = text.lines().filter(|line| !line.starts_with("-----")).collect();
+                        assert!(!body.is_empty(), "{namespace}: the key {name} has no body");
+                        canaries.extend(body.into_iter().filter(|line| line.len() > 20).map(str::to_owned));
+                    }
+                }
+            }
+        }
+        canaries
+    }
+
+    /// Everything that other people may read: objects with their status, events and public ConfigMaps, as JSON.
+    pub async fn public_text(&self) -> String {
+        let mut text = String::new();
+        for namespace in self.namespaces().await {
+            for kind in ["Consortium", "Organization", "CertificateAuthority", "Orderer", "Peer", "Channel", "Membership"] {
+                let list = self.objects(kind, &namespace).list(&ListParams::default()).await.expect("objects");
+                text.push_str(&serde_json::to_string(&list.items).expect("JSON"));
+            }
+            let maps = Api::<ConfigMap>::namespaced(self.client.clone(), &namespace).list(&ListParams::default()).await;
+            text.push_str(&serde_json::to_string(&maps.expect("config maps").items).expect("JSON"));
+            let events = Api::<Event>::namespaced(self.client.clone(), &namespace).list(&ListParams::default()).await;
+            text.push_str(&serde_json::to_string(&events.expect("events").items).expect("JSON"));
+        }
+        text
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let kept = std::env::temp_dir().join(format!("tenter-e2e-{}.log", self.name));
+            let _ = std::fs::copy(self.log_file(), &kept);
+            println!("the daemon's log is kept at {}", kept.display());
+        }
+        let (client, names) = (self.client.clone(), self.name.clone());
+        // Deletion is asked for and not waited for: names are unique, and the cluster does the rest.
+        let _ = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                drop(client);
+                let Ok(client) = Client::try_default().await else { return };
+                let api = Api::<Namespace>::all(client);
+                let Ok(all) = api.list(&ListParams::default()).await else { return };
+                for namespace in all.into_iter().filter_map(|namespace| namespace.metadata.name) {
+                    if namespace.starts_with(&format!("{names}-")) {
+                        let _ = api.delete(&namespace, &DeleteParams::default()).await;
+                    }
+                }
+            });
+        })
+        .join();
+    }
+}
+
+/// Merges `patch` into `value` as RFC 7396 says.
+pub fn merge(value: &mut Value, patch: Value) {
+    match (value, patch) {
+        (Value::Object(fields), Value::Object(patch)) => {
+            for (key, patch) in patch {
+                if patch.is_null() {
+                    fields.remove(&key);
+                } else {
+                    merge(fields.entry(key).or_insert(Value::Null), patch);
+                }
+            }
+        }
+        (value, patch) => *value = patch,
+    }
+}
+
+/// Body of the answer to one GET, over plain HTTP/1.1.
+async fn http_get(address: std::net::SocketAddr, path: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("the daemon's port");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: daemon\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("write");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("read");
+    answer.split_once("\r\n\r\n").expect("an HTTP answer").1.to_owned()
+}
+
+/// Which Fabric the cluster's images hold, as `deploy/fabric-programs` says it.
+pub fn fabric() -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/fabric-programs");
+    let output = Command::new(script).output().expect("deploy/fabric-programs");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
