@@ -3,6 +3,7 @@
 //!
 //! An error is never absence: see [`FailureKind`].
 
+pub mod broadcast;
 mod connect;
 pub mod deliver;
 pub mod endorser;
