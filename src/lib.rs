@@ -1,5 +1,7 @@
 //! GitOps reconciler and Kubernetes operator for Hyperledger Fabric.
 
+pub mod cli;
 pub mod controllers;
+pub mod report;
 pub mod resources;
 pub mod source;

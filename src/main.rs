@@ -1,3 +1,7 @@
 //! The `tenter` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tenter::cli::main()
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use sha2::{Digest as _, Sha256};
+use tenter_consortium::document::RepositoryFacts;
 use tokio::sync::watch;
 
 use super::{MAX_BLOB_BYTES, SourceError};
@@ -32,6 +33,19 @@ pub fn read(path: &Path) -> Result<(PathBuf, Vec<u8>), SourceError> {
         return Err(SourceError::TooLarge { path: file.display().to_string(), size, limit: MAX_BLOB_BYTES });
     }
     Ok((file, bytes))
+}
+
+/// What lies beside a definition: the folders in `organizations/`.
+pub fn facts(file: &Path) -> RepositoryFacts {
+    let folder = file.parent().unwrap_or(Path::new(".")).join("organizations");
+    let Ok(entries) = std::fs::read_dir(folder) else { return RepositoryFacts::default() };
+    let mut organizations: Vec<String> = entries
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    organizations.sort();
+    RepositoryFacts { organizations }
 }
 
 /// An error of the file system in words that do not differ between systems.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use git2::cert::Cert;
 use git2::{
-    AutotagOption, CertificateCheckStatus, Cred, CredentialType, ErrorClass, ErrorCode, FetchOptions, ObjectType,
-    Oid, ProxyOptions, RemoteCallbacks, RemoteRedirect, Repository,
+    AutotagOption, CertificateCheckStatus, Cred, CredentialType, ErrorClass, ErrorCode, FetchOptions, ObjectType, Oid,
+    ProxyOptions, RemoteCallbacks, RemoteRedirect, Repository,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -334,14 +334,14 @@ fn folders(repository: &Repository, commit: Oid, name: &str) -> Vec<String> {
 /// Reads a regular file at a commit.
 fn read(repository: &Repository, commit: Oid, path: &str) -> Result<Vec<u8>, SourceError> {
     let missing = || SourceError::NoFile { commit: commit.to_string(), path: path.to_owned() };
-    let not_a_file = |what: &str| SourceError::NotAFile {
-        commit: commit.to_string(),
-        path: path.to_owned(),
-        what: what.to_owned(),
-    };
+    let not_a_file =
+        |what: &str| SourceError::NotAFile { commit: commit.to_string(), path: path.to_owned(), what: what.to_owned() };
     let parts: Vec<&str> = path.split('/').collect();
     if parts.len() > MAX_PATH_PARTS || parts.iter().any(|part| part.is_empty() || *part == "." || *part == "..") {
-        return Err(SourceError::NoFile { commit: commit.to_string(), path: format!("{path} (write it relative, without `..`)") });
+        return Err(SourceError::NoFile {
+            commit: commit.to_string(),
+            path: format!("{path} (write it relative, without `..`)"),
+        });
     }
     let mut tree = repository.find_commit(commit).and_then(|commit| commit.tree()).map_err(|_| missing())?;
     for (place, part) in parts.iter().enumerate() {

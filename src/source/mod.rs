@@ -146,7 +146,9 @@ impl SourceError {
                 "name a Secret with `username` and `password`, or `identity` and `known_hosts`, in spec.source.secret, or set \
                  TENTER_GIT_USERNAME and TENTER_GIT_PASSWORD, or TENTER_GIT_IDENTITY and TENTER_GIT_KNOWN_HOSTS (files)",
             ),
-            Self::HostKey { .. } => Some("put the line that `ssh-keyscan HOST` prints, once you trust it, in `known_hosts`"),
+            Self::HostKey { .. } => {
+                Some("put the line that `ssh-keyscan HOST` prints, once you trust it, in `known_hosts`")
+            }
             Self::NoFile { .. } => Some("--path (spec.source.path) names the definition in the repository"),
             _ => None,
         }

@@ -55,10 +55,7 @@ async fn run(request: &FetchRequest) -> Result<Fetched, SourceError> {
 pub fn serve() -> Result<String, SourceError> {
     let local = |why: String| SourceError::Local { path: SUBCOMMAND.to_owned(), why };
     let mut message = Vec::new();
-    std::io::stdin()
-        .take(MAX_REQUEST_BYTES)
-        .read_to_end(&mut message)
-        .map_err(|error| local(error.to_string()))?;
+    std::io::stdin().take(MAX_REQUEST_BYTES).read_to_end(&mut message).map_err(|error| local(error.to_string()))?;
     let request: FetchRequest = serde_json::from_slice(&message).map_err(|error| local(error.to_string()))?;
     serde_json::to_string(&mirror::fetch(&request)).map_err(|error| local(error.to_string()))
 }

@@ -1,0 +1,74 @@
+//! The command line: one file a subcommand; each returns data, and [`outcome::render`] alone prints it.
+
+pub mod args;
+pub mod completions;
+pub mod crds;
+pub mod definition;
+pub mod exit;
+pub mod outcome;
+pub mod schema;
+pub mod validate;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use self::args::{Cli, Command, Global, LogFormat};
+use self::exit::Exit;
+use self::outcome::{CliError, Outcome, render};
+
+/// Reads the command line, does what it says, prints what came of it.
+pub fn main() -> ExitCode {
+    let exit = match Cli::try_parse() {
+        Ok(cli) => start(cli),
+        Err(error) => {
+            // Help and version are answers; the rest is a wrong command line. Where nobody reads, nothing can be said.
+            let _ = error.print();
+            match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Ok,
+                _ => Exit::Usage,
+            }
+        }
+    };
+    ExitCode::from(exit.code())
+}
+
+fn start(cli: Cli) -> Exit {
+    let Cli { global, command } = cli;
+    start_logs(&global);
+    let result = dispatch(command);
+    render(&global, result)
+}
+
+fn dispatch(command: Command) -> Result<Outcome, CliError> {
+    match command {
+        Command::Validate(args) => validate::run(&args),
+        Command::Schema(args) => schema::run(&args),
+        Command::Crds(args) => crds::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::GitFetch => crate::source::process::serve()
+            .map(|answer| Outcome::shown(outcome::Verbatim(answer)))
+            .map_err(|error| CliError::plain(Exit::Failure, error.to_string())),
+    }
+}
+
+/// Logs to standard error. `RUST_LOG` wins over `-v` and `-q`.
+fn start_logs(global: &Global) {
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn,tenter=info",
+        (false, 1) => "info,tenter=debug",
+        (false, _) => "debug",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let ansi = outcome::stderr_style(global.color).color;
+    // A second set-up is refused; the first one stays.
+    let _ = match global.log_format {
+        LogFormat::Text => builder.with_ansi(ansi).finish().try_init(),
+        LogFormat::Json => builder.json().finish().try_init(),
+    };
+}

@@ -1,0 +1,43 @@
+//! `tenter validate`: findings in a definition, without a cluster.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+use tenter_consortium::document;
+
+use super::definition::read_local;
+use super::exit::Exit;
+use super::outcome::{CliError, Outcome, Report};
+use crate::report::Style;
+use crate::report::diagnostics::Findings;
+
+/// Check a definition; needs no cluster.
+///
+/// Prints every finding with its place, its rule and what would be right. Exit code 4 when the definition has errors.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  tenter validate\n  tenter validate network.yaml -o json\n  cat network.yaml | tenter validate -"
+)]
+pub struct Args {
+    /// The definition, the folder that holds network.yaml, or - for standard input
+    #[arg(value_name = "FILE|DIR", default_value = ".")]
+    path: PathBuf,
+}
+
+impl Report for Findings {
+    fn text(&self, style: Style) -> String {
+        Self::text(self, style)
+    }
+
+    fn json(&self) -> Value {
+        Self::json(self)
+    }
+}
+
+/// Validates.
+pub fn run(args: &Args) -> Result<Outcome, CliError> {
+    let local = read_local(&args.path)?;
+    let loaded = document::load(&local.bytes, &local.name, &local.facts);
+    let exit = if loaded.network.is_some() { Exit::Ok } else { Exit::InvalidDefinition };
+    Ok(Outcome::with(exit, Findings::new(local.name, &local.bytes, loaded.diagnostics)))
+}

@@ -1,0 +1,189 @@
+//! Findings in a definition, with the lines that they speak of.
+
+use serde::Serialize;
+use serde_json::Value;
+use tenter_consortium::diagnostic::{Diagnostic, Severity, Span};
+
+use super::{Style, count, printable_char};
+
+/// Longest part of a line that an excerpt shows, in characters.
+const EXCERPT: usize = 160;
+
+/// Findings in one file, ready to be shown.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Findings {
+    /// Version of this format.
+    pub format: u32,
+    /// The file, as the caller named it.
+    pub file: String,
+    /// The findings, in the order of the file.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Number of errors.
+    pub errors: usize,
+    /// Number of warnings.
+    pub warnings: usize,
+    #[serde(skip)]
+    source: String,
+}
+
+impl Findings {
+    /// Findings in `source`, the bytes of `file`.
+    pub fn new(file: impl Into<String>, source: &[u8], diagnostics: Vec<Diagnostic>) -> Self {
+        let errors = diagnostics.iter().filter(|finding| finding.severity == Severity::Error).count();
+        Self {
+            format: 1,
+            file: file.into(),
+            warnings: diagnostics.len() - errors,
+            errors,
+            diagnostics,
+            source: String::from_utf8_lossy(source).into_owned(),
+        }
+    }
+
+    /// All findings, then one line that counts them.
+    pub fn text(&self, style: Style) -> String {
+        let lines: Vec<&str> = self.source.lines().collect();
+        let mut text = String::new();
+        for finding in &self.diagnostics {
+            text.push_str(&one(finding, &lines, style));
+            text.push('\n');
+        }
+        text.push_str(&self.summary(style));
+        text.push('\n');
+        text
+    }
+
+    /// For programs.
+    pub fn json(&self) -> Value {
+        // Plain data: it has nothing that JSON lacks.
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    /// How many there are.
+    pub fn summary(&self, style: Style) -> String {
+        let Self { file, errors, warnings, .. } = self;
+        match (errors, warnings) {
+            (0, 0) => format!("{}: {file} is valid", style.green("ok")),
+            (0, warnings) => {
+                format!("{}: {file} is valid, with {}", style.yellow("ok"), count(*warnings, "warning"))
+            }
+            (errors, 0) => format!("{}: {file} has {}", style.red("invalid"), count(*errors, "error")),
+            (errors, warnings) => format!(
+                "{}: {file} has {} and {}",
+                style.red("invalid"),
+                count(*errors, "error"),
+                count(*warnings, "warning")
+            ),
+        }
+    }
+}
+
+/// One finding: headline, place, excerpts, help.
+fn one(finding: &Diagnostic, lines: &[&str], style: Style) -> String {
+    let Diagnostic { file, span, rule, severity, message, help, related } = finding;
+    let headline = format!("{}[{rule}]", severity.as_str());
+    let headline = match severity {
+        Severity::Error => style.red(&headline),
+        Severity::Warning => style.yellow(&headline),
+    };
+    let last = related.iter().map(|other| other.span.line).chain([span.line]).max().unwrap_or(span.line);
+    let width = last.to_string().len();
+    let bar = style.cyan("|");
+    let mut text = format!("{headline}: {}\n", style.bold(message));
+    text.push_str(&format!("{:width$}{} {file}:{}:{}\n", "", style.cyan("-->"), span.line, span.column));
+    excerpt(&mut text, *span, "", '^', lines, width, style);
+    for other in related {
+        excerpt(&mut text, other.span, &other.message, '-', lines, width, style);
+    }
+    if let Some(help) = help {
+        text.push_str(&format!(
+            "{:width$} {bar}\n{:width$} {} {}: {help}\n",
+            "",
+            "",
+            style.cyan("="),
+            style.bold("help")
+        ));
+    }
+    text
+}
+
+/// The first line of a span with marks under it, and a label after them.
+fn excerpt(text: &mut String, span: Span, label: &str, mark: char, lines: &[&str], width: usize, style: Style) {
+    let Some(line) = span.line.checked_sub(1).and_then(|index| lines.get(index)) else { return };
+    let start = span.column.saturating_sub(1);
+    // A long line is shown from a little before the place.
+    let skipped = if start >= EXCERPT { start - EXCERPT / 2 } else { 0 };
+    let shown: String = line.chars().skip(skipped).take(EXCERPT).map(printable_char).collect();
+    let shown = shown.trim_end();
+    let length = shown.chars().count();
+    let from = (start - skipped).min(length);
+    let to = if span.end_line > span.line { length } else { span.end_column.saturating_sub(1).saturating_sub(skipped) };
+    let marks = to.clamp(from + 1, length.max(from + 1)) - from;
+    let marks: String = std::iter::repeat_n(mark, marks).collect();
+    let marks = format!("{marks}{}{label}", if label.is_empty() { "" } else { " " });
+    let marks = if mark == '^' { style.red(&marks) } else { style.cyan(&marks) };
+    let bar = style.cyan("|");
+    text.push_str(&format!("{:width$} {bar}\n", ""));
+    text.push_str(&format!("{} {bar} {shown}\n", style.cyan(&format!("{:>width$}", span.line))));
+    text.push_str(&format!("{:width$} {bar} {:from$}{marks}\n", "", ""));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tenter_consortium::diagnostic::Related;
+    use tenter_consortium::rules;
+
+    fn finding(span: Span) -> Diagnostic {
+        Diagnostic {
+            file: "network.yaml".to_owned(),
+            span,
+            rule: rules::YAML_SYNTAX,
+            severity: Severity::Error,
+            message: "something is wrong".to_owned(),
+            help: Some("write it right".to_owned()),
+            related: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn marks_the_place() {
+        let mut found = finding(Span::on_line(10, 3, 7));
+        found.related.push(Related { span: Span::on_line(1, 1, 2), message: "first here".to_owned() });
+        let source = format!("a: 1\n{}  name: x\n", "\n".repeat(8));
+        let text = Findings::new("network.yaml", source.as_bytes(), vec![found]).text(Style::default());
+        assert_eq!(
+            text,
+            "error[yaml/syntax]: something is wrong\n  --> network.yaml:10:3\n   |\n10 |   name: x\n   |   ^^^^\n   |\n \
+             1 | a: 1\n   | - first here\n   |\n   = help: write it right\n\ninvalid: network.yaml has 1 error\n"
+        );
+    }
+
+    #[test]
+    fn shows_nothing_that_a_terminal_obeys() {
+        let source = "a: \u{1b}[31m\u{202e}x\n";
+        let text = Findings::new("f", source.as_bytes(), vec![finding(Span::on_line(1, 4, 5))]).text(Style::default());
+        assert!(text.contains("1 | a: ·[31m·x\n"), "{text}");
+    }
+
+    #[test]
+    fn survives_places_outside_the_file() {
+        for span in
+            [Span::on_line(0, 0, 0), Span::on_line(9, 9, 9), Span { line: 1, column: 900, end_line: 3, end_column: 1 }]
+        {
+            let text = Findings::new("f", b"a: 1\n", vec![finding(span)]).text(Style::default());
+            assert!(text.contains("something is wrong"), "{text}");
+        }
+    }
+
+    #[test]
+    fn cuts_long_lines_around_the_place() {
+        let source = format!("{}b{}", "a".repeat(5000), "c".repeat(5000));
+        let text =
+            Findings::new("f", source.as_bytes(), vec![finding(Span::on_line(1, 5001, 5002))]).text(Style::default());
+        assert!(text.lines().all(|line| line.chars().count() <= EXCERPT + 4), "{text}");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[3].find('b'), lines[4].find('^'));
+    }
+}

@@ -1,0 +1,59 @@
+//! Findings, plans and the consortium's tree, for people and for programs. Nothing here prints.
+
+pub mod diagnostics;
+pub mod plan;
+
+/// Whether text carries terminal colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Style {
+    /// Whether it does.
+    pub color: bool,
+}
+
+macro_rules! paints {
+    ($($(#[$meta:meta])* $name:ident = $code:literal;)*) => {
+        $(
+            $(#[$meta])*
+            pub fn $name(self, text: &str) -> String {
+                if self.color { format!(concat!("\x1b[", $code, "m{}\x1b[0m"), text) } else { text.to_owned() }
+            }
+        )*
+    };
+}
+
+impl Style {
+    paints! {
+        /// What matters.
+        bold = "1";
+        /// What matters less.
+        dim = "2";
+        /// Errors, and what cannot be undone.
+        red = "31";
+        /// What comes, and what is done.
+        green = "32";
+        /// Warnings, and what changes.
+        yellow = "33";
+        /// Hints.
+        cyan = "36";
+    }
+}
+
+/// Text of somebody else's for a terminal: control characters and those that change its direction become `·`.
+pub fn printable(text: &str) -> String {
+    text.chars().map(printable_char).collect()
+}
+
+/// One character of [`printable`]; the count of characters stays, so that columns stay true.
+pub const fn printable_char(character: char) -> char {
+    match character {
+        '\t' => ' ',
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => '·',
+        _ if character.is_ascii_control() || ('\u{80}' <= character && character <= '\u{9f}') => '·',
+        _ => character,
+    }
+}
+
+/// `1 step`, `2 steps`.
+pub fn count(number: usize, singular: &str) -> String {
+    if number == 1 { format!("1 {singular}") } else { format!("{number} {singular}s") }
+}

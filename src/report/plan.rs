@@ -1,0 +1,380 @@
+//! A plan, for people and for programs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use similar::{ChangeTag, TextDiff};
+use tenter_consortium::plan::{FieldChange, Note, NoteLevel, Origin, Plan, PlannedStep, Step, StepId};
+
+use super::{Style, count, printable};
+
+/// Longest value of a field that stands on one line, in characters.
+const ONE_LINE: usize = 60;
+/// Most lines of one field's difference.
+const DIFF_LINES: usize = 40;
+/// Places in the file that one step names.
+const REASONS: usize = 3;
+
+/// A plan and what a reader must know of how it was made.
+#[derive(Clone, Debug)]
+pub struct PlanReport {
+    /// The plan.
+    pub plan: Plan,
+    /// The definition's file, as the reader knows it.
+    pub file: String,
+    /// Whether it was made without looking at the world.
+    pub offline: bool,
+}
+
+impl PlanReport {
+    /// For programs: the plan itself, and `offline` when it is.
+    pub fn json(&self) -> Value {
+        let mut value = serde_json::to_value(&self.plan).unwrap_or_default();
+        if let (true, Some(object)) = (self.offline, value.as_object_mut()) {
+            object.insert("offline".to_owned(), Value::Bool(true));
+        }
+        value
+    }
+
+    /// For people: header, steps in the order in which they can be done, notes, one line that counts.
+    pub fn text(&self, style: Style) -> String {
+        let Self { plan, file, offline } = self;
+        let mut text = format!("Plan for {}", style.bold(&plan.consortium));
+        if let Some(revision) = &plan.revision {
+            text.push_str(&format!(" at {}", short_revision(revision)));
+        }
+        text.push('\n');
+        if *offline {
+            let warning = "Offline: planned as if nothing existed; the real plan needs the cluster.";
+            text.push_str(&format!("{}\n", style.yellow(warning)));
+        }
+        text.push('\n');
+        let order = ordered(plan);
+        for (place, id) in order.iter().enumerate() {
+            if let Some(planned) = plan.steps.get(id) {
+                text.push_str(&step_text(place + 1, planned, file, style));
+            }
+        }
+        if !plan.steps.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(&notes_text(&plan.notes, style));
+        text.push_str(&format!("{}\n", summary(plan, style)));
+        text
+    }
+}
+
+/// A commit's short name; what is no commit stays whole.
+pub fn short_revision(revision: &str) -> &str {
+    let hex = revision.len() == 40 && revision.chars().all(|letter| letter.is_ascii_hexdigit());
+    if hex { &revision[..10] } else { revision }
+}
+
+/// The steps in an order in which they can be done; among those that can be, creation order of their kinds, then name.
+pub fn ordered(plan: &Plan) -> Vec<StepId> {
+    let mut waiting: BTreeMap<&StepId, usize> = BTreeMap::new();
+    let mut unlocks: BTreeMap<&StepId, Vec<&StepId>> = BTreeMap::new();
+    let mut ready: BTreeSet<(u8, &StepId)> = BTreeSet::new();
+    for (id, planned) in &plan.steps {
+        let needs: Vec<&StepId> = planned.needs.iter().filter(|need| plan.steps.contains_key(*need)).collect();
+        if needs.is_empty() {
+            ready.insert((rank(&planned.step), id));
+        }
+        waiting.insert(id, needs.len());
+        for need in needs {
+            unlocks.entry(need).or_default().push(id);
+        }
+    }
+    let mut order = Vec::with_capacity(plan.steps.len());
+    while let Some((_, id)) = ready.pop_first() {
+        order.push(id.clone());
+        for next in unlocks.remove(id).unwrap_or_default() {
+            let Some(left) = waiting.get_mut(next) else { continue };
+            *left -= 1;
+            if let (0, Some(planned)) = (*left, plan.steps.get(next)) {
+                ready.insert((rank(&planned.step), next));
+            }
+        }
+    }
+    order
+}
+
+/// Where a step stands among those that can be done at the same time.
+const fn rank(step: &Step) -> u8 {
+    match step {
+        Step::CreateNamespace { .. } => 0,
+        Step::CreateObject { object, .. } | Step::UpdateObject { object, .. } => 1 + object.kind as u8,
+        Step::AwaitReady { object, .. } => 10 + object.kind as u8,
+        Step::PinGenesis { .. } => 20,
+        Step::JoinOrderer { .. } => 21,
+        Step::JoinPeer { .. } => 22,
+        Step::UpdateChannelConfig { .. } => 23,
+    }
+}
+
+/// What a step does, in a few words: `create Peer trade-acme/peer1`.
+pub fn headline(step: &Step) -> String {
+    match step {
+        Step::CreateNamespace { namespace, organization } => {
+            format!("create Namespace {namespace} for organization {organization}")
+        }
+        Step::CreateObject { object, .. } => format!("create {object}"),
+        Step::UpdateObject { object, .. } => format!("update {object}"),
+        Step::PinGenesis { channel } => format!("pin the genesis block of channel {channel}"),
+        Step::JoinOrderer { channel, orderer } => format!("join orderer {orderer} to channel {channel}"),
+        Step::JoinPeer { channel, peer } => format!("join peer {peer} to channel {channel}"),
+        Step::UpdateChannelConfig { channel, .. } => format!("update the configuration of channel {channel}"),
+        Step::AwaitReady { object, .. } => format!("wait for {object}"),
+    }
+}
+
+fn symbol(planned: &PlannedStep, style: Style) -> String {
+    if planned.blocked.is_some() {
+        return style.red("!");
+    }
+    match &planned.step {
+        Step::CreateNamespace { .. } | Step::CreateObject { .. } => style.green("+"),
+        Step::UpdateObject { .. } | Step::UpdateChannelConfig { .. } => style.yellow("~"),
+        Step::PinGenesis { .. } | Step::JoinOrderer { .. } | Step::JoinPeer { .. } => style.green(">"),
+        Step::AwaitReady { .. } => style.dim("."),
+    }
+}
+
+fn step_text(number: usize, planned: &PlannedStep, file: &str, style: Style) -> String {
+    let reasons = reasons_text(&planned.reasons, file);
+    let reasons = if reasons.is_empty() { reasons } else { format!("  {}", style.dim(&reasons)) };
+    let head = printable(&headline(&planned.step));
+    let mut text = format!("{number:>4}. {} {head}{reasons}\n", symbol(planned, style));
+    match &planned.step {
+        Step::UpdateObject { changes, .. } | Step::UpdateChannelConfig { changes, .. } => {
+            for change in changes {
+                text.push_str(&change_text(change, style));
+            }
+        }
+        Step::AwaitReady { state, .. } => text.push_str(&format!("        {}\n", printable(state))),
+        _ => {}
+    }
+    if let Some(blocked) = &planned.blocked {
+        text.push_str(&format!("        {} {}\n", style.red("blocked:"), printable(blocked)));
+    }
+    if let Some(irreversible) = &planned.irreversible {
+        text.push_str(&format!("        {} {}\n", style.yellow("cannot be undone:"), printable(irreversible)));
+    }
+    text
+}
+
+fn reasons_text(reasons: &[Origin], file: &str) -> String {
+    let mut places: Vec<String> =
+        reasons.iter().take(REASONS).map(|origin| format!("{file}:{}:{}", origin.line, origin.column)).collect();
+    if reasons.len() > REASONS {
+        places.push(format!("and {} more", reasons.len() - REASONS));
+    }
+    places.join(", ")
+}
+
+fn change_text(change: &FieldChange, style: Style) -> String {
+    let FieldChange { path, from, to } = change;
+    let (old, new) = (from.as_ref().map(show), to.as_ref().map(show));
+    let short = |text: &Option<String>| {
+        text.as_ref().is_none_or(|text| !text.contains('\n') && text.chars().count() <= ONE_LINE)
+    };
+    if short(&old) && short(&new) {
+        let old = old.map_or_else(|| style.dim("(none)"), |old| style.red(&printable(&old)));
+        let new = new.map_or_else(|| style.dim("(none)"), |new| style.green(&printable(&new)));
+        return format!("        {path}: {old} -> {new}\n");
+    }
+    let mut text = format!("        {path}:\n");
+    let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
+    let diff = TextDiff::from_lines(old.as_str(), new.as_str());
+    let mut lines = Vec::new();
+    for group in diff.grouped_ops(2) {
+        for change in group.iter().flat_map(|op| diff.iter_changes(op)) {
+            let line = printable(change.value().trim_end_matches('\n'));
+            lines.push(match change.tag() {
+                ChangeTag::Delete => style.red(&format!("- {line}")),
+                ChangeTag::Insert => style.green(&format!("+ {line}")),
+                ChangeTag::Equal => format!("  {line}"),
+            });
+        }
+    }
+    let left_out = lines.len().saturating_sub(DIFF_LINES);
+    lines.truncate(DIFF_LINES);
+    if left_out > 0 {
+        lines.push(style.dim(&format!("({} left out; -o json has them)", count(left_out, "line"))));
+    }
+    for line in lines {
+        text.push_str(&format!("          {line}\n"));
+    }
+    text
+}
+
+/// A value as people write it: text bare, the rest as JSON, over several lines where it is long.
+fn show(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => {
+            let text = other.to_string();
+            if text.chars().count() <= ONE_LINE { text } else { format!("{other:#}") }
+        }
+    }
+}
+
+fn notes_text(notes: &[Note], style: Style) -> String {
+    let mut text = String::new();
+    for Note { level, code, subject, message } in notes {
+        let word = match level {
+            NoteLevel::Info => style.cyan("note"),
+            NoteLevel::Warning => style.yellow("warning"),
+            NoteLevel::Error => style.red("error"),
+        };
+        text.push_str(&format!("{word}[{code}]: {}: {}\n", printable(subject), printable(message)));
+    }
+    if !notes.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+/// Counts of a plan's steps by what they do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Namespaces and objects that will be made.
+    pub create: usize,
+    /// Objects and channel configurations that will be changed.
+    pub update: usize,
+    /// Genesis blocks pinned and nodes joined.
+    pub join: usize,
+    /// Objects waited for.
+    pub wait: usize,
+    /// Steps that a gate stops; they count in no other field.
+    pub blocked: usize,
+}
+
+/// Counts a plan's steps.
+pub fn counts(plan: &Plan) -> Counts {
+    let mut counts = Counts::default();
+    for planned in plan.steps.values() {
+        let field = match &planned.step {
+            _ if planned.blocked.is_some() => &mut counts.blocked,
+            Step::CreateNamespace { .. } | Step::CreateObject { .. } => &mut counts.create,
+            Step::UpdateObject { .. } | Step::UpdateChannelConfig { .. } => &mut counts.update,
+            Step::PinGenesis { .. } | Step::JoinOrderer { .. } | Step::JoinPeer { .. } => &mut counts.join,
+            Step::AwaitReady { .. } => &mut counts.wait,
+        };
+        *field += 1;
+    }
+    counts
+}
+
+/// One line that says how much there is to do.
+pub fn summary(plan: &Plan, style: Style) -> String {
+    if plan.steps.is_empty() {
+        return style.green("Nothing to do: everything is as the file says.");
+    }
+    let Counts { create, update, join, wait, blocked } = counts(plan);
+    let mut parts = Vec::new();
+    for (number, what) in
+        [(create, "to create"), (update, "to change"), (join, "to form and join"), (wait, "to wait for")]
+    {
+        if number > 0 {
+            parts.push(format!("{number} {what}"));
+        }
+    }
+    if blocked > 0 {
+        parts.push(style.red(&format!("{blocked} blocked")));
+    }
+    format!("{}: {}.", count(plan.steps.len(), "step"), parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tenter_consortium::objects::{Kind, ObjectRef};
+
+    use super::*;
+
+    fn planned(step: Step, needs: &[&str]) -> PlannedStep {
+        PlannedStep {
+            step,
+            needs: needs.iter().map(|need| StepId((*need).to_owned())).collect(),
+            reasons: vec![Origin { line: 7, column: 5, path: "spec.organizations[0]".to_owned() }],
+            blocked: None,
+            irreversible: None,
+        }
+    }
+
+    fn plan(steps: Vec<(&str, PlannedStep)>) -> Plan {
+        Plan {
+            format: 1,
+            consortium: "trade".to_owned(),
+            revision: Some("0123456789abcdef0123456789abcdef01234567".to_owned()),
+            steps: steps.into_iter().map(|(id, step)| (StepId(id.to_owned()), step)).collect(),
+            notes: vec![Note {
+                level: NoteLevel::Warning,
+                code: "Orphan".to_owned(),
+                subject: "Peer trade-acme/peer9".to_owned(),
+                message: "is not in the file any more".to_owned(),
+            }],
+            hash: String::new(),
+        }
+    }
+
+    fn peer(name: &str) -> ObjectRef {
+        ObjectRef { kind: Kind::Peer, namespace: "trade-acme".to_owned(), name: name.to_owned() }
+    }
+
+    #[test]
+    fn shows_steps_in_order_with_their_differences() {
+        let create = Step::CreateNamespace { namespace: "trade-acme".to_owned(), organization: "acme".to_owned() };
+        let update = Step::UpdateObject {
+            object: peer("peer1"),
+            labels: BTreeMap::new(),
+            spec: json!({}),
+            changes: vec![
+                FieldChange { path: "spec.image".to_owned(), from: Some(json!("a:1")), to: Some(json!("a:2")) },
+                FieldChange {
+                    path: "spec.text".to_owned(),
+                    from: Some(json!("one\ntwo\nthree")),
+                    to: Some(json!("one\n2\nthree")),
+                },
+                FieldChange { path: "spec.new".to_owned(), from: None, to: Some(json!(3)) },
+            ],
+        };
+        let mut blocked = planned(Step::PinGenesis { channel: "settlement".to_owned() }, &["a/peer"]);
+        blocked.blocked = Some("acme's certificates are missing".to_owned());
+        blocked.irreversible = Some("a genesis block is for ever".to_owned());
+        let report = PlanReport {
+            plan: plan(vec![
+                ("a/peer", planned(update, &["z/namespace"])),
+                ("b", blocked),
+                ("z/namespace", planned(create, &[])),
+            ]),
+            file: "network.yaml".to_owned(),
+            offline: true,
+        };
+        insta::assert_snapshot!(report.text(Style::default()));
+    }
+
+    #[test]
+    fn an_empty_plan_says_so() {
+        let mut empty = plan(Vec::new());
+        empty.notes.clear();
+        let report = PlanReport { plan: empty, file: "network.yaml".to_owned(), offline: false };
+        assert_eq!(
+            report.text(Style::default()),
+            "Plan for trade at 0123456789\n\nNothing to do: everything is as the file says.\n"
+        );
+    }
+
+    #[test]
+    fn an_order_respects_needs_whatever_the_names() {
+        let wait = |name: &str| Step::AwaitReady { object: peer(name), state: String::new() };
+        let plan = plan(vec![
+            ("a", planned(wait("a"), &["b", "c"])),
+            ("b", planned(wait("b"), &["c"])),
+            ("c", planned(wait("c"), &["outside"])),
+        ]);
+        let order: Vec<String> = ordered(&plan).into_iter().map(|id| id.0).collect();
+        assert_eq!(order, ["c", "b", "a"]);
+    }
+}
