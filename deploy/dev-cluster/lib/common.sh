@@ -35,14 +35,14 @@ require_root() {
 }
 
 cache_root() {
-  printf '%s\n' "${TENTER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tenter}/dev-cluster"
+  realpath -ms "${TENTER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tenter}/dev-cluster"
 }
 
 state_root() {
-  printf '%s\n' "${TENTER_STATE:-/var/lib/tenter-dev}"
+  realpath -ms "${TENTER_STATE:-/var/lib/tenter-dev}"
 }
 
-# A cluster's name is also a node's, a network device's and a cgroup's.
+# A cluster's name is also its node's.
 check_name() {
   [[ $1 =~ ^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$ ]] ||
     die "'$1' is no name for a cluster" "at most 32 of a-z, 0-9 and '-', beginning with a letter, not ending with '-'"
@@ -52,7 +52,7 @@ check_name() {
 # 64 /22 ranges for Pods and for Services.
 readonly max_clusters=64
 
-# set_addresses INDEX
+# set_addresses INDEX: and what else is named by it, because names may repeat in another state folder.
 set_addresses() {
   index=$1
   node_ip=10.250.$index.1
@@ -60,8 +60,8 @@ set_addresses() {
   pod_range=10.251.$((index * 4)).0/22
   service_range=10.252.$((index * 4)).0/22
   first_service_ip=10.252.$((index * 4)).1
-  # Device names have at most 15 characters, so the cluster's name would not fit.
   host_device=tenter-$index
+  cgroup=tenter-$index
   api_server=https://$node_ip:6443
 }
 
@@ -72,7 +72,6 @@ load_cluster() {
   state=$(state_root)/$name
   bin=$state/bin
   admin_kubeconfig=$state/kubeconfig
-  cgroup=tenter-$name
   [ -s "$state/index" ] || return 1
   set_addresses "$(<"$state/index")"
 }

@@ -37,16 +37,13 @@ make_state() {
   write_configuration
 }
 
-# collect_programs: one folder with all of them. Those of the cache are linked hard, so that the
-# cluster still has them when the cache is emptied, and is not in the way of a new build.
+# collect_programs: one folder with all of them, of the cluster's own: it keeps them when the cache is
+# emptied, and sees them wherever they were (its /tmp and /run are not the host's).
 collect_programs() {
   local wanted found
   while read -r wanted; do
     found=$(program "$wanted")
-    case $found in
-      "$(cache_root)"/*) ln -f "$found" "$bin/$wanted" 2>/dev/null || cp "$found" "$bin/$wanted" ;;
-      *) ln -sf "$found" "$bin/$wanted" ;;
-    esac
+    ln -L "$found" "$bin/$wanted" 2>/dev/null || cp -L "$found" "$bin/$wanted"
   done < <(all_programs)
   cp "$(cache_root)/pause-1/image.tar" "$state/pause.tar"
 }
@@ -105,6 +102,7 @@ node_failed() {
 # follow_node: shows what the node's first process waits for, until it is ready or gone.
 follow_node() {
   local end=$((SECONDS + 240)) shown=0 lines
+  [ ! -e "$state/ready" ] || return 0
   while :; do
     lines=$(wc -l <"$state/log/node.log")
     if [ "$lines" -gt "$shown" ]; then
@@ -129,11 +127,13 @@ enter() {
 # rules go with the last of them.
 stop_node() {
   local pid
+  # Without an index it never got as far as having anything.
+  load_cluster "$name" || return 0
   if pid=$(init_process); then
     kill -KILL "$pid"
     wait_for 30 "the processes of $name to end" node_gone || die "process $pid does not end" "see /proc/$pid/stack"
   fi
-  if [ -n "${host_device-}" ] && ip link show "$host_device" >/dev/null 2>&1; then
+  if ip link show "$host_device" >/dev/null 2>&1; then
     ip link delete "$host_device" 2>/dev/null || true
   fi
   wait_for 30 "the cgroups of $name to empty" cgroups_gone || die "processes remain in the cgroup $cgroup" "see its cgroup.procs"

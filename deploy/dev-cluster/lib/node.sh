@@ -82,13 +82,19 @@ supervise() {
   ) &
 }
 
-# need SECONDS PROGRAM WHAT COMMAND...: waits; on failure shows PROGRAM's log and ends the node.
+# need SECONDS PROGRAM WHAT COMMAND...: waits; on failure shows the logs of PROGRAM and of those that have
+# ended, of which one may be the cause, and ends the node.
 need() {
-  local limit=$1 program=$2 what=$3
+  local limit=$1 program=$2 what=$3 log
   shift 3
   wait_for "$limit" "$what" "$@" && return
-  say "the last lines of $state/log/$program.log:"
-  tail -n 20 "$state/log/$program.log" >&2 || true
+  while read -r log; do
+    say "the last lines of $log:"
+    tail -n 8 "$log" | cut -c 1-300 >&2
+  done < <({
+    printf '%s\n' "$state/log/$program.log"
+    grep -l '^cluster: .* ended with' "$state"/log/*.log || true
+  } | sort -u)
   exit 1
 }
 
@@ -119,9 +125,12 @@ start_api_server() {
     --shutdown-delay-duration 0s
 }
 
+# The binder of claims loses a race with the StatefulSet controller now and then, and tries again only after
+# its period, which is 15 s by default.
 start_controllers() {
   supervise kube-controller-manager "$bin/kube-controller-manager" \
     --kubeconfig "$pki/kube-controller-manager.kubeconfig" --bind-address 127.0.0.1 --leader-elect=false \
+    --pvclaimbinder-sync-period 2s \
     --use-service-account-credentials --root-ca-file "$pki/cluster-ca.crt" \
     --service-account-private-key-file "$pki/service-accounts.key" \
     --cluster-signing-cert-file "$pki/cluster-ca.crt" --cluster-signing-key-file "$pki/cluster-ca.key"
@@ -144,6 +153,7 @@ start_kubelet() {
 start_services() {
   supervise kube-proxy "$bin/kube-proxy" --config "$etc/kube-proxy.yaml" --hostname-override "$name"
   supervise coredns "$bin/coredns" -conf "$etc/Corefile"
+  mkdir -p "$volumes"
   supervise storage-provide provision_claims
   supervise storage-remove remove_volumes
 }

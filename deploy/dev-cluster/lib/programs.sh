@@ -101,7 +101,7 @@ ensure_programs() {
     say "another run is building: waiting for it, up to 60 min"
     flock -w 3600 8 || die "another run has been building for an hour" "look at it, or remove $(cache_root)/build.lock"
   }
-  say "to build, once: ${missing[*]} (all of them take about 15 minutes on two cores)"
+  say "to build, once: ${missing[*]} (all of them take 10 to 20 minutes on two cores)"
   for wanted in "${missing[@]}"; do
     program "$wanted" >/dev/null || build_program "$wanted"
   done

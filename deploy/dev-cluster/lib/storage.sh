@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# Volumes for claims of the storage class `local` (and others of its provisioner): a folder each, as a PersistentVolume of the kind
-# `local`, to which (unlike hostPath) the kubelet applies a Pod's fsGroup. Runs inside the node.
+# Volumes for claims of the storage class `local` (and others of its provisioner): a folder each, as a
+# PersistentVolume of the kind `local`, to which (unlike hostPath) the kubelet applies a Pod's fsGroup.
+# Runs inside the node.
 
 readonly provisioner=tenter.dev/local
 readonly volumes=/var/lib/volumes
@@ -33,9 +34,9 @@ provision_claims() {
 # make_volume NAMESPACE CLAIM UID CLASS SIZE MODES: named by the claim's uid, so a second call finds it there.
 make_volume() {
   local volume=pvc-$3 answer
-  mkdir -p "$volumes/$volume"
-  # As a block device's file system is at first: root's, until a Pod's fsGroup opens it.
-  chmod 0755 "$volumes/$volume"
+  # As a block device's file system is at first: root's, until a Pod's fsGroup opens it. Only at first: a
+  # claim is seen several times while it is pending, and by then a Pod may have it.
+  [ -d "$volumes/$volume" ] || mkdir -m 0755 "$volumes/$volume" || return 1
   answer=$(storage_kubectl create --validate=false --filename - 2>&1 <<EOF
 apiVersion: v1
 kind: PersistentVolume
@@ -68,7 +69,7 @@ remove_volumes() {
     '.metadata.annotations.pv\.kubernetes\.io/provisioned-by')
   while IFS='|' read -r -u 3 volume phase policy by rest; do
     if [ "$phase $policy $by" = "Released Delete $provisioner" ] && [[ $volume =~ ^pvc-[0-9a-f-]+$ ]]; then
-      rm -rf "${volumes:?}/$volume"
+      rm -rf "${volumes:?}/$volume" || break
       storage_kubectl delete persistentvolume "$volume" --ignore-not-found --wait=false || break
     fi
   done
