@@ -29,40 +29,16 @@ mod stubs {
             "orderer",
             "AtomicBroadcast",
             &[
-                (
-                    "broadcast",
-                    "Broadcast",
-                    Flow::Both,
-                    ENVELOPE,
-                    "crate::orderer::BroadcastResponse",
-                ),
-                (
-                    "deliver",
-                    "Deliver",
-                    Flow::Both,
-                    ENVELOPE,
-                    "crate::orderer::DeliverResponse",
-                ),
+                ("broadcast", "Broadcast", Flow::Both, ENVELOPE, "crate::orderer::BroadcastResponse"),
+                ("deliver", "Deliver", Flow::Both, ENVELOPE, "crate::orderer::DeliverResponse"),
             ],
         ),
         (
             "protos",
             "Deliver",
             &[
-                (
-                    "deliver",
-                    "Deliver",
-                    Flow::Both,
-                    ENVELOPE,
-                    "crate::protos::DeliverResponse",
-                ),
-                (
-                    "deliver_filtered",
-                    "DeliverFiltered",
-                    Flow::Both,
-                    ENVELOPE,
-                    "crate::protos::DeliverResponse",
-                ),
+                ("deliver", "Deliver", Flow::Both, ENVELOPE, "crate::protos::DeliverResponse"),
+                ("deliver_filtered", "DeliverFiltered", Flow::Both, ENVELOPE, "crate::protos::DeliverResponse"),
                 (
                     "deliver_with_private_data",
                     "DeliverWithPrivateData",
@@ -87,20 +63,8 @@ mod stubs {
             "protos",
             "Snapshot",
             &[
-                (
-                    "generate",
-                    "Generate",
-                    Flow::Unary,
-                    "crate::protos::SignedSnapshotRequest",
-                    EMPTY,
-                ),
-                (
-                    "cancel",
-                    "Cancel",
-                    Flow::Unary,
-                    "crate::protos::SignedSnapshotRequest",
-                    EMPTY,
-                ),
+                ("generate", "Generate", Flow::Unary, "crate::protos::SignedSnapshotRequest", EMPTY),
+                ("cancel", "Cancel", Flow::Unary, "crate::protos::SignedSnapshotRequest", EMPTY),
                 (
                     "query_pendings",
                     "QueryPendings",
@@ -121,13 +85,7 @@ mod stubs {
                     "crate::gateway::EndorseRequest",
                     "crate::gateway::EndorseResponse",
                 ),
-                (
-                    "submit",
-                    "Submit",
-                    Flow::Unary,
-                    "crate::gateway::SubmitRequest",
-                    "crate::gateway::SubmitResponse",
-                ),
+                ("submit", "Submit", Flow::Unary, "crate::gateway::SubmitRequest", "crate::gateway::SubmitResponse"),
                 (
                     "commit_status",
                     "CommitStatus",
@@ -165,10 +123,7 @@ mod stubs {
             .iter()
             .map(|(package, name, methods)| {
                 let start = Service::builder().package(package).name(name);
-                methods
-                    .iter()
-                    .fold(start, |service, row| service.method(method(*row)))
-                    .build()
+                methods.iter().fold(start, |service, row| service.method(method(*row))).build()
             })
             .collect();
         Builder::new()

@@ -235,6 +235,13 @@ pub struct Header {
     pub signature_header: Vec<u8>,
 }
 
+/// Name of the consortium that a channel was created in; only in channels from the time of the system channel.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Consortium {
+    #[prost(string, tag = "1")]
+    pub name: String,
+}
+
 /// Who signed a block of a BFT channel, as a consenter id.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct IdentifierHeader {

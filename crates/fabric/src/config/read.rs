@@ -1,0 +1,378 @@
+//! From Fabric's tree to [`ChannelConfig`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use prost::Message;
+use tenter_fabric_wire::{common, etcdraft, orderer, protos, smartbft};
+
+use super::consensus::port;
+use super::{
+    APPLICATION, Anchor, ApplicationConfig, ApplicationOrganization, Batch, BftConsenter, BftOptions, CHANNEL,
+    ChannelConfig, Consensus, ConsensusState, Element, ORDERER, OrdererConfig, OrdererOrganization, RaftConsenter,
+    RaftOptions, key, map, usual_mod_policy,
+};
+use crate::block::{Block, BlockError};
+use crate::msp::{MspDefinition, MspError};
+use crate::policy::Policy;
+use crate::policy::defaults::Policies;
+
+/// Why a configuration cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Bytes that are not a configuration.
+    #[error("the channel configuration cannot be decoded")]
+    Decode(#[from] prost::DecodeError),
+    /// The bytes hold something that would be lost by writing them again.
+    #[error("the channel configuration has parts that this version does not know; use a newer version")]
+    Unknown,
+    /// A value that is not the message it should be.
+    #[error("{element} cannot be decoded")]
+    Value {
+        /// The element, as [`Element::at`] writes it.
+        element: String,
+        /// Why.
+        #[source]
+        source: prost::DecodeError,
+    },
+    /// A value that holds something that would be lost by writing it again.
+    #[error("{element} has parts that this version does not know; use a newer version")]
+    UnknownPart {
+        /// The element, as [`Element::at`] writes it.
+        element: String,
+    },
+    /// An element that Fabric demands.
+    #[error("{element} is missing; it is not the configuration of an application channel")]
+    Missing {
+        /// The element, as [`Element::at`] writes it.
+        element: String,
+    },
+    /// A group that does not belong into an application channel.
+    #[error("{element} does not belong into an application channel")]
+    UnknownGroup {
+        /// The element, as [`Element::at`] writes it.
+        element: String,
+    },
+    /// The MSP of an organisation.
+    #[error("{element} cannot be used")]
+    Msp {
+        /// The element, as [`Element::at`] writes it.
+        element: String,
+        /// Why.
+        #[source]
+        source: MspError,
+    },
+    /// The block that should hold the configuration.
+    #[error("the block holds no configuration that can be read")]
+    Block(#[from] BlockError),
+}
+
+impl ChannelConfig {
+    /// Reads the configuration in a config block.
+    pub fn from_config_block(block: &Block) -> Result<Self, ConfigError> {
+        Self::from_config_bytes(&block.config_bytes()?)
+    }
+
+    /// Reads an encoded `common.Config`, as a config block or a peer's `GetChannelConfig` holds it.
+    pub fn from_config_bytes(bytes: &[u8]) -> Result<Self, ConfigError> {
+        let config = common::Config::decode(bytes)?;
+        // The order of map entries does not change the length, so a different length means lost parts. Go also writes
+        // empty entries, which prost leaves out, two bytes for each.
+        let empty = config.channel_group.as_ref().map_or(0, empty_entries);
+        if ![config.encoded_len(), config.encoded_len() + 2 * empty].contains(&bytes.len()) {
+            return Err(ConfigError::Unknown);
+        }
+        let root = config.channel_group.ok_or_else(|| ConfigError::Missing { element: Element::Group.at(CHANNEL) })?;
+        let mut reader = Reader::default();
+        let mut channel = reader.open(CHANNEL, root)?;
+        let orderer = read_orderer(&mut reader, channel.child("Orderer")?)?;
+        let application = read_application(&mut reader, channel.child("Application")?)?;
+        let hashing: common::HashingAlgorithm = channel.demand(key::HASHING_ALGORITHM)?;
+        let structure: common::BlockDataHashingStructure = channel.demand(key::BLOCK_DATA_HASHING_STRUCTURE)?;
+        let addresses: Option<common::OrdererAddresses> =
+            channel.take_if(key::ORDERER_ADDRESSES, |value: &common::OrdererAddresses| !value.addresses.is_empty())?;
+        let consortium: Option<common::Consortium> = channel.take(key::CONSORTIUM)?;
+        let capabilities = channel.capabilities();
+        let policies = std::mem::take(&mut channel.policies);
+        reader.close(channel)?;
+        Ok(Self {
+            capabilities,
+            hashing_algorithm: hashing.name,
+            block_data_hashing_width: structure.width,
+            orderer_addresses: addresses.map(|value| value.addresses).unwrap_or_default(),
+            consortium: consortium.map(|value| value.name),
+            policies,
+            orderer,
+            application,
+            other_values: reader.other_values,
+            mod_policies: reader.mod_policies,
+            versions: reader.versions,
+            sequence: config.sequence,
+        })
+    }
+}
+
+/// Number of map entries whose value is empty.
+fn empty_entries(group: &common::ConfigGroup) -> usize {
+    let values = group.values.values().filter(|value| **value == common::ConfigValue::default()).count();
+    let policies = group.policies.values().filter(|policy| **policy == common::ConfigPolicy::default()).count();
+    let groups: usize = group
+        .groups
+        .values()
+        .map(|child| usize::from(*child == common::ConfigGroup::default()) + empty_entries(child))
+        .sum();
+    values + policies + groups
+}
+
+fn read_orderer(reader: &mut Reader, group: common::ConfigGroup) -> Result<OrdererConfig, ConfigError> {
+    let mut open = reader.open(ORDERER, group)?;
+    let mut organizations = BTreeMap::new();
+    for (name, child) in std::mem::take(&mut open.groups) {
+        organizations.insert(name.clone(), read_orderer_organization(reader, &open.path_of(&name), child)?);
+    }
+    let size: orderer::BatchSize = open.demand(key::BATCH_SIZE)?;
+    let timeout: orderer::BatchTimeout = open.demand(key::BATCH_TIMEOUT)?;
+    let restrictions: Option<orderer::ChannelRestrictions> = open.take(key::CHANNEL_RESTRICTIONS)?;
+    let (consensus, state) = read_consensus(&mut open)?;
+    let config = OrdererConfig {
+        capabilities: open.capabilities(),
+        consensus,
+        state,
+        batch: Batch {
+            max_message_count: size.max_message_count,
+            absolute_max_bytes: size.absolute_max_bytes,
+            preferred_max_bytes: size.preferred_max_bytes,
+            timeout: timeout.timeout,
+        },
+        max_channels: restrictions.map(|value| value.max_count),
+        policies: std::mem::take(&mut open.policies),
+        organizations,
+    };
+    reader.close(open)?;
+    Ok(config)
+}
+
+fn read_consensus(open: &mut Open) -> Result<(Consensus, ConsensusState), ConfigError> {
+    let kind: orderer::ConsensusType = open.demand(key::CONSENSUS_TYPE)?;
+    let element = || open.element(key::CONSENSUS_TYPE);
+    let unknown = || ConfigError::UnknownPart { element: element() };
+    let state = match orderer::consensus_type::State::try_from(kind.state) {
+        Ok(orderer::consensus_type::State::Normal) => ConsensusState::Normal,
+        Ok(orderer::consensus_type::State::Maintenance) => ConsensusState::Maintenance,
+        Err(_) => return Err(unknown()),
+    };
+    let consensus = match kind.r#type.as_str() {
+        "etcdraft" => {
+            let metadata: etcdraft::ConfigMetadata = decode(&kind.metadata, &element)?;
+            let consenters = metadata.consenters.into_iter().map(RaftConsenter::from_wire).collect::<Option<_>>();
+            Consensus::EtcdRaft {
+                consenters: consenters.ok_or_else(unknown)?,
+                options: RaftOptions::from_wire(metadata.options.ok_or_else(unknown)?),
+            }
+        }
+        "BFT" => {
+            let options: smartbft::Options = decode(&kind.metadata, &element)?;
+            let options = BftOptions::from_wire(options);
+            let orderers: common::Orderers = open.demand(key::ORDERERS)?;
+            let consenters = orderers.consenter_mapping.into_iter().map(BftConsenter::from_wire).collect::<Option<_>>();
+            let unknown = || ConfigError::UnknownPart { element: open.element(key::ORDERERS) };
+            Consensus::Bft { consenters: consenters.ok_or_else(unknown)?, options }
+        }
+        _ => Consensus::Other { kind: kind.r#type, metadata: kind.metadata },
+    };
+    Ok((consensus, state))
+}
+
+fn read_orderer_organization(
+    reader: &mut Reader,
+    path: &str,
+    group: common::ConfigGroup,
+) -> Result<OrdererOrganization, ConfigError> {
+    let mut open = reader.open(path, group)?;
+    let endpoints: Option<common::OrdererAddresses> =
+        open.take_if(key::ENDPOINTS, |value: &common::OrdererAddresses| !value.addresses.is_empty())?;
+    let organization = OrdererOrganization {
+        msp: open.msp()?,
+        endpoints: endpoints.map(|value| value.addresses).unwrap_or_default(),
+        policies: std::mem::take(&mut open.policies),
+    };
+    reader.close(open)?;
+    Ok(organization)
+}
+
+fn read_application(reader: &mut Reader, group: common::ConfigGroup) -> Result<ApplicationConfig, ConfigError> {
+    let mut open = reader.open(APPLICATION, group)?;
+    let mut organizations = BTreeMap::new();
+    for (name, child) in std::mem::take(&mut open.groups) {
+        organizations.insert(name.clone(), read_application_organization(reader, &open.path_of(&name), child)?);
+    }
+    let config = ApplicationConfig {
+        capabilities: open.capabilities(),
+        acls: open.acls(),
+        policies: std::mem::take(&mut open.policies),
+        organizations,
+    };
+    reader.close(open)?;
+    Ok(config)
+}
+
+fn read_application_organization(
+    reader: &mut Reader,
+    path: &str,
+    group: common::ConfigGroup,
+) -> Result<ApplicationOrganization, ConfigError> {
+    let mut open = reader.open(path, group)?;
+    let anchors: Option<protos::AnchorPeers> =
+        open.take_if(key::ANCHOR_PEERS, |value: &protos::AnchorPeers| !value.anchor_peers.is_empty())?;
+    let anchors = anchors
+        .map(|value| value.anchor_peers)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|anchor| Some(Anchor { host: anchor.host, port: port(anchor.port)? }))
+        .collect::<Option<_>>()
+        .ok_or_else(|| ConfigError::UnknownPart { element: open.element(key::ANCHOR_PEERS) })?;
+    let organization =
+        ApplicationOrganization { msp: open.msp()?, anchors, policies: std::mem::take(&mut open.policies) };
+    reader.close(open)?;
+    Ok(organization)
+}
+
+/// Decodes a message, and refuses it if encoding it again gives other bytes.
+fn decode<M: Message + Default>(bytes: &[u8], element: &dyn Fn() -> String) -> Result<M, ConfigError> {
+    let message = M::decode(bytes).map_err(|source| ConfigError::Value { element: element(), source })?;
+    if message.encode_to_vec() == bytes { Ok(message) } else { Err(ConfigError::UnknownPart { element: element() }) }
+}
+
+/// Collects what does not depend on the kind of element.
+#[derive(Default)]
+struct Reader {
+    other_values: BTreeMap<String, Vec<u8>>,
+    mod_policies: BTreeMap<String, String>,
+    versions: BTreeMap<String, u64>,
+}
+
+/// A group whose values are being taken out.
+struct Open {
+    path: String,
+    values: BTreeMap<String, Vec<u8>>,
+    policies: Policies,
+    groups: BTreeMap<String, common::ConfigGroup>,
+}
+
+impl Reader {
+    fn note(&mut self, element: String, version: u64, mod_policy: &str) {
+        if mod_policy != usual_mod_policy(&element) {
+            self.mod_policies.insert(element.clone(), mod_policy.to_owned());
+        }
+        self.versions.insert(element, version);
+    }
+
+    fn open(&mut self, path: &str, group: common::ConfigGroup) -> Result<Open, ConfigError> {
+        self.note(Element::Group.at(path), group.version, &group.mod_policy);
+        let mut open =
+            Open { path: path.to_owned(), values: BTreeMap::new(), policies: Policies::new(), groups: group.groups };
+        for (name, value) in group.values {
+            self.note(open.element(&name), value.version, &value.mod_policy);
+            open.values.insert(name, value.value);
+        }
+        for (name, policy) in group.policies {
+            let element = Element::Policy.at(&open.path_of(&name));
+            let Some(wire) = policy.policy else {
+                return Err(ConfigError::Missing { element });
+            };
+            self.note(element, policy.version, &policy.mod_policy);
+            open.policies.insert(name, Policy::from_wire(&wire));
+        }
+        Ok(open)
+    }
+
+    /// Keeps the values that nobody took; refuses groups that nobody took.
+    fn close(&mut self, open: Open) -> Result<(), ConfigError> {
+        if let Some(name) = open.groups.keys().next() {
+            return Err(ConfigError::UnknownGroup { element: Element::Group.at(&open.path_of(name)) });
+        }
+        let kept: Vec<_> = open.values.keys().map(|name| open.element(name)).collect();
+        self.other_values.extend(kept.into_iter().zip(open.values.into_values()));
+        Ok(())
+    }
+}
+
+impl Open {
+    fn path_of(&self, name: &str) -> String {
+        format!("{}/{name}", self.path)
+    }
+
+    fn element(&self, name: &str) -> String {
+        Element::Value.at(&self.path_of(name))
+    }
+
+    fn child(&mut self, name: &str) -> Result<common::ConfigGroup, ConfigError> {
+        self.groups.remove(name).ok_or_else(|| ConfigError::Missing { element: Element::Group.at(&self.path_of(name)) })
+    }
+
+    fn take<M: Message + Default>(&mut self, name: &str) -> Result<Option<M>, ConfigError> {
+        self.take_if(name, |_| true)
+    }
+
+    fn demand<M: Message + Default>(&mut self, name: &str) -> Result<M, ConfigError> {
+        self.take(name)?.ok_or_else(|| ConfigError::Missing { element: self.element(name) })
+    }
+
+    /// Takes a value out if it is `wanted`, and leaves it to be kept as bytes otherwise. A value that is there and empty
+    /// would not be written again if it were taken.
+    fn take_if<M: Message + Default>(
+        &mut self,
+        name: &str,
+        wanted: impl Fn(&M) -> bool,
+    ) -> Result<Option<M>, ConfigError> {
+        let Some(bytes) = self.values.get(name) else {
+            return Ok(None);
+        };
+        let message = decode(bytes, &|| self.element(name))?;
+        if !wanted(&message) {
+            return Ok(None);
+        }
+        self.values.remove(name);
+        Ok(Some(message))
+    }
+
+    /// Takes the capabilities out, if that is what the value holds and there are any; else it is kept as bytes.
+    fn capabilities(&mut self) -> BTreeSet<String> {
+        let plain = self
+            .values
+            .get(key::CAPABILITIES)
+            .and_then(|bytes| map::decode(bytes))
+            .filter(|entries| !entries.is_empty() && entries.iter().all(|(_, value)| value.is_empty()));
+        let Some(entries) = plain else {
+            return BTreeSet::new();
+        };
+        self.values.remove(key::CAPABILITIES);
+        entries.into_iter().map(|(name, _)| name).collect()
+    }
+
+    /// Takes the ACLs out, if that is what the value holds and there are any; else it is kept as bytes.
+    fn acls(&mut self) -> BTreeMap<String, String> {
+        let resource = |(name, bytes): (String, Vec<u8>)| {
+            let resource = protos::ApiResource::decode(bytes.as_slice()).ok()?;
+            (resource.encode_to_vec() == bytes).then_some((name, resource.policy_ref))
+        };
+        let plain: Option<BTreeMap<String, String>> = self
+            .values
+            .get(key::ACLS)
+            .and_then(|bytes| map::decode(bytes))
+            .and_then(|entries| entries.into_iter().map(resource).collect());
+        let Some(acls) = plain.filter(|acls| !acls.is_empty()) else {
+            return BTreeMap::new();
+        };
+        self.values.remove(key::ACLS);
+        acls
+    }
+
+    fn msp(&mut self) -> Result<MspDefinition, ConfigError> {
+        let element = self.element(key::MSP);
+        let Some(bytes) = self.values.remove(key::MSP) else {
+            return Err(ConfigError::Missing { element });
+        };
+        MspDefinition::from_bytes(&bytes).map_err(|source| ConfigError::Msp { element, source })
+    }
+}
