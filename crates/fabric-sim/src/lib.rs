@@ -1,1 +1,19 @@
 //! Simulated Hyperledger Fabric nodes.
+//!
+//! An orderer and a peer that read the configuration of the real programs, serve the same ports and protocols, and
+//! judge signatures, policies and blocks as Fabric does, with code of their own. See the README of this crate for
+//! what is simulated and what is not.
+
+pub mod block;
+pub mod deliver;
+pub mod faults;
+pub mod net;
+pub mod operations;
+pub mod orderer;
+pub mod process;
+pub mod pull;
+pub mod channel;
+pub mod ledger;
+pub mod msp;
+pub mod settings;
+pub mod x509;
