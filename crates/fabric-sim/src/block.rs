@@ -38,12 +38,7 @@ pub fn hash(block: &Block) -> Vec<u8> {
 
 /// The DER that is hashed and signed.
 pub fn header_der(header: &BlockHeader) -> Vec<u8> {
-    let mut number: Vec<u8> = header
-        .number
-        .to_be_bytes()
-        .into_iter()
-        .skip_while(|byte| *byte == 0)
-        .collect();
+    let mut number: Vec<u8> = header.number.to_be_bytes().into_iter().skip_while(|byte| *byte == 0).collect();
     if number.first().is_none_or(|byte| *byte >= 0x80) {
         number.insert(0, 0);
     }
@@ -82,18 +77,14 @@ pub struct Opened {
 
 /// Takes an envelope apart; the text says what is malformed.
 pub fn open(envelope: &Envelope) -> Result<Opened, String> {
-    let payload = Payload::decode(&envelope.payload[..])
-        .map_err(|error| format!("error unmarshalling Payload: {error}"))?;
+    let payload =
+        Payload::decode(&envelope.payload[..]).map_err(|error| format!("error unmarshalling Payload: {error}"))?;
     let header = payload.header.as_ref().ok_or("envelope has no header")?;
     let channel = ChannelHeader::decode(&header.channel_header[..])
         .map_err(|error| format!("error unmarshalling ChannelHeader: {error}"))?;
     let signature = SignatureHeader::decode(&header.signature_header[..])
         .map_err(|error| format!("error unmarshalling SignatureHeader: {error}"))?;
-    Ok(Opened {
-        payload,
-        channel,
-        signature,
-    })
+    Ok(Opened { payload, channel, signature })
 }
 
 /// The configuration transaction of a config block: exactly one entry, of type CONFIG.
@@ -118,15 +109,9 @@ pub fn last_config(block: &Block) -> Option<u64> {
 pub fn assemble(number: u64, previous_hash: Vec<u8>, entries: Vec<Vec<u8>>) -> Block {
     let data = BlockData { data: entries };
     Block {
-        header: Some(BlockHeader {
-            number,
-            previous_hash,
-            data_hash: data_hash(&data),
-        }),
+        header: Some(BlockHeader { number, previous_hash, data_hash: data_hash(&data) }),
         data: Some(data),
-        metadata: Some(BlockMetadata {
-            metadata: vec![Vec::new(); 5],
-        }),
+        metadata: Some(BlockMetadata { metadata: vec![Vec::new(); 5] }),
     }
 }
 
@@ -139,16 +124,9 @@ pub fn sign(
     nonce: Vec<u8>,
     sign: impl Fn(&[u8]) -> Vec<u8>,
 ) {
-    let value = OrdererBlockMetadata {
-        last_config: Some(LastConfig { index: last_config }),
-        consenter_metadata,
-    }
-    .encode_to_vec();
-    let signature_header = SignatureHeader {
-        creator: creator.to_vec(),
-        nonce,
-    }
-    .encode_to_vec();
+    let value = OrdererBlockMetadata { last_config: Some(LastConfig { index: last_config }), consenter_metadata }
+        .encode_to_vec();
+    let signature_header = SignatureHeader { creator: creator.to_vec(), nonce }.encode_to_vec();
     let mut message = value.clone();
     message.extend_from_slice(&signature_header);
     if let Some(header) = &block.header {
@@ -162,11 +140,7 @@ pub fn sign(
             ..MetadataSignature::default()
         }],
     };
-    if let Some(slot) = block
-        .metadata
-        .as_mut()
-        .and_then(|all| all.metadata.get_mut(SIGNATURES))
-    {
+    if let Some(slot) = block.metadata.as_mut().and_then(|all| all.metadata.get_mut(SIGNATURES)) {
         *slot = metadata.encode_to_vec();
     }
 }
@@ -177,10 +151,7 @@ pub fn continues(block: &Block, height: u64, previous: &[u8]) -> Result<(), Stri
         return Err("block has no header or no data".to_owned());
     };
     if header.number != height {
-        return Err(format!(
-            "block number should have been {height} but was {}",
-            header.number
-        ));
+        return Err(format!("block number should have been {height} but was {}", header.number));
     }
     if header.previous_hash != previous {
         return Err(format!(

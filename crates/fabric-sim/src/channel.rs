@@ -98,15 +98,9 @@ impl Bundle {
 
     fn new(channel: String, config: Config) -> Result<Self, String> {
         check_channel_id(&channel)?;
-        let root = config
-            .channel_group
-            .clone()
-            .ok_or("config must contain a channel group")?;
+        let root = config.channel_group.clone().ok_or("config must contain a channel group")?;
         check_groups(&root)?;
-        let orderer = root
-            .groups
-            .get("Orderer")
-            .ok_or("invalid config: must contain orderer config")?;
+        let orderer = root.groups.get("Orderer").ok_or("invalid config: must contain orderer config")?;
         let msps = read_msps(&root)?;
         let kind: ConsensusType = value(orderer, "ConsensusType")?.unwrap_or_default();
         let (consensus, consenters) = read_consenters(orderer, &kind)?;
@@ -165,10 +159,7 @@ impl Bundle {
     /// The identity if its MSP is in the channel.
     pub fn identity(&self, serialized: &[u8]) -> Result<(Identity, &Msp), String> {
         let identity = Identity::parse(serialized).map_err(|error| error.0)?;
-        let msp = self
-            .msps
-            .get(&identity.msp_id)
-            .ok_or_else(|| format!("MSP {} is unknown", identity.msp_id))?;
+        let msp = self.msps.get(&identity.msp_id).ok_or_else(|| format!("MSP {} is unknown", identity.msp_id))?;
         Ok((identity, msp))
     }
 
@@ -177,10 +168,7 @@ impl Bundle {
         let identities = self.valid_identities(signed);
         let mut parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         let name = parts.pop().unwrap_or_default();
-        let group = parts
-            .iter()
-            .skip(1)
-            .try_fold(&self.root, |group, part| group.groups.get(*part));
+        let group = parts.iter().skip(1).try_fold(&self.root, |group, part| group.groups.get(*part));
         match group {
             Some(group) => self.evaluate_in(group, name, &identities),
             None => Err(format!("no such policy: '{path}'")),
@@ -228,7 +216,12 @@ impl Bundle {
         }
     }
 
-    fn evaluate_meta(&self, group: &ConfigGroup, meta: &ImplicitMetaPolicy, identities: &[Identity]) -> Result<(), String> {
+    fn evaluate_meta(
+        &self,
+        group: &ConfigGroup,
+        meta: &ImplicitMetaPolicy,
+        identities: &[Identity],
+    ) -> Result<(), String> {
         let count = group.groups.len();
         let threshold = match Rule::try_from(meta.rule) {
             Ok(Rule::Any) => count.min(1),
@@ -237,11 +230,8 @@ impl Bundle {
             Ok(Rule::Majority) => count / 2 + 1,
             Err(_) => return Err(format!("unknown rule {}", meta.rule)),
         };
-        let satisfied = group
-            .groups
-            .values()
-            .filter(|child| self.evaluate_in(child, &meta.sub_policy, identities).is_ok())
-            .count();
+        let satisfied =
+            group.groups.values().filter(|child| self.evaluate_in(child, &meta.sub_policy, identities).is_ok()).count();
         if satisfied >= threshold {
             Ok(())
         } else {
@@ -281,10 +271,7 @@ impl Bundle {
                 };
                 let found = identities.iter().enumerate().position(|(at, identity)| {
                     !used[at]
-                        && self
-                            .msps
-                            .get(&identity.msp_id)
-                            .is_some_and(|msp| msp.satisfies(identity, principal).is_ok())
+                        && self.msps.get(&identity.msp_id).is_some_and(|msp| msp.satisfies(identity, principal).is_ok())
                 });
                 if let Some(at) = found {
                     used[at] = true;
@@ -326,11 +313,7 @@ pub fn check_channel_id(id: &str) -> Result<(), String> {
     let mut bytes = id.bytes();
     let fits = bytes.next().is_some_and(|first| first.is_ascii_lowercase())
         && bytes.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'.' || c == b'-');
-    if fits {
-        Ok(())
-    } else {
-        Err(format!("'{id}' contains illegal characters"))
-    }
+    if fits { Ok(()) } else { Err(format!("'{id}' contains illegal characters")) }
 }
 
 fn check_groups(root: &ConfigGroup) -> Result<(), String> {
@@ -346,7 +329,15 @@ fn check_groups(root: &ConfigGroup) -> Result<(), String> {
         ),
         (
             root.groups.get("Orderer"),
-            &["ConsensusType", "BatchSize", "BatchTimeout", "KafkaBrokers", "ChannelRestrictions", "Capabilities", "Orderers"][..],
+            &[
+                "ConsensusType",
+                "BatchSize",
+                "BatchTimeout",
+                "KafkaBrokers",
+                "ChannelRestrictions",
+                "Capabilities",
+                "Orderers",
+            ][..],
         ),
         (root.groups.get("Application"), &["Capabilities", "ACLs"][..]),
     ] {
@@ -376,9 +367,7 @@ fn org_msp(org: &ConfigGroup) -> Result<Option<FabricMspConfig>, String> {
     let Some(outer) = value::<MspConfig>(org, "MSP")? else {
         return Ok(None);
     };
-    FabricMspConfig::decode(&outer.config[..])
-        .map(Some)
-        .map_err(|error| format!("error unmarshalling MSP: {error}"))
+    FabricMspConfig::decode(&outer.config[..]).map(Some).map_err(|error| format!("error unmarshalling MSP: {error}"))
 }
 
 fn org_msp_id(org: &ConfigGroup) -> Option<String> {
@@ -390,8 +379,8 @@ fn read_msps(root: &ConfigGroup) -> Result<BTreeMap<String, Msp>, String> {
     for section in ["Orderer", "Application"] {
         for (name, org) in root.groups.get(section).iter().flat_map(|group| &group.groups) {
             let config = org_msp(org)?.ok_or_else(|| format!("organization {name} has no MSP"))?;
-            let msp = Msp::from_config(&config)
-                .map_err(|error| format!("setting up the MSP manager failed: {error}"))?;
+            let msp =
+                Msp::from_config(&config).map_err(|error| format!("setting up the MSP manager failed: {error}"))?;
             msps.insert(config.name, msp);
         }
     }
@@ -437,15 +426,10 @@ fn read_endpoints(
 ) -> Result<Vec<Endpoint>, String> {
     let mut found = Vec::new();
     for org in orderer.groups.values() {
-        let roots = org_msp_id(org)
-            .and_then(|id| msps.get(&id).map(|msp| msp.tls_roots.clone()))
-            .unwrap_or_default();
+        let roots = org_msp_id(org).and_then(|id| msps.get(&id).map(|msp| msp.tls_roots.clone())).unwrap_or_default();
         let endpoints: OrdererAddresses = value(org, "Endpoints")?.unwrap_or_default();
         for address in endpoints.addresses {
-            found.push(Endpoint {
-                address,
-                roots: roots.clone(),
-            });
+            found.push(Endpoint { address, roots: roots.clone() });
         }
     }
     let capabilities: Capabilities = value(root, "Capabilities")?.unwrap_or_default();
@@ -456,10 +440,7 @@ fn read_endpoints(
     if found.is_empty() {
         let roots: Vec<Vec<u8>> = msps.values().flat_map(|msp| msp.tls_roots.clone()).collect();
         let addresses: OrdererAddresses = value(root, "OrdererAddresses")?.unwrap_or_default();
-        found.extend(addresses.addresses.into_iter().map(|address| Endpoint {
-            address,
-            roots: roots.clone(),
-        }));
+        found.extend(addresses.addresses.into_iter().map(|address| Endpoint { address, roots: roots.clone() }));
     }
     Ok(found)
 }

@@ -55,8 +55,13 @@ pub enum Reply {
 
 /// Serves one stream until the client goes, or a request ends with another status than SUCCESS. `find` looks up a
 /// channel, `send` gets each reply and says whether the client is still there.
-pub async fn serve<F, S, R>(rules: &Rules, certificate: Option<&[u8]>, mut requests: Streaming<Envelope>, find: F, send: S)
-where
+pub async fn serve<F, S, R>(
+    rules: &Rules,
+    certificate: Option<&[u8]>,
+    mut requests: Streaming<Envelope>,
+    find: F,
+    send: S,
+) where
     F: Fn(&str) -> Option<Source>,
     S: Fn(Reply, &str) -> R,
     R: Future<Output = bool>,
@@ -93,11 +98,7 @@ where
 
 fn check_header(rules: &Rules, certificate: Option<&[u8]>, envelope: &Envelope) -> Result<Opened, String> {
     let opened = block::open(envelope)?;
-    let stamp = opened
-        .channel
-        .timestamp
-        .as_ref()
-        .ok_or("channel header in envelope must contain timestamp")?;
+    let stamp = opened.channel.timestamp.as_ref().ok_or("channel header in envelope must contain timestamp")?;
     check_time(stamp.seconds, stamp.nanos, rules.time_window)?;
     if rules.mutual_tls {
         let certificate = certificate.ok_or("client didn't send a TLS certificate")?;
@@ -113,10 +114,7 @@ fn check_header(rules: &Rules, certificate: Option<&[u8]>, envelope: &Envelope) 
 
 /// Whether a time is within the window around now.
 pub fn check_time(seconds: i64, nanos: i32, window: Duration) -> Result<(), String> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_nanos();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let stamp = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
     let apart = i128::try_from(now).unwrap_or(i128::MAX).saturating_sub(stamp).unsigned_abs();
     if apart > window.as_nanos() {
@@ -128,10 +126,7 @@ pub fn check_time(seconds: i64, nanos: i32, window: Duration) -> Result<(), Stri
 
 /// Seconds since 1970.
 pub fn now_seconds() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// Who asks, and whether they still may.
@@ -146,9 +141,7 @@ struct Access<'a> {
 impl<'a> Access<'a> {
     fn new(rules: &'a Rules, source: &'a Source, envelope: &Envelope, opened: &Opened) -> Self {
         let creator = opened.signature.creator.clone();
-        let expires = Identity::parse(&creator)
-            .ok()
-            .map(|identity| identity.certificate.not_after());
+        let expires = Identity::parse(&creator).ok().map(|identity| identity.certificate.not_after());
         Self {
             rules,
             source,
@@ -192,9 +185,7 @@ where
     };
     let mut errored = (seek.error_response != SeekErrorResponse::BestEffort as i32).then(|| source.errored.clone());
     let is_errored = |errored: &Option<watch::Receiver<bool>>| {
-        errored
-            .as_ref()
-            .is_some_and(|errored| *errored.borrow() || rules.faults.leaderless())
+        errored.as_ref().is_some_and(|errored| *errored.borrow() || rules.faults.leaderless())
     };
     if is_errored(&errored) {
         return Status::ServiceUnavailable;

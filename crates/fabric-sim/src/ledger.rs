@@ -53,20 +53,11 @@ pub struct RecordFile {
 impl RecordFile {
     /// Opens or creates the file, and cuts off a torn end.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
-        let io = |source| LedgerError::Io {
-            path: path.to_path_buf(),
-            source,
-        };
+        let io = |source| LedgerError::Io { path: path.to_path_buf(), source };
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(io)?;
         }
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(io)?;
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
         let mut content = Vec::new();
         file.read_to_end(&mut content).map_err(io)?;
         let mut offsets = Vec::new();
@@ -80,12 +71,7 @@ impl RecordFile {
             file.set_len(at as u64).map_err(io)?;
             file.sync_all().map_err(io)?;
         }
-        Ok(Self {
-            path: path.to_path_buf(),
-            file,
-            offsets,
-            end: at as u64,
-        })
+        Ok(Self { path: path.to_path_buf(), file, offsets, end: at as u64 })
     }
 
     /// How many records there are.
@@ -101,15 +87,13 @@ impl RecordFile {
     /// Writes and syncs a record.
     pub fn append(&mut self, content: &[u8]) -> Result<(), LedgerError> {
         let mut record = Vec::with_capacity(HEADER + content.len());
-        let length = u32::try_from(content.len()).map_err(|_| LedgerError::Chain("block is larger than 4 GiB".to_owned()))?;
+        let length =
+            u32::try_from(content.len()).map_err(|_| LedgerError::Chain("block is larger than 4 GiB".to_owned()))?;
         record.extend(length.to_be_bytes());
         record.extend(&Sha256::digest(content)[..8]);
         record.extend(content);
         let path = &self.path;
-        let io = |source| LedgerError::Io {
-            path: path.clone(),
-            source,
-        };
+        let io = |source| LedgerError::Io { path: path.clone(), source };
         self.file.seek(SeekFrom::Start(self.end)).map_err(io)?;
         self.file.write_all(&record).map_err(io)?;
         self.file.sync_data().map_err(io)?;
@@ -124,10 +108,7 @@ impl RecordFile {
             return Ok(None);
         };
         let path = &self.path;
-        let io = |source| LedgerError::Io {
-            path: path.clone(),
-            source,
-        };
+        let io = |source| LedgerError::Io { path: path.clone(), source };
         let mut content = vec![0; length];
         self.file.seek(SeekFrom::Start(offset)).map_err(io)?;
         self.file.read_exact(&mut content).map_err(io)?;
@@ -140,10 +121,7 @@ impl RecordFile {
             return Ok(());
         };
         let path = &self.path;
-        let io = |source| LedgerError::Io {
-            path: path.clone(),
-            source,
-        };
+        let io = |source| LedgerError::Io { path: path.clone(), source };
         self.end = offset - HEADER as u64;
         self.file.set_len(self.end).map_err(io)?;
         self.file.sync_all().map_err(io)?;
@@ -181,18 +159,13 @@ impl Ledger {
             None => Vec::new(),
             Some(last) => {
                 let bytes = file.read(last)?.unwrap_or_default();
-                let block = Block::decode(&bytes[..]).map_err(|_| LedgerError::Corrupt {
-                    path,
-                    number: last as u64,
-                })?;
+                let block =
+                    Block::decode(&bytes[..]).map_err(|_| LedgerError::Corrupt { path, number: last as u64 })?;
                 block::hash(&block)
             }
         };
         let height = watch::Sender::new(file.len() as u64);
-        Ok(Self {
-            tip: Mutex::new(Tip { file, hash }),
-            height,
-        })
+        Ok(Self { tip: Mutex::new(Tip { file, hash }), height })
     }
 
     fn tip(&self) -> std::sync::MutexGuard<'_, Tip> {

@@ -5,15 +5,16 @@
 //! what is simulated and what is not.
 
 pub mod block;
+pub mod channel;
 pub mod deliver;
 pub mod faults;
+pub mod ledger;
+pub mod msp;
 pub mod net;
 pub mod operations;
 pub mod orderer;
+pub mod peer;
 pub mod process;
 pub mod pull;
-pub mod channel;
-pub mod ledger;
-pub mod msp;
 pub mod settings;
 pub mod x509;

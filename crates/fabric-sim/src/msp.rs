@@ -46,12 +46,9 @@ impl Identity {
     pub fn parse(bytes: &[u8]) -> Result<Self, MspError> {
         let serialized = SerializedIdentity::decode(bytes)
             .map_err(|error| MspError::new(format!("could not deserialize a SerializedIdentity: {error}")))?;
-        let certificate = Certificate::from_pem(&serialized.id_bytes)
-            .map_err(|error| MspError::new(error.to_string()))?;
-        Ok(Self {
-            msp_id: serialized.mspid,
-            certificate,
-        })
+        let certificate =
+            Certificate::from_pem(&serialized.id_bytes).map_err(|error| MspError::new(error.to_string()))?;
+        Ok(Self { msp_id: serialized.mspid, certificate })
     }
 }
 
@@ -96,19 +93,11 @@ impl Msp {
                 .map_err(|error| MspError::new(format!("could not parse RevocationList: {error}")))?,
             node_ous: None,
             units: Vec::new(),
-            tls_roots: config
-                .tls_root_certs
-                .iter()
-                .chain(&config.tls_intermediate_certs)
-                .cloned()
-                .collect(),
+            tls_roots: config.tls_root_certs.iter().chain(&config.tls_intermediate_certs).cloned().collect(),
         };
         msp.check_authorities()?;
-        msp.units = config
-            .organizational_unit_identifiers
-            .iter()
-            .map(|unit| msp.node_ou(unit))
-            .collect::<Result<_, _>>()?;
+        msp.units =
+            config.organizational_unit_identifiers.iter().map(|unit| msp.node_ou(unit)).collect::<Result<_, _>>()?;
         msp.set_roles(config)?;
         Ok(msp)
     }
@@ -127,8 +116,7 @@ impl Msp {
                     hex::encode(certificate.serial())
                 )));
             }
-            self.unique_chain(certificate)
-                .map_err(|error| error.within("CA Certificate is not valid"))?;
+            self.unique_chain(certificate).map_err(|error| error.within("CA Certificate is not valid"))?;
         }
         Ok(())
     }
@@ -137,19 +125,14 @@ impl Msp {
         let certifiers = if identifier.certificate.is_empty() {
             Vec::new()
         } else {
-            let certificate = Certificate::from_pem(&identifier.certificate)
-                .map_err(|error| MspError::new(error.to_string()))?;
+            let certificate =
+                Certificate::from_pem(&identifier.certificate).map_err(|error| MspError::new(error.to_string()))?;
             if !self.roots.contains(&certificate) && !self.intermediates.contains(&certificate) {
-                return Err(MspError::new(
-                    "Failed adding OU. Certificate not in root or intermediate certs.",
-                ));
+                return Err(MspError::new("Failed adding OU. Certificate not in root or intermediate certs."));
             }
             chain_identifier(&self.unique_chain(&certificate)?)
         };
-        Ok(NodeOu {
-            unit: identifier.organizational_unit_identifier.clone(),
-            certifiers,
-        })
+        Ok(NodeOu { unit: identifier.organizational_unit_identifier.clone(), certifiers })
     }
 
     fn set_roles(&mut self, config: &FabricMspConfig) -> Result<(), MspError> {
@@ -161,48 +144,34 @@ impl Msp {
                 (MspRoleType::Admin, &ous.admin_ou_identifier),
                 (MspRoleType::Orderer, &ous.orderer_ou_identifier),
             ] {
-                if let Some(identifier) = identifier
-                    .as_ref()
-                    .filter(|identifier| !identifier.organizational_unit_identifier.is_empty())
+                if let Some(identifier) =
+                    identifier.as_ref().filter(|identifier| !identifier.organizational_unit_identifier.is_empty())
                 {
                     roles.insert(role as i32, self.node_ou(identifier)?);
                 }
             }
             if roles.is_empty() {
-                return Err(MspError::new(
-                    "Failed setting up NodeOUs: no role has an organizational unit",
-                ));
+                return Err(MspError::new("Failed setting up NodeOUs: no role has an organizational unit"));
             }
             self.node_ous = Some(roles);
         }
-        let has_admin_role = self
-            .node_ous
-            .as_ref()
-            .is_some_and(|roles| roles.contains_key(&(MspRoleType::Admin as i32)));
+        let has_admin_role =
+            self.node_ous.as_ref().is_some_and(|roles| roles.contains_key(&(MspRoleType::Admin as i32)));
         if self.admins.is_empty() && !has_admin_role {
-            return Err(MspError::new(
-                "administrators must be declared when no admin ou classification is set",
-            ));
+            return Err(MspError::new("administrators must be declared when no admin ou classification is set"));
         }
         Ok(())
     }
 
     /// Fabric judges a chain at one second after the certificate's start, so that expiry does not matter here.
     fn unique_chain<'a>(&'a self, certificate: &'a Certificate) -> Result<Vec<&'a Certificate>, MspError> {
-        let mut found = chains(
-            certificate,
-            &self.roots,
-            &self.intermediates,
-            certificate.not_before() + 1,
-        );
+        let mut found = chains(certificate, &self.roots, &self.intermediates, certificate.not_before() + 1);
         match found.len() {
             1 => Ok(found.remove(0)),
-            0 => Err(MspError::new(
-                "the supplied identity is not valid: x509: certificate signed by unknown authority",
-            )),
-            several => Err(MspError::new(format!(
-                "this MSP only supports a single validation chain, got {several}"
-            ))),
+            0 => {
+                Err(MspError::new("the supplied identity is not valid: x509: certificate signed by unknown authority"))
+            }
+            several => Err(MspError::new(format!("this MSP only supports a single validation chain, got {several}"))),
         }
     }
 
@@ -217,8 +186,7 @@ impl Msp {
             return Err(MspError::new("expected a chain of length at least 2, got 1"));
         };
         let parent_is_inner_node = self.intermediates.iter().any(|intermediate| {
-            self.unique_chain(intermediate)
-                .is_ok_and(|chain| chain.iter().skip(1).any(|above| above == parent))
+            self.unique_chain(intermediate).is_ok_and(|chain| chain.iter().skip(1).any(|above| above == parent))
         });
         if parent_is_inner_node {
             return Err(MspError::new(
@@ -231,19 +199,14 @@ impl Msp {
     /// Whether the identity belongs to this MSP now: chain, revocation, organizational units; not expiry.
     pub fn validate(&self, identity: &Identity) -> Result<(), MspError> {
         if identity.msp_id != self.id {
-            return Err(MspError(format!(
-                "expected MSP ID {}, received {}",
-                self.id, identity.msp_id
-            )));
+            return Err(MspError(format!("expected MSP ID {}, received {}", self.id, identity.msp_id)));
         }
-        let chain = self
-            .identity_chain(identity)
-            .map_err(|error| error.within("could not obtain certification chain"))?;
-        if chain.get(1).is_some_and(|issuer| {
-            self.revoked
-                .iter()
-                .any(|list| list.revokes(issuer, identity.certificate.serial()))
-        }) {
+        let chain =
+            self.identity_chain(identity).map_err(|error| error.within("could not obtain certification chain"))?;
+        if chain
+            .get(1)
+            .is_some_and(|issuer| self.revoked.iter().any(|list| list.revokes(issuer, identity.certificate.serial())))
+        {
             return Err(MspError::new("The certificate has been revoked"));
         }
         self.validate_units(identity, &chain_identifier(&chain[1..]))
@@ -252,11 +215,9 @@ impl Msp {
     fn validate_units(&self, identity: &Identity, certifiers: &[u8]) -> Result<(), MspError> {
         let units = identity.certificate.organizational_units();
         if !self.units.is_empty() {
-            let listed = units.iter().any(|unit| {
-                self.units
-                    .iter()
-                    .any(|known| known.unit == *unit && known.certifiers == certifiers)
-            });
+            let listed = units
+                .iter()
+                .any(|unit| self.units.iter().any(|known| known.unit == *unit && known.certifiers == certifiers));
             if !listed {
                 return Err(MspError(format!(
                     "none of the identity's organizational units {units:?} are in MSP {}",
@@ -273,10 +234,7 @@ impl Msp {
                 continue;
             };
             if !role.certifiers.is_empty() && role.certifiers != certifiers {
-                return Err(MspError(format!(
-                    "certifiersIdentifier does not match: {units:?}, MSP: [{}]",
-                    self.id
-                )));
+                return Err(MspError(format!("certifiersIdentifier does not match: {units:?}, MSP: [{}]", self.id)));
             }
             count += 1;
         }
@@ -307,10 +265,7 @@ impl Msp {
         if identity.certificate.organizational_units().contains(&known.unit) {
             Ok(())
         } else {
-            Err(MspError(format!(
-                "The identity does not contain OU [{name}], MSP: [{}]",
-                self.id
-            )))
+            Err(MspError(format!("The identity does not contain OU [{name}], MSP: [{}]", self.id)))
         }
     }
 
@@ -348,15 +303,9 @@ impl Msp {
                 if combined.principals.is_empty() {
                     return Err(MspError::new("No principals in CombinedPrincipal"));
                 }
-                combined
-                    .principals
-                    .iter()
-                    .try_for_each(|part| self.satisfies(identity, part))
+                combined.principals.iter().try_for_each(|part| self.satisfies(identity, part))
             }
-            _ => Err(MspError(format!(
-                "invalid principal type {}",
-                principal.principal_classification
-            ))),
+            _ => Err(MspError(format!("invalid principal type {}", principal.principal_classification))),
         }
     }
 
@@ -375,18 +324,13 @@ impl Msp {
                     return Err(MspError::new("This identity is not an admin"));
                 }
                 valid()?;
-                self.has_role(identity, role).map_err(|error| {
-                    error.within(format!("The identity is not an admin under this MSP [{}]", self.id))
-                })
+                self.has_role(identity, role)
+                    .map_err(|error| error.within(format!("The identity is not an admin under this MSP [{}]", self.id)))
             }
             MspRoleType::Client | MspRoleType::Peer | MspRoleType::Orderer => {
                 valid()?;
                 self.has_role(identity, role).map_err(|error| {
-                    error.within(format!(
-                        "The identity is not a [{}] under this MSP [{}]",
-                        role.as_str_name(),
-                        self.id
-                    ))
+                    error.within(format!("The identity is not a [{}] under this MSP [{}]", role.as_str_name(), self.id))
                 })
             }
         }
@@ -402,10 +346,7 @@ impl Msp {
         self.validate(identity)?;
         let chain = self.identity_chain(identity)?;
         let certifiers = chain_identifier(&chain[1..]);
-        let has_unit = identity
-            .certificate
-            .organizational_units()
-            .contains(&wanted.organizational_unit_identifier);
+        let has_unit = identity.certificate.organizational_units().contains(&wanted.organizational_unit_identifier);
         if has_unit && wanted.certifiers_identifier == certifiers {
             Ok(())
         } else {
@@ -415,9 +356,7 @@ impl Msp {
 }
 
 fn certificates(pems: &[Vec<u8>]) -> Result<Vec<Certificate>, MspError> {
-    pems.iter()
-        .map(|pem| Certificate::from_pem(pem).map_err(|error| MspError::new(error.to_string())))
-        .collect()
+    pems.iter().map(|pem| Certificate::from_pem(pem).map_err(|error| MspError::new(error.to_string()))).collect()
 }
 
 fn chain_identifier(chain: &[&Certificate]) -> Vec<u8> {

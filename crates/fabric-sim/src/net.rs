@@ -75,10 +75,7 @@ pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Ne
     })?;
     let found = certificates(&bytes);
     if found.is_empty() {
-        return Err(NetError::Content {
-            what: "certificate",
-            path: path.to_path_buf(),
-        });
+        return Err(NetError::Content { what: "certificate", path: path.to_path_buf() });
     }
     Ok(found)
 }
@@ -104,10 +101,7 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, NetError> {
             "PRIVATE KEY" => Some(PrivateKeyDer::Pkcs8(der.into())),
             _ => None,
         })
-        .ok_or_else(|| NetError::Content {
-            what: "private key",
-            path: path.to_path_buf(),
-        })
+        .ok_or_else(|| NetError::Content { what: "private key", path: path.to_path_buf() })
 }
 
 /// A certificate chain and its key, for either side of a connection.
@@ -120,20 +114,14 @@ pub struct KeyPair {
 
 impl Clone for KeyPair {
     fn clone(&self) -> Self {
-        Self {
-            chain: self.chain.clone(),
-            key: self.key.clone_key(),
-        }
+        Self { chain: self.chain.clone(), key: self.key.clone_key() }
     }
 }
 
 impl KeyPair {
     /// Reads both files.
     pub fn read(certificate: &Path, key: &Path) -> Result<Self, NetError> {
-        Ok(Self {
-            chain: read_certificates(certificate)?,
-            key: read_key(key)?,
-        })
+        Ok(Self { chain: read_certificates(certificate)?, key: read_key(key)? })
     }
 
     /// The pair of a listener's settings.
@@ -170,13 +158,7 @@ impl ClientRoots {
 
     fn store(&self) -> RootCertStore {
         let mut store = RootCertStore::empty();
-        store.add_parsable_certificates(
-            self.0
-                .read()
-                .unwrap_or_else(PoisonError::into_inner)
-                .iter()
-                .cloned(),
-        );
+        store.add_parsable_certificates(self.0.read().unwrap_or_else(PoisonError::into_inner).iter().cloned());
         store
     }
 }
@@ -237,18 +219,9 @@ impl ClientCertVerifier for AskClient {
 }
 
 /// TLS of a listener. `protocol` is what it speaks: `h2` or `http/1.1`.
-pub fn server_tls(
-    pair: &KeyPair,
-    required: bool,
-    roots: ClientRoots,
-    protocol: &str,
-) -> Result<TlsAcceptor, NetError> {
+pub fn server_tls(pair: &KeyPair, required: bool, roots: ClientRoots, protocol: &str) -> Result<TlsAcceptor, NetError> {
     let provider = provider();
-    let verifier = AskClient {
-        provider: provider.clone(),
-        required,
-        roots,
-    };
+    let verifier = AskClient { provider: provider.clone(), required, roots };
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(Arc::new(verifier))
@@ -354,10 +327,7 @@ pub struct Incoming {
 impl Incoming {
     /// Listens on `host:port`; handshakes run beside each other, so that a silent client holds up nobody.
     pub async fn bind(address: &str, tls: Option<TlsAcceptor>) -> Result<Self, NetError> {
-        let listen = |source| NetError::Listen {
-            address: address.to_owned(),
-            source,
-        };
+        let listen = |source| NetError::Listen { address: address.to_owned(), source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let local = listener.local_addr().map_err(listen)?;
         let (sender, connections) = mpsc::channel(64);
@@ -403,10 +373,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, sender: mpsc::S
 
 async fn handshake(stream: TcpStream, tls: Option<TlsAcceptor>) -> Option<Connection> {
     let Some(tls) = tls else {
-        return Some(Connection {
-            inner: Inner::Plain(stream),
-            info: PeerInfo::default(),
-        });
+        return Some(Connection { inner: Inner::Plain(stream), info: PeerInfo::default() });
     };
     let stream = match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
         Ok(Ok(stream)) => stream,
@@ -416,19 +383,9 @@ async fn handshake(stream: TcpStream, tls: Option<TlsAcceptor>) -> Option<Connec
         }
         Err(_) => return None,
     };
-    let certificate = stream
-        .get_ref()
-        .1
-        .peer_certificates()
-        .and_then(|chain| chain.first())
-        .map(|der| Arc::new(der.to_vec()));
-    Some(Connection {
-        inner: Inner::Tls(Box::new(stream)),
-        info: PeerInfo {
-            certificate,
-            cut: Arc::default(),
-        },
-    })
+    let certificate =
+        stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).map(|der| Arc::new(der.to_vec()));
+    Some(Connection { inner: Inner::Tls(Box::new(stream)), info: PeerInfo { certificate, cut: Arc::default() } })
 }
 
 impl axum::serve::Listener for Incoming {
@@ -522,14 +479,9 @@ fn client_tls(trust: &Trust, pair: Option<&KeyPair>) -> Result<TlsConnector, Net
             store.add_parsable_certificates(pems.iter().flat_map(|pem| certificates(pem)));
             builder.with_root_certificates(store)
         }
-        Trust::Pinned(public_key) => {
-            builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(PinnedServer {
-                    provider,
-                    public_key: public_key.clone(),
-                }))
-        }
+        Trust::Pinned(public_key) => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(PinnedServer { provider, public_key: public_key.clone() })),
     };
     let mut config = match pair {
         Some(pair) => builder.with_client_auth_cert(pair.chain.clone(), pair.key.clone_key())?,

@@ -49,7 +49,7 @@ async fn health() -> Response {
 }
 
 /// Seconds since 1970 as a date and time in UTC (the civil calendar from days, by eras of 400 years).
-fn rfc3339(seconds: u64) -> String {
+pub fn rfc3339(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
@@ -59,19 +59,11 @@ fn rfc3339(seconds: u64) -> String {
     let day = day_of_year - (153 * month_index + 2) / 5 + 1;
     let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        rest / 3600,
-        rest / 60 % 60,
-        rest % 60
-    )
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
 async fn version() -> Response {
-    json(
-        StatusCode::OK,
-        format!("{{\"CommitSHA\":\"simulated\",\"Version\":\"{VERSION}\"}}"),
-    )
+    json(StatusCode::OK, format!("{{\"CommitSHA\":\"simulated\",\"Version\":\"{VERSION}\"}}"))
 }
 
 fn forbidden(operations: &Operations, peer: &PeerInfo) -> Option<Response> {
@@ -83,11 +75,7 @@ async fn metrics(State(operations): State<Operations>, ConnectInfo(peer): Connec
         return refused;
     }
     match &operations.metrics {
-        Some(write) => (
-            [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-            write(),
-        )
-            .into_response(),
+        Some(write) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], write()).into_response(),
         None => (StatusCode::NOT_FOUND, "404 page not found\n").into_response(),
     }
 }
@@ -124,10 +112,7 @@ async fn set_faults(State(operations): State<Operations>, body: String) -> Respo
     match serde_json::from_str::<FaultSet>(&body) {
         Ok(set) => {
             operations.faults.replace(set);
-            Response::builder()
-                .status(StatusCode::NO_CONTENT)
-                .body(Body::empty())
-                .unwrap_or_default()
+            Response::builder().status(StatusCode::NO_CONTENT).body(Body::empty()).unwrap_or_default()
         }
         Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
     }

@@ -50,11 +50,7 @@ pub struct Puller {
 impl Puller {
     /// A signed request for everything from `start` on.
     fn request(&self, start: u64) -> Envelope {
-        let at = |number| {
-            Some(SeekPosition {
-                r#type: Some(Position::Specified(SeekSpecified { number })),
-            })
-        };
+        let at = |number| Some(SeekPosition { r#type: Some(Position::Specified(SeekSpecified { number })) });
         let seek = SeekInfo {
             start: at(start),
             stop: at(u64::MAX),
@@ -71,10 +67,7 @@ impl Puller {
         let header = Header {
             channel_header: ChannelHeader {
                 r#type: HeaderType::DeliverSeekInfo as i32,
-                timestamp: Some(Timestamp {
-                    seconds: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
-                    nanos: 0,
-                }),
+                timestamp: Some(Timestamp { seconds: i64::try_from(now.as_secs()).unwrap_or(i64::MAX), nanos: 0 }),
                 channel_id: self.channel.clone(),
                 tls_cert_hash: hash,
                 ..ChannelHeader::default()
@@ -86,15 +79,8 @@ impl Puller {
             }
             .encode_to_vec(),
         };
-        let payload = Payload {
-            header: Some(header),
-            data: seek.encode_to_vec(),
-        }
-        .encode_to_vec();
-        Envelope {
-            signature: self.msp.key.sign(&payload),
-            payload,
-        }
+        let payload = Payload { header: Some(header), data: seek.encode_to_vec() }.encode_to_vec();
+        Envelope { signature: self.msp.key.sign(&payload), payload }
     }
 
     /// Pulls until `take` is done, from one endpoint after the other. A refused block or a failing orderer means the
@@ -117,7 +103,12 @@ impl Puller {
                     Ok(Taken::Done) => return,
                     Ok(_) => {}
                     Err(reason) => {
-                        tracing::warn!(channel = self.channel, endpoint = endpoint.address, reason, "pulling blocks failed");
+                        tracing::warn!(
+                            channel = self.channel,
+                            endpoint = endpoint.address,
+                            reason,
+                            "pulling blocks failed"
+                        );
                     }
                 }
             }

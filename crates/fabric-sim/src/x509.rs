@@ -78,8 +78,8 @@ impl Certificate {
 
     /// A DER certificate.
     pub fn from_der(der: Vec<u8>) -> Result<Self, X509Error> {
-        let inner = x509_cert::Certificate::from_der(&der)
-            .map_err(|error| X509Error::Certificate(error.to_string()))?;
+        let inner =
+            x509_cert::Certificate::from_der(&der).map_err(|error| X509Error::Certificate(error.to_string()))?;
         Ok(Self { der, inner })
     }
 
@@ -139,10 +139,7 @@ impl Certificate {
 
     /// The DER of the public key information: what identifies an orderer among the consenters.
     pub fn public_key_info(&self) -> Vec<u8> {
-        self.tbs()
-            .subject_public_key_info()
-            .to_der()
-            .unwrap_or_default()
+        self.tbs().subject_public_key_info().to_der().unwrap_or_default()
     }
 
     fn public_key(&self) -> Option<PublicKey> {
@@ -152,9 +149,7 @@ impl Certificate {
     /// Whether `signature` over `message` is this certificate's, as Fabric signs: SHA-256 whatever the curve, and
     /// the low one of the two possible values of S; Ed25519 over the message itself.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), &'static str> {
-        self.public_key()
-            .ok_or("unsupported public key")?
-            .verify_message(message, signature)
+        self.public_key().ok_or("unsupported public key")?.verify_message(message, signature)
     }
 
     fn is_issued_by(&self, issuer: &Self) -> bool {
@@ -165,9 +160,7 @@ impl Certificate {
         let algorithm = self.inner.signature_algorithm().oid;
         let signature = self.inner.signature().raw_bytes();
         signed_part(&self.der).is_some_and(|signed| {
-            issuer
-                .public_key()
-                .is_some_and(|key| key.verify_certificate(algorithm, signed, signature))
+            issuer.public_key().is_some_and(|key| key.verify_certificate(algorithm, signed, signature))
         })
     }
 
@@ -255,18 +248,10 @@ impl RevocationList {
             .find_map(|id| id.key_identifier.map(|id| id.as_bytes().to_vec()))
             .unwrap_or_default();
         key_id == issuer.subject_key_id()
-            && list
-                .revoked_certificates
-                .iter()
-                .flatten()
-                .any(|revoked| revoked.serial_number.as_bytes() == serial)
+            && list.revoked_certificates.iter().flatten().any(|revoked| revoked.serial_number.as_bytes() == serial)
             && signed_part(&self.der).is_some_and(|signed| {
                 issuer.public_key().is_some_and(|key| {
-                    key.verify_certificate(
-                        self.inner.signature_algorithm.oid,
-                        signed,
-                        self.inner.signature.raw_bytes(),
-                    )
+                    key.verify_certificate(self.inner.signature_algorithm.oid, signed, self.inner.signature.raw_bytes())
                 })
             })
     }
@@ -291,9 +276,7 @@ fn length(der: &[u8]) -> Option<(usize, usize)> {
         return None;
     }
     let bytes = der.get(2..2 + count)?;
-    let content = bytes
-        .iter()
-        .fold(0_usize, |sum, byte| (sum << 8) | usize::from(*byte));
+    let content = bytes.iter().fold(0_usize, |sum, byte| (sum << 8) | usize::from(*byte));
     Some((2 + count, content))
 }
 
@@ -309,21 +292,15 @@ impl PublicKey {
         let point = info.subject_public_key.raw_bytes();
         if info.algorithm.oid == ED25519 {
             let bytes: [u8; 32] = point.try_into().ok()?;
-            return ed25519_dalek::VerifyingKey::from_bytes(&bytes)
-                .ok()
-                .map(Self::Ed25519);
+            return ed25519_dalek::VerifyingKey::from_bytes(&bytes).ok().map(Self::Ed25519);
         }
         if info.algorithm.oid != EC_PUBLIC_KEY {
             return None;
         }
         let curve: ObjectIdentifier = info.algorithm.parameters.as_ref()?.decode_as().ok()?;
         match curve {
-            P256 => p256::ecdsa::VerifyingKey::from_sec1_bytes(point)
-                .ok()
-                .map(Self::P256),
-            P384 => p384::ecdsa::VerifyingKey::from_sec1_bytes(point)
-                .ok()
-                .map(Self::P384),
+            P256 => p256::ecdsa::VerifyingKey::from_sec1_bytes(point).ok().map(Self::P256),
+            P384 => p384::ecdsa::VerifyingKey::from_sec1_bytes(point).ok().map(Self::P384),
             _ => None,
         }
     }

@@ -26,25 +26,19 @@ pub struct LocalMsp {
 /// keeps a node from starting.
 pub fn load_local(dir: &Path, id: &str, now: u64) -> Result<LocalMsp, MspError> {
     let context = |what: String| move |error: MspError| error.within(what);
-    let config = read_config(dir, id)
-        .map_err(context(format!("could not load a valid local MSP from {}", dir.display())))?;
+    let config =
+        read_config(dir, id).map_err(context(format!("could not load a valid local MSP from {}", dir.display())))?;
     let msp = Msp::from_config(&config)
         .map_err(context(format!("the supplied local MSP {} cannot be set up", dir.display())))?;
-    let signer = read_pems(&dir.join("signcerts"))
-        .into_iter()
-        .next()
-        .ok_or_else(|| {
-            MspError(format!(
-                "could not load a valid signer certificate from directory {}",
-                dir.join("signcerts").display()
-            ))
-        })?;
+    let signer = read_pems(&dir.join("signcerts")).into_iter().next().ok_or_else(|| {
+        MspError(format!(
+            "could not load a valid signer certificate from directory {}",
+            dir.join("signcerts").display()
+        ))
+    })?;
     let certificate = Certificate::from_pem(&signer).map_err(|error| MspError(error.to_string()))?;
     if certificate.not_after() < now {
-        return Err(MspError(format!(
-            "signing identity expired {} s ago",
-            now - certificate.not_after()
-        )));
+        return Err(MspError(format!("signing identity expired {} s ago", now - certificate.not_after())));
     }
     let key = read_pems(&dir.join("keystore"))
         .iter()
@@ -56,20 +50,8 @@ pub fn load_local(dir: &Path, id: &str, now: u64) -> Result<LocalMsp, MspError> 
                 dir.join("keystore").display()
             ))
         })?;
-    let serialized = SerializedIdentity {
-        mspid: id.to_owned(),
-        id_bytes: signer,
-    }
-    .encode_to_vec();
-    Ok(LocalMsp {
-        msp,
-        identity: Identity {
-            msp_id: id.to_owned(),
-            certificate,
-        },
-        serialized,
-        key,
-    })
+    let serialized = SerializedIdentity { mspid: id.to_owned(), id_bytes: signer }.encode_to_vec();
+    Ok(LocalMsp { msp, identity: Identity { msp_id: id.to_owned(), certificate }, serialized, key })
 }
 
 fn read_config(dir: &Path, id: &str) -> Result<FabricMspConfig, MspError> {
@@ -118,8 +100,9 @@ fn read_node_ous(dir: &Path) -> Result<Option<FabricNodeOus>, MspError> {
     let Ok(text) = std::fs::read_to_string(&path) else {
         return Ok(None);
     };
-    let tree: Value = serde_yaml::from_str(&text)
-        .map_err(|error| MspError(format!("failed unmarshalling configuration file at [{}]: {error}", path.display())))?;
+    let tree: Value = serde_yaml::from_str(&text).map_err(|error| {
+        MspError(format!("failed unmarshalling configuration file at [{}]: {error}", path.display()))
+    })?;
     let Some(ous) = tree.get("NodeOUs") else {
         return Ok(None);
     };

@@ -72,19 +72,9 @@ impl Admin {
                     system_channel: Option<Short>,
                     channels: Option<Vec<Short>>,
                 }
-                let all: Vec<Short> = self
-                    .registrar
-                    .list()
-                    .into_iter()
-                    .map(|info| Short {
-                        name: info.name,
-                        url: info.url,
-                    })
-                    .collect();
-                let list = List {
-                    system_channel: None,
-                    channels: (!all.is_empty()).then_some(all),
-                };
+                let all: Vec<Short> =
+                    self.registrar.list().into_iter().map(|info| Short { name: info.name, url: info.url }).collect();
+                let list = List { system_channel: None, channels: (!all.is_empty()).then_some(all) };
                 json(StatusCode::OK, &list, &[(header::CACHE_CONTROL, "no-store")])
             }
             Method::POST | Method::PUT if !is_multipart(request.headers()) => {
@@ -94,10 +84,7 @@ impl Admin {
                     .iter()
                     .filter_map(|value| value.to_str().ok())
                     .collect();
-                failure(
-                    StatusCode::BAD_REQUEST,
-                    &format!("unsupported Content-Type: [{}]", kinds.join(" ")),
-                )
+                failure(StatusCode::BAD_REQUEST, &format!("unsupported Content-Type: [{}]", kinds.join(" ")))
             }
             Method::POST => self.join(peer, request).await,
             Method::PUT => self.update(request).await,
@@ -163,19 +150,15 @@ impl Admin {
             "newest" => chain.ledger.newest(),
             "oldest" => chain.ledger.block(0),
             "config" => chain.ledger.config_block(),
-            _ => number
-                .ok()
-                .and_then(|number| u64::try_from(number).ok())
-                .and_then(|number| chain.ledger.block(number)),
+            _ => {
+                number.ok().and_then(|number| u64::try_from(number).ok()).and_then(|number| chain.ledger.block(number))
+            }
         };
         match found {
             Some(found) => plain(
                 StatusCode::OK,
                 Body::from(found.encode_to_vec()),
-                &[
-                    (header::CONTENT_TYPE, "application/octet-stream"),
-                    (header::CACHE_CONTROL, "no-store"),
-                ],
+                &[(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, "no-store")],
             ),
             None => failure(StatusCode::NOT_FOUND, &format!("no such block number [{which}] in index")),
         }
@@ -194,10 +177,7 @@ impl Admin {
             .map_err(|_| bad("cannot read form from request body: http: request body too large"))?;
         let form = multipart::parse(&boundary, &body)
             .map_err(|text| bad(&format!("cannot read form from request body: {text}")))?;
-        let file = form
-            .files
-            .get(key)
-            .ok_or_else(|| bad(&format!("form does not contains part key: {key}")))?;
+        let file = form.files.get(key).ok_or_else(|| bad(&format!("form does not contains part key: {key}")))?;
         if form.files.len() != 1 || form.has_fields {
             return Err(bad("form contains too many parts"));
         }
@@ -254,16 +234,11 @@ impl Admin {
             }
         };
         match self.registrar.ready_chain(&name) {
-            Ok(_) => failure(
-                StatusCode::BAD_REQUEST,
-                &format!("cannot update: {}", super::service::NO_UPDATES),
-            ),
+            Ok(_) => failure(StatusCode::BAD_REQUEST, &format!("cannot update: {}", super::service::NO_UPDATES)),
             Err(error @ RegistrarError::PendingRemoval) => {
                 failure(StatusCode::CONFLICT, &format!("cannot update: {error}"))
             }
-            Err(error @ RegistrarError::Follower) => {
-                failure(StatusCode::FORBIDDEN, &format!("cannot update: {error}"))
-            }
+            Err(error @ RegistrarError::Follower) => failure(StatusCode::FORBIDDEN, &format!("cannot update: {error}")),
             Err(error) => failure(StatusCode::METHOD_NOT_ALLOWED, &format!("cannot update: {error}")),
         }
     }
@@ -302,10 +277,8 @@ fn is_multipart(headers: &HeaderMap) -> bool {
 
 fn refuse_accept(headers: &HeaderMap) -> Option<Response> {
     let accept = headers.get(header::ACCEPT)?.to_str().ok()?;
-    let fits = accept.is_empty()
-        || ["application/json", "application/*", "*/*"]
-            .iter()
-            .any(|kind| accept.contains(kind));
+    let fits =
+        accept.is_empty() || ["application/json", "application/*", "*/*"].iter().any(|kind| accept.contains(kind));
     (!fits).then(|| failure(StatusCode::NOT_ACCEPTABLE, "response Content-Type is application/json only"))
 }
 
@@ -323,10 +296,7 @@ fn plain(status: StatusCode, body: Body, headers: &[(header::HeaderName, &str)])
 /// JSON as Go's encoder writes it: a newline at the end, and no angle brackets or ampersands.
 fn json(status: StatusCode, content: &impl Serialize, headers: &[(header::HeaderName, &str)]) -> Response {
     let text = serde_json::to_string(content).unwrap_or_default();
-    let text = text
-        .replace('<', "\\u003c")
-        .replace('>', "\\u003e")
-        .replace('&', "\\u0026");
+    let text = text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
     let mut all = vec![(header::CONTENT_TYPE, "application/json")];
     all.extend(headers.iter().cloned());
     plain(status, Body::from(format!("{text}\n")), &all)
@@ -354,10 +324,7 @@ fn not_found() -> Response {
     plain(
         StatusCode::NOT_FOUND,
         Body::from("404 page not found\n"),
-        &[
-            (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        ],
+        &[(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")],
     )
 }
 

@@ -16,7 +16,7 @@ use super::node::Node;
 use super::raft::Raft;
 use super::wal::Wal;
 use crate::block;
-use crate::channel::{Bundle, Consenter, Consensus};
+use crate::channel::{Bundle, Consensus, Consenter};
 use crate::ledger::{Ledger, LedgerError};
 use crate::net::{Trust, describe, dial};
 use crate::x509::Certificate;
@@ -89,11 +89,8 @@ impl Chain {
         bundle: Arc<Bundle>,
         wal_dir: &Path,
     ) -> Result<Arc<Self>, LedgerError> {
-        let (mine, others): (Vec<Consenter>, Vec<Consenter>) = bundle
-            .consenters
-            .iter()
-            .cloned()
-            .partition(|consenter| node.is_consenter(consenter));
+        let (mine, others): (Vec<Consenter>, Vec<Consenter>) =
+            bundle.consenters.iter().cloned().partition(|consenter| node.is_consenter(consenter));
         let raft = Raft::new(
             mine.first().map(|consenter| consenter.address.clone()).unwrap_or_default(),
             others.iter().map(|consenter| consenter.address.clone()).collect(),
@@ -103,13 +100,8 @@ impl Chain {
             node.election,
             Instant::now(),
         );
-        let link = |consenter| {
-            Arc::new(Link {
-                consenter,
-                channel: tokio::sync::Mutex::new(None),
-                wake: Notify::new(),
-            })
-        };
+        let link =
+            |consenter| Arc::new(Link { consenter, channel: tokio::sync::Mutex::new(None), wake: Notify::new() });
         let (submitted, queue) = mpsc::channel(1024);
         let chain = Arc::new(Self {
             name: bundle.channel.clone(),
@@ -178,23 +170,17 @@ impl Chain {
             self.write(block)?;
         }
         let errored = raft.leader().is_none();
-        self.errored
-            .send_if_modified(|now| std::mem::replace(now, errored) != errored);
+        self.errored.send_if_modified(|now| std::mem::replace(now, errored) != errored);
         Ok(())
     }
 
     /// Signs a block as this node and adds it to the ledger.
     fn write(&self, mut block: Block) -> Result<(), LedgerError> {
-        block.metadata = Some(BlockMetadata {
-            metadata: vec![Vec::new(); 5],
-        });
+        block.metadata = Some(BlockMetadata { metadata: vec![Vec::new(); 5] });
         let number = block::number(&block);
         let new_config = block::config_transaction(&block).is_some();
-        let last_config = if new_config {
-            number
-        } else {
-            self.ledger.config_block().map_or(0, |config| block::number(&config))
-        };
+        let last_config =
+            if new_config { number } else { self.ledger.config_block().map_or(0, |config| block::number(&config)) };
         let size = self.links.len() as u64 + 1;
         let consenter = match self.bundle.borrow().consensus {
             Consensus::Raft => etcdraft::BlockMetadata {
@@ -205,15 +191,10 @@ impl Chain {
             .encode_to_vec(),
             Consensus::Bft => Vec::new(),
         };
-        let wrapped = Metadata {
-            value: consenter,
-            signatures: Vec::new(),
-        };
+        let wrapped = Metadata { value: consenter, signatures: Vec::new() };
         let msp = &self.node.msp;
         let nonce = rand::random::<[u8; 24]>().to_vec();
-        block::sign(&mut block, last_config, wrapped.encode_to_vec(), &msp.serialized, nonce, |m| {
-            msp.key.sign(m)
-        });
+        block::sign(&mut block, last_config, wrapped.encode_to_vec(), &msp.serialized, nonce, |m| msp.key.sign(m));
         self.ledger.append(&block)?;
         if new_config && let Ok(bundle) = Bundle::from_block(&block) {
             self.node.learn(&bundle);
@@ -225,9 +206,7 @@ impl Chain {
 
     /// A failing disk or a chain that does not fit ends the process, as Fabric's panic does.
     fn settle<T>(&self, result: Result<T, LedgerError>) -> Option<T> {
-        result
-            .inspect_err(|error| self.node.die(&format!("[channel: {}] {}", self.name, describe(error))))
-            .ok()
+        result.inspect_err(|error| self.node.die(&format!("[channel: {}] {}", self.name, describe(error)))).ok()
     }
 
     async fn clock(self: Arc<Self>) {
@@ -252,11 +231,7 @@ impl Chain {
 
     fn ask_votes(self: &Arc<Self>, vote: &Vote) {
         for link in &self.links {
-            let step = Step {
-                channel: self.name.clone(),
-                vote: Some(vote.clone()),
-                ..Step::default()
-            };
+            let step = Step { channel: self.name.clone(), vote: Some(vote.clone()), ..Step::default() };
             tokio::spawn(self.clone().ask_vote(link.clone(), vote.term, step));
         }
     }
@@ -297,11 +272,7 @@ impl Chain {
 
     /// Sends one message; whether there is more to say at once.
     async fn tell(&self, link: &Link, append: Append) -> bool {
-        let step = Step {
-            channel: self.name.clone(),
-            append: Some(append),
-            ..Step::default()
-        };
+        let step = Step { channel: self.name.clone(), append: Some(append), ..Step::default() };
         let Ok(reply) = link.send(&self.node, step).await else {
             return false;
         };
@@ -323,25 +294,15 @@ impl Chain {
         let shown = Certificate::from_der(certificate.to_vec())
             .map_err(|error| tonic::Status::permission_denied(error.to_string()))?
             .public_key_info();
-        let known = self
-            .bundle
-            .borrow()
-            .consenters
-            .iter()
-            .any(|consenter| consenter.client.public_key_info() == shown);
+        let known = self.bundle.borrow().consenters.iter().any(|consenter| consenter.client.public_key_info() == shown);
         if !known {
-            return Err(tonic::Status::permission_denied(
-                "certificate extracted from TLS connection isn't authorized",
-            ));
+            return Err(tonic::Status::permission_denied("certificate extracted from TLS connection isn't authorized"));
         }
         if let Some(envelope) = step.submit {
             if !self.raft().leads() {
                 return Err(tonic::Status::unavailable("no Raft leader"));
             }
-            self.submitted
-                .send(envelope)
-                .await
-                .map_err(|_| tonic::Status::unavailable("chain is stopped"))?;
+            self.submitted.send(envelope).await.map_err(|_| tonic::Status::unavailable("chain is stopped"))?;
             return Ok(Reply::default());
         }
         let answer = {
@@ -353,8 +314,7 @@ impl Chain {
             }
             .and_then(|reply| self.after_change(&mut raft).map(|()| reply))
         };
-        self.settle(answer)
-            .ok_or_else(|| tonic::Status::internal("the consensus log cannot be written"))
+        self.settle(answer).ok_or_else(|| tonic::Status::internal("the consensus log cannot be written"))
     }
 
     /// Takes an envelope that was judged good; the text says why it cannot be ordered.
@@ -362,17 +322,9 @@ impl Chain {
         let leader = self.raft().leader().map(str::to_owned).ok_or("no Raft leader")?;
         let bytes = envelope.encode_to_vec();
         match self.links.iter().find(|link| link.consenter.address == leader) {
-            None => self
-                .submitted
-                .send(bytes)
-                .await
-                .map_err(|_| "chain is stopped".to_owned()),
+            None => self.submitted.send(bytes).await.map_err(|_| "chain is stopped".to_owned()),
             Some(link) => {
-                let step = Step {
-                    channel: self.name.clone(),
-                    submit: Some(bytes),
-                    ..Step::default()
-                };
+                let step = Step { channel: self.name.clone(), submit: Some(bytes), ..Step::default() };
                 link.send(&self.node, step).await.map(|_| ())
             }
         }
@@ -415,8 +367,7 @@ impl Chain {
         }
         let done = {
             let mut raft = self.raft();
-            raft.propose(std::mem::take(pending))
-                .and_then(|()| self.after_change(&mut raft))
+            raft.propose(std::mem::take(pending)).and_then(|()| self.after_change(&mut raft))
         };
         self.settle(done);
         self.wake_all();

@@ -103,14 +103,9 @@ pub struct Reply {
 
 /// Sends one message; an answer takes at most five seconds.
 pub async fn send(channel: tonic::transport::Channel, step: Step) -> Result<Reply, tonic::Status> {
-    let mut client = Client::new(channel)
-        .max_decoding_message_size(MAX_MESSAGE)
-        .max_encoding_message_size(MAX_MESSAGE);
+    let mut client = Client::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
     let call = async {
-        client
-            .ready()
-            .await
-            .map_err(|error| tonic::Status::unavailable(error.to_string()))?;
+        client.ready().await.map_err(|error| tonic::Status::unavailable(error.to_string()))?;
         let path = http::uri::PathAndQuery::from_static(PATH);
         let codec: ProstCodec<Step, Reply> = ProstCodec::default();
         client.unary(tonic::Request::new(step), path, codec).await
@@ -170,9 +165,8 @@ impl tower::Service<http::Request<Body>> for ClusterService {
                 return Ok(tonic::Status::unimplemented("unknown method").into_http());
             }
             let codec: ProstCodec<Reply, Step> = ProstCodec::default();
-            let mut server = Server::new(codec)
-                .max_decoding_message_size(MAX_MESSAGE)
-                .max_encoding_message_size(MAX_MESSAGE);
+            let mut server =
+                Server::new(codec).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
             Ok(server.unary(Handler(registrar), request).await)
         })
     }

@@ -39,9 +39,7 @@ impl Follower {
 
     /// Whether the join block is still to come.
     pub fn is_onboarding(&self) -> bool {
-        self.join
-            .as_ref()
-            .is_some_and(|join| self.ledger.height() <= block::number(join))
+        self.join.as_ref().is_some_and(|join| self.ledger.height() <= block::number(join))
     }
 
     /// The newest configuration.
@@ -60,9 +58,7 @@ impl Follower {
         let (follower, node) = (self.clone(), node.clone());
         let handle = tokio::spawn(async move {
             let (pulled, bundle) = (follower.clone(), follower.bundle.subscribe());
-            puller
-                .run(bundle, &pulled.ledger, Clone::clone, |block| pulled.take(&node, &block))
-                .await;
+            puller.run(bundle, &pulled.ledger, Clone::clone, |block| pulled.take(&node, &block)).await;
             promote();
         })
         .abort_handle();

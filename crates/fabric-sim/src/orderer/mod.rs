@@ -47,9 +47,7 @@ fn cluster_identity(settings: &OrdererSettings, pair: Option<&KeyPair>) -> Resul
         (Some(listener), _) => KeyPair::read(&listener.certificate, &listener.key)?,
         (None, Some(pair)) => pair.clone(),
         (None, None) => {
-            return Err(NodeError::Refused(
-                "TLS is required for running ordering nodes of cluster type.".to_owned(),
-            ));
+            return Err(NodeError::Refused("TLS is required for running ordering nodes of cluster type.".to_owned()));
         }
     };
     let client = match &settings.cluster_client {
@@ -93,10 +91,7 @@ pub async fn start(settings: OrdererSettings) -> Result<Running, NodeError> {
     let admin = serve_http(
         &node.settings.admin_listen,
         &node.settings.admin_tls,
-        admin::router(admin::Admin {
-            node: node.clone(),
-            registrar: registrar.clone(),
-        }),
+        admin::router(admin::Admin { node: node.clone(), registrar: registrar.clone() }),
         &stopped,
     )
     .await?;
@@ -116,14 +111,7 @@ pub async fn start(settings: OrdererSettings) -> Result<Running, NodeError> {
     )
     .await?;
     tracing::info!(%grpc, %admin, %operations, "beginning to serve requests");
-    Ok(Running {
-        grpc,
-        admin: Some(admin),
-        operations,
-        stop,
-        fatal: node.fatal.subscribe(),
-        keep: Box::new(registrar),
-    })
+    Ok(Running { grpc, admin: Some(admin), operations, stop, fatal: node.fatal.subscribe(), keep: Box::new(registrar) })
 }
 
 async fn serve_grpc(
@@ -135,9 +123,7 @@ async fn serve_grpc(
 ) -> Result<std::net::SocketAddr, NodeError> {
     let settings = &node.settings;
     let required = settings.tls.client_auth_required;
-    let tls = pair
-        .map(|pair| server_tls(pair, required, roots.clone(), "h2"))
-        .transpose()?;
+    let tls = pair.map(|pair| server_tls(pair, required, roots.clone(), "h2")).transpose()?;
     let incoming = Incoming::bind(&settings.listen, tls).await?;
     let local = incoming.local();
     let service = Service {
@@ -154,10 +140,8 @@ async fn serve_grpc(
     let broadcast = AtomicBroadcastServer::new(service)
         .max_decoding_message_size(settings.max_message)
         .max_encoding_message_size(settings.max_message);
-    let router = Server::builder()
-        .add_service(health)
-        .add_service(broadcast)
-        .add_service(ClusterService(registrar.clone()));
+    let router =
+        Server::builder().add_service(health).add_service(broadcast).add_service(ClusterService(registrar.clone()));
     let stop = stop_signal(stopped.clone());
     tokio::spawn(async move {
         let _ = router.serve_with_incoming_shutdown(incoming.into_stream(), stop).await;

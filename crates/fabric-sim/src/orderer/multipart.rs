@@ -25,9 +25,7 @@ pub fn boundary(headers: &HeaderMap) -> String {
 fn parameter(text: &str, name: &str) -> Option<String> {
     text.split(';').skip(1).find_map(|part| {
         let (key, value) = part.split_once('=')?;
-        key.trim()
-            .eq_ignore_ascii_case(name)
-            .then(|| value.trim().trim_matches('"').to_owned())
+        key.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"').to_owned())
     })
 }
 

@@ -137,11 +137,7 @@ impl Raft {
 
     fn save(&mut self, term: u64, vote: &str) -> Result<(), LedgerError> {
         let commit = self.wal.state().commit;
-        self.wal.save(HardState {
-            term,
-            vote: vote.to_owned(),
-            commit,
-        })
+        self.wal.save(HardState { term, vote: vote.to_owned(), commit })
     }
 
     fn commit(&mut self, index: u64) -> Result<(), LedgerError> {
@@ -199,13 +195,7 @@ impl Raft {
         self.timeout = jitter(self.base);
         let (last_index, last_term) = self.last();
         self.try_to_lead(now)?;
-        Ok(Vote {
-            term,
-            candidate: me,
-            last_index,
-            last_term,
-            genesis: self.genesis.clone(),
-        })
+        Ok(Vote { term, candidate: me, last_index, last_term, genesis: self.genesis.clone() })
     }
 
     fn try_to_lead(&mut self, now: Instant) -> Result<(), LedgerError> {
@@ -216,11 +206,7 @@ impl Raft {
             return Ok(());
         }
         let (last, _) = self.last();
-        let fresh = || Progress {
-            next: last + 1,
-            matched: 0,
-            heard: now,
-        };
+        let fresh = || Progress { next: last + 1, matched: 0, heard: now };
         self.role = Role::Leader(self.others.iter().map(|other| (other.clone(), fresh())).collect());
         self.set_leader(Some(self.me.clone()));
         let term = self.wal.state().term;
@@ -305,21 +291,13 @@ impl Raft {
         let mut found = self.ledger.block(index)?;
         let hash = block::hash(&found);
         found.metadata = None;
-        Some(Entry {
-            index,
-            term: 0,
-            block: found.encode_to_vec(),
-            hash,
-        })
+        Some(Entry { index, term: 0, block: found.encode_to_vec(), hash })
     }
 
     /// The leader speaks.
     pub fn on_append(&mut self, append: &Append, now: Instant) -> Result<Reply, LedgerError> {
         if append.term < self.wal.state().term || append.genesis != self.genesis {
-            return Ok(Reply {
-                index: 0,
-                ..self.answer(false)
-            });
+            return Ok(Reply { index: 0, ..self.answer(false) });
         }
         self.heard = now;
         self.timeout = jitter(self.base);
@@ -343,18 +321,11 @@ impl Raft {
             }
         }
         self.commit(append.commit.min(last))?;
-        Ok(Reply {
-            index: last,
-            ..self.answer(true)
-        })
+        Ok(Reply { index: last, ..self.answer(true) })
     }
 
     fn answer(&self, granted: bool) -> Reply {
-        Reply {
-            term: self.wal.state().term,
-            granted,
-            index: self.last().0,
-        }
+        Reply { term: self.wal.state().term, granted, index: self.last().0 }
     }
 
     /// The answer to what this node said as leader. Returns whether there is more to say at once.

@@ -87,11 +87,7 @@ pub struct Registrar {
 impl Registrar {
     /// Opens the channels that are on disk, and resumes unfinished joins and removals.
     pub fn open(node: Arc<Node>) -> Result<Arc<Self>, RegistrarError> {
-        let registrar = Arc::new_cyclic(|me| Self {
-            node,
-            members: Mutex::default(),
-            me: me.clone(),
-        });
+        let registrar = Arc::new_cyclic(|me| Self { node, members: Mutex::default(), me: me.clone() });
         for name in registrar.names_in("pendingops/remove") {
             registrar.erase(&name)?;
         }
@@ -117,9 +113,7 @@ impl Registrar {
     }
 
     fn restore(&self, name: &str, ledger: Arc<Ledger>) -> Result<Option<Member>, RegistrarError> {
-        let join = std::fs::read(self.pending("join", name))
-            .ok()
-            .and_then(|bytes| Block::decode(&bytes[..]).ok());
+        let join = std::fs::read(self.pending("join", name)).ok().and_then(|bytes| Block::decode(&bytes[..]).ok());
         let Some(config) = ledger.config_block().or_else(|| join.clone()) else {
             // A folder without a block and without a join is what a crash left of a join that nobody was told of.
             return Ok(None);
@@ -143,12 +137,7 @@ impl Registrar {
     }
 
     fn pending(&self, what: &str, name: &str) -> PathBuf {
-        self.node
-            .settings
-            .ledger
-            .join("pendingops")
-            .join(what)
-            .join(format!("{name}.{what}"))
+        self.node.settings.ledger.join("pendingops").join(what).join(format!("{name}.{what}"))
     }
 
     fn note(&self, what: &str, name: &str, content: &[u8]) -> Result<(), RegistrarError> {
@@ -221,10 +210,7 @@ impl Registrar {
             if listed {
                 let info = describe_member(&name, &member);
                 members.insert(name, member);
-                return Ok(ChannelInfo {
-                    consensus_relation: "consenter",
-                    ..info
-                });
+                return Ok(ChannelInfo { consensus_relation: "consenter", ..info });
             }
             member
         };
@@ -347,10 +333,7 @@ impl Registrar {
                 _ => None,
             })
             .collect();
-        chains
-            .into_iter()
-            .map(|(name, chain)| (name, chain.metrics()))
-            .collect()
+        chains.into_iter().map(|(name, chain)| (name, chain.metrics())).collect()
     }
 }
 

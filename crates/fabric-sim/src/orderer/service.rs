@@ -43,10 +43,7 @@ impl Service {
                 (status, info)
             }
         };
-        BroadcastResponse {
-            status: status as i32,
-            info,
-        }
+        BroadcastResponse { status: status as i32, info }
     }
 
     async fn judge_and_order(&self, envelope: &Envelope) -> Result<(), (Status, String)> {
@@ -60,14 +57,12 @@ impl Service {
             .ok_or_else(|| (Status::BadRequest, "channel does not exist".to_owned()))?;
         match HeaderType::try_from(opened.channel.r#type) {
             Ok(HeaderType::ConfigUpdate) => Err((Status::ServiceUnavailable, NO_UPDATES.to_owned())),
-            Ok(HeaderType::Config) => Err((
-                Status::BadRequest,
-                "message is of type that cannot be processed directly".to_owned(),
-            )),
-            Ok(HeaderType::OrdererTransaction) => Err((
-                Status::BadRequest,
-                "message is of type that is no longer supported".to_owned(),
-            )),
+            Ok(HeaderType::Config) => {
+                Err((Status::BadRequest, "message is of type that cannot be processed directly".to_owned()))
+            }
+            Ok(HeaderType::OrdererTransaction) => {
+                Err((Status::BadRequest, "message is of type that is no longer supported".to_owned()))
+            }
             _ => self.normal(&chain, envelope, &opened).await,
         }
     }
@@ -75,10 +70,7 @@ impl Service {
     async fn normal(&self, chain: &Chain, envelope: &Envelope, opened: &Opened) -> Result<(), (Status, String)> {
         let bundle = chain.bundle().borrow().clone();
         if bundle.maintenance {
-            return Err((
-                Status::ServiceUnavailable,
-                "normal transactions are rejected: maintenance mode".to_owned(),
-            ));
+            return Err((Status::ServiceUnavailable, "normal transactions are rejected: maintenance mode".to_owned()));
         }
         if envelope.payload.is_empty() {
             return Err((Status::BadRequest, "message payload is empty".to_owned()));
@@ -96,31 +88,20 @@ impl Service {
         if self.node.faults.leaderless() {
             return Err((Status::ServiceUnavailable, "no Raft leader".to_owned()));
         }
-        chain
-            .order(envelope)
-            .await
-            .map_err(|text| (Status::ServiceUnavailable, text))
+        chain.order(envelope).await.map_err(|text| (Status::ServiceUnavailable, text))
     }
 
     fn check_expiry(&self, opened: &Opened) -> Result<(), (Status, String)> {
         let expired = !self.node.settings.no_expiration_checks
             && Identity::parse(&opened.signature.creator)
                 .is_ok_and(|identity| identity.certificate.not_after() < now_seconds());
-        if expired {
-            Err((Status::BadRequest, "broadcast client identity expired".to_owned()))
-        } else {
-            Ok(())
-        }
+        if expired { Err((Status::BadRequest, "broadcast client identity expired".to_owned())) } else { Ok(()) }
     }
 }
 
 fn open_channel_header(envelope: &Envelope) -> Result<Opened, String> {
     block::open(envelope).map_err(|text| {
-        let text = if text == "envelope has no header" {
-            "header not set".to_owned()
-        } else {
-            text
-        };
+        let text = if text == "envelope has no header" { "header not set".to_owned() } else { text };
         format!("could not determine channel ID: {text}")
     })
 }
@@ -166,10 +147,7 @@ impl AtomicBroadcast for Service {
         &self,
         request: Request<Streaming<Envelope>>,
     ) -> Result<Response<Self::DeliverStream>, tonic::Status> {
-        let certificate = request
-            .extensions()
-            .get::<PeerInfo>()
-            .and_then(|info| info.certificate.clone());
+        let certificate = request.extensions().get::<PeerInfo>().and_then(|info| info.certificate.clone());
         let (replies, stream) = mpsc::channel(16);
         let service = self.clone();
         tokio::spawn(async move {

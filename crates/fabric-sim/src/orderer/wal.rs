@@ -68,18 +68,11 @@ impl Wal {
     /// Opens or creates the log in `dir`.
     pub fn open(dir: &Path) -> Result<Self, LedgerError> {
         let path = dir.join("log");
-        let mut log = Self {
-            file: RecordFile::open(&path)?,
-            first: 0,
-            slots: Vec::new(),
-            state: HardState::default(),
-        };
+        let mut log = Self { file: RecordFile::open(&path)?, first: 0, slots: Vec::new(), state: HardState::default() };
         for index in 0..log.file.len() {
             let bytes = log.file.read(index)?.unwrap_or_default();
-            let record = Record::decode(&bytes[..]).map_err(|_| LedgerError::Corrupt {
-                path: path.clone(),
-                number: index as u64,
-            })?;
+            let record = Record::decode(&bytes[..])
+                .map_err(|_| LedgerError::Corrupt { path: path.clone(), number: index as u64 })?;
             if let Some(state) = record.state {
                 log.state = state;
             }
@@ -92,11 +85,7 @@ impl Wal {
 
     /// Replaces what stood at the entry's index and after it. A gap starts the log anew.
     fn place(&mut self, entry: &Entry, record: usize) {
-        let slot = Slot {
-            term: entry.term,
-            hash: entry.hash.clone(),
-            record,
-        };
+        let slot = Slot { term: entry.term, hash: entry.hash.clone(), record };
         match entry.index.checked_sub(self.first).map(usize::try_from) {
             Some(Ok(at)) if at <= self.slots.len() && !self.slots.is_empty() => {
                 self.slots.truncate(at);
@@ -140,10 +129,7 @@ impl Wal {
     /// Writes and syncs an entry.
     pub fn append(&mut self, entry: Entry) -> Result<(), LedgerError> {
         let record = self.file.len();
-        let written = Record {
-            entry: Some(entry.clone()),
-            state: None,
-        };
+        let written = Record { entry: Some(entry.clone()), state: None };
         self.file.append(&written.encode_to_vec())?;
         self.place(&entry, record);
         Ok(())
@@ -154,10 +140,7 @@ impl Wal {
         if state == self.state {
             return Ok(());
         }
-        let written = Record {
-            entry: None,
-            state: Some(state.clone()),
-        };
+        let written = Record { entry: None, state: Some(state.clone()) };
         self.file.append(&written.encode_to_vec())?;
         self.state = state;
         Ok(())
@@ -169,12 +152,7 @@ mod tests {
     use super::*;
 
     fn entry(index: u64, term: u64, text: &str) -> Entry {
-        Entry {
-            index,
-            term,
-            block: text.as_bytes().to_vec(),
-            hash: text.as_bytes().to_vec(),
-        }
+        Entry { index, term, block: text.as_bytes().to_vec(), hash: text.as_bytes().to_vec() }
     }
 
     #[test]
@@ -184,11 +162,7 @@ mod tests {
         for (index, term, text) in [(1, 1, "a"), (2, 1, "b"), (3, 1, "c"), (2, 2, "d")] {
             wal.append(entry(index, term, text)).unwrap();
         }
-        let state = HardState {
-            term: 2,
-            vote: "x".to_owned(),
-            commit: 1,
-        };
+        let state = HardState { term: 2, vote: "x".to_owned(), commit: 1 };
         wal.save(state.clone()).unwrap();
         drop(wal);
         let mut wal = Wal::open(dir.path()).unwrap();

@@ -76,22 +76,11 @@ impl Source {
         environment: BTreeMap<String, String>,
     ) -> Result<Self, SettingsError> {
         let path = locate(stem, &environment);
-        let text = std::fs::read_to_string(&path).map_err(|source| SettingsError::Read {
-            path: path.clone(),
-            source,
-        })?;
-        let tree = serde_yaml::from_str(&text).map_err(|source| SettingsError::Yaml {
-            path: path.clone(),
-            source,
-        })?;
+        let text =
+            std::fs::read_to_string(&path).map_err(|source| SettingsError::Read { path: path.clone(), source })?;
+        let tree = serde_yaml::from_str(&text).map_err(|source| SettingsError::Yaml { path: path.clone(), source })?;
         let folder = path.parent().unwrap_or(Path::new(".")).to_path_buf();
-        Ok(Self {
-            tree,
-            folder,
-            prefix,
-            environment,
-            bracketed_lists: prefix == "ORDERER",
-        })
+        Ok(Self { tree, folder, prefix, environment, bracketed_lists: prefix == "ORDERER" })
     }
 
     /// The folder that relative paths start from.
@@ -101,10 +90,7 @@ impl Source {
 
     /// A variable of the environment itself, whatever its prefix.
     pub fn variable(&self, name: &str) -> Option<&str> {
-        self.environment
-            .get(name)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
+        self.environment.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     fn from_environment(&self, key: &str) -> Option<&str> {
@@ -117,10 +103,7 @@ impl Source {
         key.split('.').try_fold(&self.tree, |node, part| {
             node.as_mapping()?
                 .iter()
-                .find(|(name, _)| {
-                    name.as_str()
-                        .is_some_and(|name| name.eq_ignore_ascii_case(part))
-                })
+                .find(|(name, _)| name.as_str().is_some_and(|name| name.eq_ignore_ascii_case(part)))
                 .map(|(_, value)| value)
         })
     }
@@ -136,11 +119,9 @@ impl Source {
             Some(Value::String(text)) => Ok(Some(text.clone())),
             Some(Value::Bool(flag)) => Ok(Some(flag.to_string())),
             Some(Value::Number(number)) => Ok(Some(number.to_string())),
-            Some(other) => Err(SettingsError::Value {
-                key: key.to_owned(),
-                value: format!("{other:?}"),
-                wanted: "text",
-            }),
+            Some(other) => {
+                Err(SettingsError::Value { key: key.to_owned(), value: format!("{other:?}"), wanted: "text" })
+            }
         }
     }
 
@@ -158,11 +139,7 @@ impl Source {
     ) -> Result<T, SettingsError> {
         match self.text(key)? {
             None => Ok(default),
-            Some(value) => parse(&value).ok_or(SettingsError::Value {
-                key: key.to_owned(),
-                value,
-                wanted,
-            }),
+            Some(value) => parse(&value).ok_or(SettingsError::Value { key: key.to_owned(), value, wanted }),
         }
     }
 
@@ -204,16 +181,12 @@ impl Source {
         match self.node(key) {
             None | Some(Value::Null) => Ok(Vec::new()),
             Some(Value::String(text)) => Ok(text.split_whitespace().map(str::to_owned).collect()),
-            Some(Value::Sequence(items)) => Ok(items
-                .iter()
-                .filter_map(|item| item.as_str())
-                .map(str::to_owned)
-                .collect()),
-            Some(other) => Err(SettingsError::Value {
-                key: key.to_owned(),
-                value: format!("{other:?}"),
-                wanted: "list",
-            }),
+            Some(Value::Sequence(items)) => {
+                Ok(items.iter().filter_map(|item| item.as_str()).map(str::to_owned).collect())
+            }
+            Some(other) => {
+                Err(SettingsError::Value { key: key.to_owned(), value: format!("{other:?}"), wanted: "list" })
+            }
         }
     }
 
@@ -224,11 +197,7 @@ impl Source {
 
     /// A list of paths.
     pub fn paths(&self, key: &str) -> Result<Vec<PathBuf>, SettingsError> {
-        Ok(self
-            .list(key)?
-            .into_iter()
-            .map(|text| self.folder.join(text))
-            .collect())
+        Ok(self.list(key)?.into_iter().map(|text| self.folder.join(text)).collect())
     }
 
     /// Refuses keys that are neither in `known` nor above or (where they end in `.*`) below one of them.
@@ -245,10 +214,7 @@ impl Source {
                 )
             });
             if !fits {
-                return Err(SettingsError::UnknownKey {
-                    path: self.folder.join(format!("{stem}.yaml")),
-                    key,
-                });
+                return Err(SettingsError::UnknownKey { path: self.folder.join(format!("{stem}.yaml")), key });
             }
         }
         Ok(())
@@ -261,11 +227,7 @@ fn collect_keys(node: &Value, at: &str, found: &mut Vec<String>) {
     };
     for (name, value) in mapping {
         let name = name.as_str().unwrap_or_default();
-        let key = if at.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{at}.{name}")
-        };
+        let key = if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
         collect_keys(value, &key, found);
         found.push(key);
     }
@@ -273,18 +235,11 @@ fn collect_keys(node: &Value, at: &str, found: &mut Vec<String>) {
 
 fn locate(stem: &str, environment: &BTreeMap<String, String>) -> PathBuf {
     let file = format!("{stem}.yaml");
-    if let Some(folder) = environment
-        .get("FABRIC_CFG_PATH")
-        .filter(|folder| !folder.is_empty())
-    {
+    if let Some(folder) = environment.get("FABRIC_CFG_PATH").filter(|folder| !folder.is_empty()) {
         return Path::new(folder).join(file);
     }
     let here = Path::new(".").join(&file);
-    if here.exists() {
-        here
-    } else {
-        Path::new("/etc/hyperledger/fabric").join(file)
-    }
+    if here.exists() { here } else { Path::new("/etc/hyperledger/fabric").join(file) }
 }
 
 /// A duration as Go writes it, which channel configurations also use.
@@ -316,10 +271,7 @@ mod tests {
             tree: serde_yaml::from_str(yaml).unwrap(),
             folder: PathBuf::from("/cfg"),
             prefix,
-            environment: environment
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
+            environment: environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             bracketed_lists: prefix == "ORDERER",
         }
     }
@@ -329,10 +281,7 @@ mod tests {
         let yaml = "General:\n  ListenPort: 7050\n  TLS: {Enabled: false, RootCAs: [tls/ca.crt]}\n";
         let plain = source(yaml, "ORDERER", &[("ORDERER_GENERAL_LISTENPORT", "")]);
         assert_eq!(plain.port("general.listenport").unwrap(), Some(7050));
-        assert_eq!(
-            plain.paths("General.TLS.RootCAs").unwrap(),
-            [PathBuf::from("/cfg/tls/ca.crt")]
-        );
+        assert_eq!(plain.paths("General.TLS.RootCAs").unwrap(), [PathBuf::from("/cfg/tls/ca.crt")]);
         let other = source(
             yaml,
             "ORDERER",
@@ -344,10 +293,7 @@ mod tests {
         );
         assert_eq!(other.port("General.ListenPort").unwrap(), Some(9));
         assert!(other.flag("General.TLS.Enabled", false).unwrap());
-        assert_eq!(
-            other.paths("General.TLS.RootCAs").unwrap(),
-            [PathBuf::from("/cfg/a"), PathBuf::from("/b")]
-        );
+        assert_eq!(other.paths("General.TLS.RootCAs").unwrap(), [PathBuf::from("/cfg/a"), PathBuf::from("/b")]);
     }
 
     #[test]
@@ -359,9 +305,7 @@ mod tests {
     #[test]
     fn unknown_keys_are_named() {
         let bad = source("General: {ListenPort: 1, Lisen: 2}", "ORDERER", &[]);
-        let error = bad
-            .refuse_unknown("orderer", &["General.ListenPort"])
-            .unwrap_err();
+        let error = bad.refuse_unknown("orderer", &["General.ListenPort"]).unwrap_err();
         assert!(error.to_string().contains("General.Lisen"), "{error}");
     }
 }

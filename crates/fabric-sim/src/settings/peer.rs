@@ -65,13 +65,11 @@ impl PeerSettings {
             .text("peer.address")?
             .ok_or_else(|| SettingsError::Inconsistent("peer.address isn't set".to_owned()))?;
         if !address.contains(':') {
-            return Err(SettingsError::Inconsistent(format!(
-                "peer.address isn't in host:port format: {address}"
-            )));
+            return Err(SettingsError::Inconsistent(format!("peer.address isn't in host:port format: {address}")));
         }
-        let data = source.path("peer.fileSystemPath")?.ok_or_else(|| {
-            SettingsError::Inconsistent("peer.fileSystemPath is not set in core.yaml".to_owned())
-        })?;
+        let data = source
+            .path("peer.fileSystemPath")?
+            .ok_or_else(|| SettingsError::Inconsistent("peer.fileSystemPath is not set in core.yaml".to_owned()))?;
         Ok(Self {
             id: source.text_or("peer.id", "peer")?,
             listen,
@@ -104,23 +102,15 @@ impl PeerSettings {
 
 /// A peer needs a way to build chaincode, or it does not start.
 fn check_chaincode(source: &Source) -> Result<(), SettingsError> {
-    let builders = source
-        .node("chaincode.externalBuilders")
-        .and_then(Value::as_sequence)
-        .map_or(0, Vec::len);
+    let builders = source.node("chaincode.externalBuilders").and_then(Value::as_sequence).map_or(0, Vec::len);
     if builders == 0 && source.text("vm.endpoint")?.is_none() {
-        return Err(SettingsError::Inconsistent(
-            "VMEndpoint not set and no ExternalBuilders defined".to_owned(),
-        ));
+        return Err(SettingsError::Inconsistent("VMEndpoint not set and no ExternalBuilders defined".to_owned()));
     }
     Ok(())
 }
 
 fn overrides(source: &Source) -> Vec<AddressOverride> {
-    let Some(items) = source
-        .node("peer.deliveryclient.addressOverrides")
-        .and_then(Value::as_sequence)
-    else {
+    let Some(items) = source.node("peer.deliveryclient.addressOverrides").and_then(Value::as_sequence) else {
         return Vec::new();
     };
     let field = |item: &Value, name: &str| {

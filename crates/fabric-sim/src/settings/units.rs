@@ -40,9 +40,7 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
         let split = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let number: f64 = rest[..split].parse().ok()?;
         rest = &rest[split..];
-        let end = rest
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(rest.len());
+        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
         let scale = match &rest[..end] {
             "ns" => 1e-9,
             "us" | "µs" => 1e-6,

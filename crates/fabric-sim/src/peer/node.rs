@@ -1,0 +1,44 @@
+//! What all channels of a peer share.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::channel::Endpoint;
+use crate::faults::Faults;
+use crate::msp::LocalMsp;
+use crate::net::KeyPair;
+use crate::settings::peer::PeerSettings;
+
+/// A peer's own identity and settings.
+#[derive(Debug)]
+pub struct Node {
+    /// The settings.
+    pub settings: PeerSettings,
+    /// The peer's MSP and signing identity.
+    pub msp: Arc<LocalMsp>,
+    /// Shown to orderers that ask for a client certificate.
+    pub client_pair: Option<KeyPair>,
+    /// Faults to simulate.
+    pub faults: Arc<Faults>,
+    /// Set when the process must end.
+    pub fatal: watch::Sender<Option<String>>,
+}
+
+impl Node {
+    /// The endpoint to dial for one of the channel's configuration: `peer.deliveryclient.addressOverrides`.
+    pub fn resolve(&self, endpoint: &Endpoint) -> Endpoint {
+        let Some(found) = self.settings.overrides.iter().find(|entry| entry.from == endpoint.address) else {
+            return endpoint.clone();
+        };
+        let mut roots = endpoint.roots.clone();
+        roots.extend(found.ca.as_ref().and_then(|path| std::fs::read(path).ok()));
+        Endpoint { address: found.to.clone(), roots }
+    }
+
+    /// Ends the process with a text.
+    pub fn die(&self, reason: &str) {
+        tracing::error!(reason, "the node cannot go on");
+        self.fatal.send_replace(Some(reason.to_owned()));
+    }
+}
