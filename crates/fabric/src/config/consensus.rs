@@ -6,6 +6,7 @@ use tenter_fabric_wire::{common, etcdraft, smartbft};
 use crate::msp::Pem;
 
 /// The consensus of a channel.
+#[expect(clippy::large_enum_variant, reason = "there is one for a channel, and it is not moved about")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Consensus {
     /// Raft: survives the loss of less than half of the consenters.

@@ -107,7 +107,7 @@ impl Lines {
     }
 
     /// A line; if there is one already at this path, a number is added to it.
-    fn put(&mut self, path: &str, name: &str, words: impl ToString) {
+    fn put(&mut self, path: &str, name: &str, words: &dyn std::fmt::Display) {
         let path = format!("{path}/{name}");
         let mut unique = path.clone();
         let mut number = 2;
@@ -122,7 +122,7 @@ impl Lines {
     fn list<T: ToString>(&mut self, path: &str, name: &str, items: impl IntoIterator<Item = T>) {
         let words: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
         if !words.is_empty() {
-            self.put(path, name, words.join(", "));
+            self.put(path, name, &words.join(", "));
         }
     }
 
@@ -136,12 +136,12 @@ impl Lines {
         let orderer = &config.orderer;
         self.list(ORDERER, "Capabilities", &orderer.capabilities);
         let batch = format!("{ORDERER}/BatchSize");
-        self.put(&batch, "max_message_count", orderer.batch.max_message_count);
-        self.put(&batch, "absolute_max_bytes", orderer.batch.absolute_max_bytes);
-        self.put(&batch, "preferred_max_bytes", orderer.batch.preferred_max_bytes);
+        self.put(&batch, "max_message_count", &orderer.batch.max_message_count);
+        self.put(&batch, "absolute_max_bytes", &orderer.batch.absolute_max_bytes);
+        self.put(&batch, "preferred_max_bytes", &orderer.batch.preferred_max_bytes);
         self.put(ORDERER, "BatchTimeout", &orderer.batch.timeout);
         if let Some(count) = orderer.max_channels {
-            self.put(&format!("{ORDERER}/ChannelRestrictions"), "max_count", count);
+            self.put(&format!("{ORDERER}/ChannelRestrictions"), "max_count", &count);
         }
         self.policies(ORDERER, &orderer.policies);
         let consensus = format!("{ORDERER}/ConsensusType");
@@ -149,7 +149,7 @@ impl Lines {
             ConsensusState::Normal => "normal",
             ConsensusState::Maintenance => "maintenance",
         };
-        self.put(&consensus, "state", state);
+        self.put(&consensus, "state", &state);
         self.consensus(&consensus, &orderer.consensus);
         for (name, organization) in &orderer.organizations {
             let path = format!("{ORDERER}/{name}");
@@ -187,7 +187,7 @@ impl Lines {
         self.list(path, "organizational_units", msp.organizational_units.iter().map(unit));
         if let Some(ous) = &msp.node_ous {
             let path = format!("{path}/node_ous");
-            self.put(&path, "enable", ous.enable);
+            self.put(&path, "enable", &ous.enable);
             let units =
                 [("client", &ous.client), ("peer", &ous.peer), ("admin", &ous.admin), ("orderer", &ous.orderer)];
             for (name, identifier) in units {
@@ -196,14 +196,14 @@ impl Lines {
         }
         if let Some(crypto) = &msp.crypto {
             let hashes = format!("{}, {}", crypto.signature_hash_family, crypto.identity_identifier_hash_function);
-            self.put(path, "crypto", hashes);
+            self.put(path, "crypto", &hashes);
         }
     }
 
     fn consensus(&mut self, path: &str, consensus: &Consensus) {
         match consensus {
             Consensus::EtcdRaft { consenters, options } => {
-                self.put(path, "type", "etcdraft");
+                self.put(path, "type", &"etcdraft");
                 self.raft_options(&format!("{path}/options"), options);
                 let order = consenters.iter().map(|consenter| format!("{}:{}", consenter.host, consenter.port));
                 self.list(path, "consenters", order);
@@ -214,7 +214,7 @@ impl Lines {
                 }
             }
             Consensus::Bft { consenters, options } => {
-                self.put(path, "type", "BFT");
+                self.put(path, "type", &"BFT");
                 self.bft_options(&format!("{path}/options"), options);
                 let name =
                     |consenter: &BftConsenter| format!("{} at {}:{}", consenter.id, consenter.host, consenter.port);
@@ -231,7 +231,7 @@ impl Lines {
             }
             Consensus::Other { kind, metadata } => {
                 self.put(path, "type", kind);
-                self.put(path, "metadata", format!("{} bytes (sha256:{})", metadata.len(), sha256_hex(metadata)));
+                self.put(path, "metadata", &format!("{} bytes (sha256:{})", metadata.len(), sha256_hex(metadata)));
             }
         }
     }
@@ -288,7 +288,7 @@ impl Lines {
             LeaderRotation::Off => "off",
             LeaderRotation::On => "on",
         };
-        self.put(path, "leader_rotation", rotation);
+        self.put(path, "leader_rotation", &rotation);
         self.put(path, "decisions_per_leader", decisions_per_leader);
     }
 }

@@ -153,7 +153,7 @@ fn msp(organization: &Value) -> MspDefinition {
 /// Finds the vector's copy of a file of an orderer's crypto folder.
 fn pem(value: &Value) -> Pem {
     let path = text(value);
-    let node = path.split('/').find(|part| part.starts_with("orderer") && part.contains(".")).unwrap();
+    let node = path.split('/').find(|part| part.starts_with("orderer") && part.contains('.')).unwrap();
     let file = if path.contains("/tls/") { "tls.crt" } else { "identity.crt" };
     let copy: PathBuf = root().join("orderers").join(node.split('.').next().unwrap()).join(file);
     Pem::new(read(copy))

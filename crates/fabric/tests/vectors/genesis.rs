@@ -16,13 +16,13 @@ use crate::configtx::channel_config;
 use crate::{cases, name, read};
 
 /// Hashes of the blocks in format 1. They must never change: pinned blocks in repositories are checked against them.
-const V1: &[(&str, &str)] = &[
-    ("acls-anchors", "0ae974864666b43ffdf908a458cdc699db7832e50e06e8acb0a1c73133c1c39b"),
-    ("bft4", "a735c1c574cdbfdbd850501aac7a738bc64b768a9aefbdfab327de9994851108"),
-    ("raft1-v2", "2adaf790ef92d0fe08b67d186ead4cfe4f3b6ffc5ad3c6317d5e0f19785aa4a8"),
-    ("raft3", "564a7cc6a3625de755fa410ddc3678f5eb1f64a84852e3a8b608ec5a92223901"),
-    ("raft3-three-orgs", "165f209bb45b951a9a0d670aa84f35966105856fabfeeb50c2c6eac54f0464eb"),
-];
+const V1: &str = "
+acls-anchors 0ae974864666b43ffdf908a458cdc699db7832e50e06e8acb0a1c73133c1c39b
+bft4 a735c1c574cdbfdbd850501aac7a738bc64b768a9aefbdfab327de9994851108
+raft1-v2 2adaf790ef92d0fe08b67d186ead4cfe4f3b6ffc5ad3c6317d5e0f19785aa4a8
+raft3 564a7cc6a3625de755fa410ddc3678f5eb1f64a84852e3a8b608ec5a92223901
+raft3-three-orgs 165f209bb45b951a9a0d670aa84f35966105856fabfeeb50c2c6eac54f0464eb
+";
 
 fn made(case: &Path) -> (ChannelConfig, Block) {
     let config = channel_config(&case.join("configtx.yaml"));
@@ -75,8 +75,9 @@ fn blocks_are_laid_out_as_configtxgens() {
 #[test]
 fn format_1_never_changes() {
     for case in cases("genesis") {
-        if let Some((_, hash)) = V1.iter().find(|(known, _)| *known == name(&case)) {
-            assert_eq!(hex::encode(made(&case).1.header_hash()), *hash, "{}", name(&case));
+        let known = V1.lines().filter_map(|line| line.split_once(' ')).find(|(known, _)| *known == name(&case));
+        if let Some((_, hash)) = known {
+            assert_eq!(hex::encode(made(&case).1.header_hash()), hash, "{}", name(&case));
         }
     }
 }
