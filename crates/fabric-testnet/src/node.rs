@@ -97,7 +97,7 @@ impl Node {
         node.write("tls.crt", &node.tls.cert_pem)?;
         node.write("tls.key", node.tls.key_pem.expose_pem())?;
         node.write("clients.pem", &organization.roots.clients.cert_pem)?;
-        let roots = [&[node.tls_roots.clone()], options.more_tls_roots.as_slice()].concat();
+        let roots = [std::slice::from_ref(&node.tls_roots), &options.more_tls_roots].concat();
         node.write("roots.pem", &roots.concat())?;
         match kind {
             Kind::Orderer => node.write("orderer.yaml", &node.orderer_yaml(organization, options))?,

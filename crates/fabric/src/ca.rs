@@ -351,14 +351,14 @@ fn build<R: CryptoRng + ?Sized>(
     let serial = SerialNumber::generate(rng);
     let mut builder =
         CertificateBuilder::new(profile, serial, validity, public_key.to_spki()?).map_err(builder_error)?;
-    let signed = |tbs: &[u8]| -> Result<BitString, CaError> {
+    let sign = |tbs: &[u8]| -> Result<BitString, CaError> {
         // The low S is not demanded of certificates, but Fabric rewrites those without it (`msp/cert.go`).
         BitString::from_bytes(&signer.sign(tbs)?).map_err(encode_error)
     };
     let certificate = match signer {
         PrivateKey::P256(key) => {
             let key = p256::ecdsa::SigningKey::from(key);
-            let signature = signed(&builder.finalize(&key).map_err(builder_error)?)?;
+            let signature = sign(&builder.finalize(&key).map_err(builder_error)?)?;
             builder.assemble(signature, &key)
         }
         PrivateKey::P384(_) => {
@@ -478,6 +478,7 @@ fn encode_error(error: impl fmt::Display) -> CaError {
     CaError::Encode(error.to_string())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "used as a function for map_err")]
 fn builder_error(error: builder::Error) -> CaError {
     CaError::Encode(error.to_string())
 }

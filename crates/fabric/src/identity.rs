@@ -172,7 +172,6 @@ pub fn tx_id(nonce: &[u8], creator: &[u8]) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
     use crate::ca::{Authority, CertificateRequest, Issued, LEAF_LIFETIME, OrganizationRoots, Role, Usage};

@@ -82,6 +82,7 @@ pub enum X509Error {
 
 /// What a certificate says, with the certificate itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "four independent facts of a certificate")]
 pub struct CertificateInfo {
     /// Subject as RFC 4514 text.
     pub subject: String,

@@ -1,26 +1,18 @@
 //! Reading blocks: `orderer.AtomicBroadcast/Deliver` and `protos.Deliver/Deliver` (`common/deliver/deliver.go`).
 
 use prost::Message;
-use sha2::{Digest, Sha256};
-use tenter_fabric_wire::common::{
-    Block as WireBlock, Envelope, HeaderType, LastConfig, Metadata, OrdererBlockMetadata,
-};
+use tenter_fabric_wire::common::{Envelope, HeaderType};
 use tenter_fabric_wire::orderer::{SeekInfo, SeekNewest, SeekPosition, SeekSpecified, seek_info, seek_position};
 use tonic::Streaming;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic_prost::ProstCodec;
-use x509_cert::der::asn1::OctetStringRef;
-use x509_cert::der::{Encode, Header, Length, Tag};
 
 use super::FailureKind;
 use super::connect::{Endpoint, Target, TransportError};
 use super::envelope;
 use super::grpc::Channel;
+use crate::block::{Block, BlockError};
 use crate::identity::{IdentityError, SigningIdentity};
-
-/// Metadata slots of a block (`common/common.proto`, `BlockMetadataIndex`).
-const SIGNATURES: usize = 0;
-const LAST_CONFIG: usize = 1;
 
 /// The answer's block stays encoded: bytes that are passed on must be those that the node sent.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -31,106 +23,11 @@ struct RawDeliverResponse {
     block: Option<Vec<u8>>,
 }
 
-/// A block as a node sent it, its number, hashes and data checked against each other. Its signatures are not judged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeliveredBlock {
-    /// Number.
-    pub number: u64,
-    /// Hash of the block before; empty for block 0.
-    pub previous_hash: Vec<u8>,
-    /// Hash of the header, which the next block names.
-    pub hash: [u8; 32],
-    /// Number of the config block in force, if the metadata says so.
-    pub last_config: Option<u64>,
-    /// The encoded `common.Block`.
-    pub bytes: Vec<u8>,
-}
-
-impl DeliveredBlock {
-    /// Reads an encoded `common.Block` and checks its data against its header.
-    pub fn parse(bytes: Vec<u8>) -> Result<Self, BlockError> {
-        let block = WireBlock::decode(bytes.as_slice()).map_err(|error| BlockError::Encoding(error.to_string()))?;
-        let header = block.header.ok_or(BlockError::Missing("header"))?;
-        let data = block.data.ok_or(BlockError::Missing("data"))?;
-        let mut hash = Sha256::new();
-        data.data.iter().for_each(|entry| hash.update(entry));
-        if hash.finalize().as_slice() != header.data_hash.as_slice() {
-            return Err(BlockError::DataHash { number: header.number });
-        }
-        Ok(Self {
-            number: header.number,
-            hash: header_hash(header.number, &header.previous_hash, &header.data_hash)
-                .map_err(|error| BlockError::Encoding(error.to_string()))?,
-            previous_hash: header.previous_hash,
-            last_config: last_config(&block.metadata.map(|metadata| metadata.metadata).unwrap_or_default()),
-            bytes,
-        })
-    }
-
-    /// Whether `next` is the block after this one.
-    pub fn check_link(&self, next: &Self) -> Result<(), BlockError> {
-        if self.number.checked_add(1) != Some(next.number) {
-            return Err(BlockError::Number { expected: self.number.saturating_add(1), found: next.number });
-        }
-        if next.previous_hash != self.hash {
-            return Err(BlockError::Link { number: next.number });
-        }
-        Ok(())
-    }
-}
-
-/// Why bytes are not the block they should be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BlockError {
-    /// No encoded block.
-    #[error("the bytes are no block: {0}")]
-    Encoding(String),
-    /// A part is missing.
-    #[error("the block has no {0}")]
-    Missing(&'static str),
-    /// The data is not what the header says.
-    #[error("the data of block {number} does not have the hash that its header says")]
-    DataHash {
-        /// Which block.
-        number: u64,
-    },
-    /// Another block than the one asked for.
-    #[error("block {found} came where block {expected} was asked for")]
-    Number {
-        /// Which was asked for.
-        expected: u64,
-        /// Which came.
-        found: u64,
-    },
-    /// The block does not follow the one before.
-    #[error("block {number} does not name the hash of the block before it: the chain is broken, or is another one")]
-    Link {
-        /// Which block.
-        number: u64,
-    },
-}
-
-/// Block hash: SHA-256 of the DER sequence of number, previous hash and data hash (`protoutil/blockutils.go`).
-fn header_hash(number: u64, previous: &[u8], data: &[u8]) -> Result<[u8; 32], x509_cert::der::Error> {
-    let mut content = number.to_der()?;
-    content.extend(OctetStringRef::new(previous)?.to_der()?);
-    content.extend(OctetStringRef::new(data)?.to_der()?);
-    let mut whole = Header::new(Tag::Sequence, Length::try_from(content.len())?).to_der()?;
-    whole.extend(content);
-    Ok(Sha256::digest(&whole).into())
-}
-
-/// From the signatures' metadata, or, as written before 2.0, from the slot of its own.
-fn last_config(metadata: &[Vec<u8>]) -> Option<u64> {
-    let value = |slot: usize| {
-        let bytes = metadata.get(slot).filter(|bytes| !bytes.is_empty())?;
-        Metadata::decode(bytes.as_slice()).ok().map(|metadata| metadata.value)
-    };
-    value(SIGNATURES)
-        .and_then(|value| OrdererBlockMetadata::decode(value.as_slice()).ok())
-        .and_then(|metadata| metadata.last_config)
-        .or_else(|| value(LAST_CONFIG).and_then(|value| LastConfig::decode(value.as_slice()).ok()))
-        .map(|last| last.index)
+/// Reads a block and checks its data against its header. Its signatures are not judged.
+pub(crate) fn checked(bytes: Vec<u8>) -> Result<Block, BlockError> {
+    let block = Block::from_bytes(bytes)?;
+    block.verify_data_hash()?;
+    Ok(block)
 }
 
 /// Why blocks could not be read. Nodes send a status without text, so each says what it may mean.
@@ -218,6 +115,18 @@ pub enum DeliverError {
         #[source]
         source: BlockError,
     },
+    /// Another block came.
+    #[error("{target} sent block {found} of {channel} where block {expected} was asked for")]
+    OtherBlock {
+        /// Who was asked.
+        target: Target,
+        /// About what.
+        channel: String,
+        /// Which was asked for.
+        expected: u64,
+        /// Which came.
+        found: u64,
+    },
     /// The newest block does not say which config block is in force.
     #[error("{target} sent a block of {channel} that names no config block")]
     NoConfig {
@@ -243,7 +152,7 @@ impl DeliverError {
             }
             Self::Forbidden { .. } => FailureKind::Forbidden,
             Self::Unavailable { .. } | Self::Status { .. } | Self::Ended { .. } => FailureKind::Unreachable,
-            Self::Block { .. } | Self::NoConfig { .. } => FailureKind::Protocol,
+            Self::Block { .. } | Self::OtherBlock { .. } | Self::NoConfig { .. } => FailureKind::Protocol,
             Self::Transport(error) => error.kind(),
         }
     }
@@ -278,24 +187,24 @@ impl DeliverClient {
     }
 
     /// The newest block.
-    pub async fn newest(&self, channel: &str) -> Result<DeliveredBlock, DeliverError> {
+    pub async fn newest(&self, channel: &str) -> Result<Block, DeliverError> {
         self.single(channel, newest(), OnTrouble::BestEffort).await
     }
 
     /// Block `number`; [`DeliverError::NotFound`] where it does not exist yet.
-    pub async fn block(&self, channel: &str, number: u64) -> Result<DeliveredBlock, DeliverError> {
+    pub async fn block(&self, channel: &str, number: u64) -> Result<Block, DeliverError> {
         let block = self.single(channel, specified(number), OnTrouble::BestEffort).await?;
-        if block.number == number {
+        if block.number() == number {
             return Ok(block);
         }
-        Err(self.wrong(channel, BlockError::Number { expected: number, found: block.number }))
+        Err(self.other_block(channel, number, &block))
     }
 
     /// The config block in force: the one that the newest block names.
-    pub async fn config_block(&self, channel: &str) -> Result<DeliveredBlock, DeliverError> {
+    pub async fn config_block(&self, channel: &str) -> Result<Block, DeliverError> {
         let newest = self.newest(channel).await?;
-        match newest.last_config {
-            Some(number) if number == newest.number => Ok(newest),
+        match newest.last_config_index() {
+            Some(number) if number == newest.number() => Ok(newest),
             Some(number) => self.block(channel, number).await,
             None => Err(DeliverError::NoConfig { target: self.target(), channel: channel.to_owned() }),
         }
@@ -303,7 +212,7 @@ impl DeliverClient {
 
     /// Whether an orderer's consensus works: the newest block, asked for so that a node without leader or quorum
     /// answers [`DeliverError::Unavailable`]. Participation status and /healthz stay green then.
-    pub async fn health(&self, channel: &str) -> Result<DeliveredBlock, DeliverError> {
+    pub async fn health(&self, channel: &str) -> Result<Block, DeliverError> {
         self.single(channel, newest(), OnTrouble::Strict).await
     }
 
@@ -321,12 +230,7 @@ impl DeliverClient {
         Ok(BlockStream { client: self.clone(), channel: channel.to_owned(), stream, expected: from, last: None })
     }
 
-    async fn single(
-        &self,
-        channel: &str,
-        position: SeekPosition,
-        trouble: OnTrouble,
-    ) -> Result<DeliveredBlock, DeliverError> {
+    async fn single(&self, channel: &str, position: SeekPosition, trouble: OnTrouble) -> Result<Block, DeliverError> {
         let seek = SeekInfo {
             start: Some(position.clone()),
             stop: Some(position),
@@ -364,13 +268,13 @@ impl DeliverClient {
         &self,
         channel: &str,
         answer: Result<Option<RawDeliverResponse>, tonic::Status>,
-    ) -> Result<Option<DeliveredBlock>, DeliverError> {
+    ) -> Result<Option<Block>, DeliverError> {
         let Some(answer) = answer.map_err(|status| self.rpc(channel, &status))? else {
             return Ok(None);
         };
         let (target, name) = (self.target(), channel.to_owned());
         match (answer.block, answer.status) {
-            (Some(bytes), None) => DeliveredBlock::parse(bytes).map(Some).map_err(|source| self.wrong(channel, source)),
+            (Some(bytes), None) => checked(bytes).map(Some).map_err(|source| self.wrong(channel, source)),
             // Success ends a range: there is nothing more.
             (None, Some(200)) => Ok(None),
             (None, Some(400)) => Err(DeliverError::BadRequest { target, channel: name }),
@@ -401,6 +305,10 @@ impl DeliverClient {
         DeliverError::Block { target: self.target(), channel: channel.to_owned(), source }
     }
 
+    fn other_block(&self, channel: &str, expected: u64, found: &Block) -> DeliverError {
+        DeliverError::OtherBlock { target: self.target(), channel: channel.to_owned(), expected, found: found.number() }
+    }
+
     fn ended(&self, channel: &str) -> DeliverError {
         DeliverError::Ended { target: self.target(), channel: channel.to_owned() }
     }
@@ -417,23 +325,24 @@ pub struct BlockStream {
     channel: String,
     stream: Streaming<RawDeliverResponse>,
     expected: u64,
-    last: Option<DeliveredBlock>,
+    last: Option<Block>,
 }
 
 impl BlockStream {
     /// Waits for the next block, without a bound: blocks may be days apart. Keepalive ends a dead connection, and
     /// dropping the future loses nothing.
-    pub async fn next(&mut self) -> Result<DeliveredBlock, DeliverError> {
+    pub async fn next(&mut self) -> Result<Block, DeliverError> {
         let answer = self.stream.message().await;
         let Some(block) = self.client.read(&self.channel, answer)? else {
             return Err(self.client.ended(&self.channel));
         };
-        let checked = match &self.last {
-            Some(last) => last.check_link(&block),
-            None if block.number == self.expected => Ok(()),
-            None => Err(BlockError::Number { expected: self.expected, found: block.number }),
-        };
-        checked.map_err(|source| self.client.wrong(&self.channel, source))?;
+        match &self.last {
+            Some(last) => {
+                block.verify_follows(last).map_err(|source| self.client.wrong(&self.channel, source))?;
+            }
+            None if block.number() == self.expected => {}
+            None => return Err(self.client.other_block(&self.channel, self.expected, &block)),
+        }
         self.last = Some(block.clone());
         Ok(block)
     }

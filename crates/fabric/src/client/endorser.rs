@@ -13,9 +13,11 @@ use tonic_prost::ProstCodec;
 
 use super::FailureKind;
 use super::connect::{Endpoint, Target, TransportError};
-use super::deliver::{BlockError, DeliveredBlock};
+use super::deliver::checked;
+
 use super::envelope;
 use super::grpc::Channel;
+use crate::block::{Block, BlockError};
 use crate::identity::{self, IdentityError, SigningIdentity};
 
 const PATH: PathAndQuery = PathAndQuery::from_static("/protos.Endorser/ProcessProposal");
@@ -109,6 +111,18 @@ pub enum EndorserError {
         #[source]
         source: BlockError,
     },
+    /// Another block came.
+    #[error("{target} sent block {found} of {channel} where block {expected} was asked for")]
+    OtherBlock {
+        /// Who was asked.
+        target: Target,
+        /// About what.
+        channel: String,
+        /// Which was asked for.
+        expected: u64,
+        /// Which came.
+        found: u64,
+    },
     /// The proposal could not be signed.
     #[error("the proposal could not be signed")]
     Identity(#[from] IdentityError),
@@ -127,7 +141,7 @@ impl EndorserError {
             | Self::Refused { .. }
             | Self::Rejected { .. }
             | Self::Identity(_) => FailureKind::Refused,
-            Self::Protocol { .. } | Self::Block { .. } => FailureKind::Protocol,
+            Self::Protocol { .. } | Self::Block { .. } | Self::OtherBlock { .. } => FailureKind::Protocol,
             Self::Transport(error) => error.kind(),
         }
     }
@@ -154,6 +168,14 @@ impl Call {
     fn function(&self) -> String {
         let name = self.args.first().map(|arg| String::from_utf8_lossy(arg)).unwrap_or_default();
         format!("{}.{name}", self.chaincode)
+    }
+
+    /// The channel it is about: the one in its header, or its second argument.
+    fn subject(&self) -> String {
+        if !self.channel.is_empty() {
+            return self.channel.clone();
+        }
+        self.args.get(1).map(|arg| String::from_utf8_lossy(arg).into_owned()).unwrap_or_default()
     }
 }
 
@@ -207,18 +229,23 @@ impl EndorserClient {
     }
 
     /// Block `number` as the peer keeps it.
-    pub async fn block(&self, channel: &str, number: u64) -> Result<DeliveredBlock, EndorserError> {
+    pub async fn block(&self, channel: &str, number: u64) -> Result<Block, EndorserError> {
         let text = number.to_string();
         let call = Call::new(channel, QSCC, "GetBlockByNumber", &[channel.as_bytes(), text.as_bytes()]);
         let block = self.parse_block(channel, self.call(&call).await?)?;
-        if block.number != number {
-            return Err(self.wrong(channel, BlockError::Number { expected: number, found: block.number }));
+        if block.number() != number {
+            return Err(EndorserError::OtherBlock {
+                target: self.target(),
+                channel: channel.to_owned(),
+                expected: number,
+                found: block.number(),
+            });
         }
         Ok(block)
     }
 
     /// The config block in force on the peer.
-    pub async fn channel_config(&self, channel: &str) -> Result<DeliveredBlock, EndorserError> {
+    pub async fn channel_config(&self, channel: &str) -> Result<Block, EndorserError> {
         let call = Call::new(channel, CSCC, "GetConfigBlock", &[channel.as_bytes()]);
         self.parse_block(channel, self.call(&call).await?)
     }
@@ -288,8 +315,8 @@ impl EndorserClient {
         if text.contains("already exists with state") {
             EndorserError::AlreadyJoined { target }
         } else if is_unknown_channel(&text) {
-            EndorserError::UnknownChannel { target, channel: self.channel_of(call) }
-        } else if text.contains("access denied") {
+            EndorserError::UnknownChannel { target, channel: call.subject() }
+        } else if is_denied(&text) {
             EndorserError::AccessDenied { target, identity: self.identity_text(), text }
         } else {
             EndorserError::Refused { target, function: call.function(), status, text }
@@ -300,18 +327,10 @@ impl EndorserClient {
     fn rejected(&self, call: &Call, status: &tonic::Status) -> EndorserError {
         let text = cut(status.message());
         let target = self.target();
-        if text.contains("access denied") || text.contains("identity expired") {
+        if is_denied(&text) || text.contains("identity expired") {
             return EndorserError::AccessDenied { target, identity: self.identity_text(), text };
         }
         EndorserError::Rejected { target, function: call.function(), text: format!("{:?}: {text}", status.code()) }
-    }
-
-    /// The channel a call is about: in its header, or its second argument.
-    fn channel_of(&self, call: &Call) -> String {
-        if !call.channel.is_empty() {
-            return call.channel.clone();
-        }
-        call.args.get(1).map(|arg| String::from_utf8_lossy(arg).into_owned()).unwrap_or_default()
     }
 
     fn decode<M: Message + Default>(&self, call: &Call, payload: &[u8]) -> Result<M, EndorserError> {
@@ -322,8 +341,8 @@ impl EndorserClient {
         })
     }
 
-    fn parse_block(&self, channel: &str, bytes: Vec<u8>) -> Result<DeliveredBlock, EndorserError> {
-        DeliveredBlock::parse(bytes).map_err(|source| self.wrong(channel, source))
+    fn parse_block(&self, channel: &str, bytes: Vec<u8>) -> Result<Block, EndorserError> {
+        checked(bytes).map_err(|source| self.wrong(channel, source))
     }
 
     fn wrong(&self, channel: &str, source: BlockError) -> EndorserError {
@@ -347,6 +366,11 @@ fn is_unknown_channel(text: &str) -> bool {
         || text.starts_with("unknown channel ID, ")
         || text.starts_with("Invalid chain ID, ")
         || text.contains(": Failed to get policy manager for channel [")
+}
+
+/// cscc, qscc and the endorser say the first, `_lifecycle` the second (`core/chaincode/lifecycle/scc.go`).
+fn is_denied(text: &str) -> bool {
+    text.contains("access denied") || text.contains("failed ACL check")
 }
 
 fn cut(text: &str) -> String {
