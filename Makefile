@@ -35,6 +35,7 @@ test: lint test-unit test-e2e ## Everything that CI runs
 lint: setup ## Formatting, clippy, rustdoc, shellcheck, dependency licences
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+	cargo clippy --locked --test e2e -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --all-features
 	deploy/lint-scripts
 	deploy/lint-dependencies

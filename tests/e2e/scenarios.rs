@@ -7,6 +7,9 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
+use tenter_fabric::ca::{Authority, CertificateRequest, CertificateRoot, Usage};
+use tenter_fabric::keys::SecretKey;
+use tenter_fabric::x509::CertificateInfo;
 
 use crate::world::{World, fabric};
 
@@ -114,7 +117,7 @@ async fn in_sync_nothing_is_written(world: &World) {
 
 async fn a_broken_commit_changes_nothing(world: &World, good: &str) {
     let before = versions(world).await;
-    let broken = world.commit(&example(&world.name).replace("organizer: hub", "organizer: hob"));
+    let broken = world.commit(&example(&world.name).replace("members: [acme, globex]", "members: [acme, globx]"));
     world
         .eventually("the broken commit to be refused", async || {
             let status = world.status().await;
