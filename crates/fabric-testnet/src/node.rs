@@ -221,7 +221,10 @@ metrics: {{provider: prometheus}}
             }
             (Programs::Simulated { program }, kind) => {
                 let mut command = Command::new(program);
-                command.arg(if kind == Kind::Orderer { "orderer" } else { "peer" });
+                match kind {
+                    Kind::Orderer => command.arg("orderer"),
+                    Kind::Peer => command.args(["peer", "node", "start"]),
+                };
                 command
             }
         };
