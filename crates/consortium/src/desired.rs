@@ -32,6 +32,10 @@ pub struct Desired {
     pub objects: BTreeMap<ObjectRef, DesiredObject>,
     /// The channels that the organizations take part in.
     pub channels: BTreeMap<String, DesiredChannel>,
+    /// What the daemon's settings say it acts for: names, or `*`.
+    pub scope: Vec<String>,
+    /// Names of all organizations of the file, those of other daemons too.
+    pub all_organizations: BTreeSet<String>,
     /// Names of all channels of the file, those of other daemons too.
     pub all_channels: BTreeSet<String>,
     /// Names of all chaincodes of the file, as `channel/chaincode`.
@@ -102,6 +106,8 @@ pub fn desired(network: &Network, settings: &Settings) -> Desired {
             consortium: settings.consortium.clone(),
             namespace: settings.namespace.clone(),
             create_namespaces: settings.namespaces.create,
+            scope: settings.organizations.clone(),
+            all_organizations: network.organizations.iter().map(|organization| organization.name.clone()).collect(),
             all_channels: network.channels.iter().map(|channel| channel.name.clone()).collect(),
             chaincodes: network
                 .chaincodes
@@ -149,6 +155,7 @@ impl Builder<'_> {
                  daemon's organizations in the Consortium's spec.organizations instead of `*`"
                     .to_owned(),
             );
+            self.desired.scope.clear();
             return;
         }
         for name in allowed.iter().filter(|name| *name != "*" && self.network.organization(name).is_none()) {
@@ -172,29 +179,28 @@ impl Builder<'_> {
 
     fn namespace(&mut self, organization: &Organization) -> Option<String> {
         let namespace = &organization.namespace;
-        let blocked = if *namespace == self.settings.namespace {
-            let message = format!(
-                "it is the consortium's own namespace: give organization {} another `namespace`",
-                organization.name
-            );
-            Some(self.refuse(format!("namespace {namespace}"), message))
+        let name = &organization.name;
+        let reason = if *namespace == self.settings.namespace {
+            Some(format!("it is the consortium's own namespace: give organization {name} another `namespace`"))
         } else if namespace_allowed(namespace, &self.settings.namespaces) {
             None
         } else {
-            let message = format!(
-                "the Consortium's spec.namespaces.allowed does not allow it: add it there, or give organization {} a \
-                 `namespace` that is allowed",
-                organization.name
-            );
-            Some(self.refuse(format!("namespace {namespace}"), message))
+            Some(format!(
+                "the Consortium's spec.namespaces.allowed does not allow it: add it there, or give organization {name} \
+                 a `namespace` that is allowed"
+            ))
         };
+        let blocked = reason.map(|reason| {
+            let message = self.refuse(format!("namespace {namespace}"), reason);
+            format!("namespace {namespace} is not allowed: {message}")
+        });
         let entry = DesiredNamespace {
             organization: organization.name.clone(),
             origins: vec![organization.origin.clone()],
             blocked: blocked.clone(),
         };
         self.desired.namespaces.insert(namespace.clone(), entry);
-        blocked.map(|message| format!("namespace {namespace} is not allowed: {message}"))
+        blocked
     }
 
     fn organization(&mut self, organization: &Organization) {

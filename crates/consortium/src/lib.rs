@@ -10,6 +10,7 @@ pub mod observation;
 pub mod observed;
 pub mod path;
 pub mod plan;
+pub mod planner;
 pub mod rules;
 pub mod schema;
 pub mod settings;

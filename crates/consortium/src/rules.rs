@@ -108,7 +108,7 @@ rules! {
     NAME_LENGTH = "network/name-length", Error, "Names leave room for what is added to them.",
         "A node's name becomes the name of its StatefulSet, whose Pods carry a hash label: 52 characters are left. A certificate's common name holds at most 64 characters. A namespace holds at most 63.";
     NAME_RESERVED = "network/name-reserved", Error, "Names that Kubernetes or Tenter use themselves are not taken.",
-        "`ca`, `msp` and names that end in `-admin`, `-config`, `-tls`, `-enrolment` or `-ledgers` would collide with objects that Tenter makes beside a node; namespaces that begin with `kube-` belong to Kubernetes.";
+        "A node `ca` would share the Secrets of the certificate authority, and a node `peer1-admin` the Service for administrators of a node `peer1`. The namespaces `default` and `kube-*` belong to Kubernetes.";
     CHANNEL_NAME = "network/channel-name", Error, "Channel names are ones that Fabric and Kubernetes accept.",
         "Fabric: small letters, digits, `.` and `-`, beginning with a letter, at most 249 characters. The Channel object has the same name and must end with a letter or digit, each part between dots beginning and ending with one; pinned and membership objects add up to 63.";
     MSP_ID = "network/msp-id", Error, "MSP IDs are ones that policies can name.",

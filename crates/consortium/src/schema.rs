@@ -30,6 +30,8 @@ fn tidy(value: &mut Value) {
             object.values_mut().for_each(tidy);
             drop_null(object);
             bound_numbers(object);
+            // The order of keys must not depend on features that other crates of the build turn on.
+            object.sort_keys();
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }

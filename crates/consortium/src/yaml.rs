@@ -339,7 +339,8 @@ impl Builder {
         let tabs: Vec<Problem> = text
             .lines()
             .enumerate()
-            .take(marker.line())
+            // The scanner may still point at the end of the line before.
+            .take(marker.line() + 1)
             .filter_map(|(index, line)| {
                 let indentation = line.chars().take_while(|character| character.is_whitespace());
                 let column = indentation.into_iter().position(|character| character == '\t')? + 1;

@@ -1,0 +1,255 @@
+//! Steps that concern a channel: its configuration, its genesis block, and who joins it.
+
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use super::{Draft, Planner, cannot_tell, diff, object_step};
+use crate::desired::{DesiredChannel, channel_facts};
+use crate::objects::{ChannelSpec, ConsensusType, Kind, ObjectRef};
+use crate::observation::Observation;
+use crate::observed::{ChannelFacts, JoinRecord, NodeChannel, NodeRef, ObservedChannel};
+use crate::plan::{FieldChange, NoteLevel, Step, StepId};
+
+const CONFIG_BLOCKED: &str = "changes of a live channel's configuration are not carried out yet: put this part of the \
+                              file back to what the channel has";
+
+impl Planner<'_> {
+    /// The channel's configuration, object, genesis block and orderers.
+    pub(super) fn channel(&mut self, name: &str, channel: &DesiredChannel) {
+        let seen = self.observed.channels.get(name);
+        let base = self.ledger(channel, seen);
+        let changes = base.clone().map(|base| fact_changes(base, &channel.facts)).unwrap_or_default();
+        self.ledgers.extend(base.map(|base| (name.to_owned(), base)));
+        let config = config_step(name);
+        if !changes.is_empty() {
+            let step = Step::UpdateChannelConfig { channel: name.to_owned(), changes };
+            self.add(config.clone(), Draft::new(step, &channel.origins).blocked(Some(CONFIG_BLOCKED.to_owned())));
+        }
+        let mut needs = self.made(self.participants(name));
+        needs.push(config);
+        if let Some(wanted) = self.desired.objects.get(&channel.object) {
+            self.object(&channel.object, wanted, needs);
+        }
+        self.pin_genesis(name, channel, seen);
+        for orderer in &channel.orderers {
+            self.join_orderer(name, channel, orderer, seen);
+        }
+    }
+
+    /// What the ledger says: the live configuration, or, when it cannot be read and a genesis block may exist, what
+    /// the Channel object last asked for.
+    fn ledger(&self, channel: &DesiredChannel, seen: Option<&ObservedChannel>) -> Option<ChannelFacts> {
+        match seen {
+            Some(ObservedChannel { config: Observation::Present { value }, .. }) => Some(value.facts.clone()),
+            Some(seen) if seen.genesis.is_absent() => None,
+            _ => {
+                let live = self.observed.objects.get(&channel.object)?;
+                ChannelSpec::deserialize(&live.spec).ok().map(|spec| channel_facts(&spec))
+            }
+        }
+    }
+
+    /// The step that would let an object take part in a channel which is live without it.
+    pub(super) fn admission(&self, channel: &str, object: &ObjectRef) -> Option<StepId> {
+        let ledger = self.ledgers.get(channel)?;
+        let spec = &self.desired.objects.get(object)?.spec;
+        let field = |name: &str| spec.get(name).and_then(Value::as_str).unwrap_or_default();
+        let member = ledger.members.contains_key(field("mspID"));
+        let admitted = match object.kind {
+            Kind::Orderer => ledger.consenters.iter().any(|address| address == field("address")),
+            Kind::Membership => member || ledger.orderer_organizations.contains_key(field("mspID")),
+            _ => member,
+        };
+        (!admitted).then(|| config_step(channel))
+    }
+
+    /// Steps of the organizations, authorities and orderers that a channel is formed of.
+    fn participants(&self, channel: &str) -> Vec<StepId> {
+        let memberships =
+            self.desired.objects.iter().filter(|(object, _)| object.kind == Kind::Membership && object.name == channel);
+        let mut needs = Vec::new();
+        for (object, wanted) in memberships {
+            if let Some(organization) = &wanted.organization {
+                needs.push(StepId(format!("organization/{}/{organization}", self.desired.namespace)));
+                needs.push(StepId(format!("certificateauthority/{}/ca", object.namespace)));
+            }
+        }
+        let orderers = self.desired.channels.get(channel).into_iter().flat_map(|channel| &channel.orderers);
+        needs.extend(orderers.map(|orderer| node_step(Kind::Orderer, orderer)));
+        needs
+    }
+
+    fn pin_genesis(&mut self, name: &str, channel: &DesiredChannel, seen: Option<&ObservedChannel>) {
+        let object_is_live = self.observed.objects.contains_key(&channel.object);
+        let blocked = match seen.map(|seen| &seen.genesis) {
+            Some(Observation::Present { .. }) => return,
+            Some(Observation::Absent { .. }) => seen.and_then(lost_genesis),
+            Some(other) => Some(cannot_tell(other)),
+            None => object_is_live.then(|| "cannot tell whether it exists: the channel was not looked at".to_owned()),
+        };
+        if let Some(reason) = &blocked {
+            self.note(
+                NoteLevel::Error,
+                "GenesisUnknown",
+                format!("channel {name}"),
+                format!("the pinned genesis block: {reason}"),
+            );
+        }
+        let mut needs = self.participants(name);
+        needs.extend(self.made(vec![object_step(&channel.object)]));
+        let draft = Draft::new(Step::PinGenesis { channel: name.to_owned() }, &channel.origins)
+            .needs(needs)
+            .blocked(blocked)
+            .irreversible(Some(
+                "once a node has joined, the genesis block is for good: what it says can only be changed by \
+                 configuration updates"
+                    .to_owned(),
+            ));
+        self.add(genesis_step(name), draft);
+    }
+
+    fn join_orderer(
+        &mut self,
+        name: &str,
+        channel: &DesiredChannel,
+        orderer: &NodeRef,
+        seen: Option<&ObservedChannel>,
+    ) {
+        let view = seen.and_then(|seen| seen.orderers.get(orderer));
+        if let Some(NodeChannel { live: Observation::Present { value }, .. }) = view {
+            if !matches!(value.status.as_str(), "active" | "onboarding") {
+                let message = format!("it says {} ({}): look at its log", value.status, value.relation);
+                self.note(NoteLevel::Warning, "OrdererUnwell", format!("orderer {orderer} in channel {name}"), message);
+            }
+            return;
+        }
+        let Some(blocked) = self.join_gate(Kind::Orderer, name, orderer, view) else { return };
+        let step = Step::JoinOrderer { channel: name.to_owned(), orderer: orderer.clone() };
+        let mut needs = self.made(vec![object_step(&channel.object)]);
+        needs.extend([genesis_step(name), node_step(Kind::Orderer, orderer)]);
+        needs.extend(self.admission(name, &node_object(Kind::Orderer, orderer)));
+        self.add(join_step("orderer", name, orderer), Draft::new(step, &channel.origins).needs(needs).blocked(blocked));
+    }
+
+    pub(super) fn join_peers(&mut self, name: &str, channel: &DesiredChannel) {
+        let seen = self.observed.channels.get(name);
+        for peer in &channel.peers {
+            let view = seen.and_then(|seen| seen.peers.get(peer));
+            if matches!(view, Some(NodeChannel { live: Observation::Present { .. }, .. })) {
+                continue;
+            }
+            let Some(blocked) = self.join_gate(Kind::Peer, name, peer, view) else { continue };
+            let membership =
+                ObjectRef { kind: Kind::Membership, namespace: peer.namespace.clone(), name: name.to_owned() };
+            let step = Step::JoinPeer { channel: name.to_owned(), peer: peer.clone() };
+            let origins = self.desired.objects.get(&membership).map_or(&channel.origins, |object| &object.origins);
+            let mut needs = self.made(vec![object_step(&channel.object)]);
+            needs.extend(self.written(object_step(&membership)));
+            needs.extend([genesis_step(name), node_step(Kind::Peer, peer)]);
+            needs.extend(self.admission(name, &node_object(Kind::Peer, peer)));
+            needs.extend(channel.orderers.iter().map(|orderer| join_step("orderer", name, orderer)));
+            self.add(join_step("peer", name, peer), Draft::new(step, origins).needs(needs).blocked(blocked));
+        }
+    }
+
+    /// A step, unless it only waits: readiness of a membership comes from the joins, not before them.
+    fn written(&self, id: StepId) -> Option<StepId> {
+        let waits = matches!(self.steps.get(&id)?.step, Step::AwaitReady { .. });
+        (!waits).then_some(id)
+    }
+
+    /// Whether a node that was not seen in a channel is to join it: `None` when it is not (or not known to be)
+    /// missing; otherwise why the join is blocked, if it is.
+    fn join_gate<T>(
+        &mut self,
+        kind: Kind,
+        channel: &str,
+        node: &NodeRef,
+        view: Option<&NodeChannel<T>>,
+    ) -> Option<Option<String>> {
+        let object = node_object(kind, node);
+        let subject = format!("{} {node} in channel {channel}", kind.as_str().to_lowercase());
+        let step = self.steps.get(&object_step(&object)).map(|planned| &planned.step);
+        let record = view.map_or(JoinRecord::None, |view| view.record);
+        if matches!(step, Some(Step::CreateObject { .. })) && !self.observed.objects.contains_key(&object) {
+            if record == JoinRecord::Joined {
+                let message = "it had joined before its object went; what its volume holds is known when it runs again";
+                self.note(NoteLevel::Warning, "JoinedBefore", subject, message);
+                return None;
+            }
+            return Some(None);
+        }
+        let Some(view) = view else {
+            return Some(Some("cannot tell whether it has joined: it was not asked".to_owned()));
+        };
+        let awaited = matches!(step, Some(Step::AwaitReady { .. } | Step::UpdateObject { .. }));
+        match (&view.live, record) {
+            (Observation::Present { .. }, _) => None,
+            (Observation::Absent { .. }, JoinRecord::None) => Some(None),
+            (Observation::Absent { evidence }, JoinRecord::Joined) => {
+                let message = format!(
+                    "it had joined, and now says that it holds nothing ({evidence}): its volume was emptied or \
+                     replaced. It is not joined again by itself: restore the volume, or delete its entry of the \
+                     ConfigMap {}-ledgers in namespace {} to have it start anew",
+                    node.name, node.namespace
+                );
+                self.note(NoteLevel::Error, "DataLost", subject, message.clone());
+                Some(Some(format!("data lost: {message}")))
+            }
+            (other, record) => {
+                let code = if matches!(other, Observation::Forbidden { .. }) { "Forbidden" } else { "Unreachable" };
+                let evidence = other.evidence().unwrap_or_default();
+                self.note(NoteLevel::Warning, code, subject, format!("nothing is known of it: {evidence}"));
+                match record {
+                    JoinRecord::Joined => None,
+                    // It is starting: its controller joins it when it answers.
+                    JoinRecord::None if awaited => Some(None),
+                    JoinRecord::None => {
+                        Some(Some(format!("cannot tell whether it has joined ({}: {evidence})", other.word())))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Why an absent pinned genesis block must not be made again: somebody holds a ledger that began with the old one.
+fn lost_genesis(seen: &ObservedChannel) -> Option<String> {
+    let ledger = seen.config.value().is_some()
+        || seen.orderers.values().any(|node| node.record == JoinRecord::Joined || node.live.value().is_some())
+        || seen.peers.values().any(|node| node.record == JoinRecord::Joined || node.live.value().is_some());
+    ledger.then(|| {
+        "it is gone while nodes hold the channel's ledger; another one would split the channel: restore it from a \
+         backup or from block 0 of a node"
+            .to_owned()
+    })
+}
+
+/// What differs between two configurations. With BFT, Fabric computes `BlockValidation` itself.
+fn fact_changes(mut live: ChannelFacts, wanted: &ChannelFacts) -> Vec<FieldChange> {
+    if live.consensus_type == ConsensusType::Bft && wanted.consensus_type == ConsensusType::Bft {
+        live.policies.orderer.remove("BlockValidation");
+    }
+    let value = |facts: &ChannelFacts| serde_json::to_value(facts).unwrap_or_default();
+    diff("", &value(&live), &value(wanted))
+}
+
+fn genesis_step(channel: &str) -> StepId {
+    StepId(format!("genesis/{channel}"))
+}
+
+fn config_step(channel: &str) -> StepId {
+    StepId(format!("channel-config/{channel}"))
+}
+
+fn node_object(kind: Kind, node: &NodeRef) -> ObjectRef {
+    ObjectRef { kind, namespace: node.namespace.clone(), name: node.name.clone() }
+}
+
+fn node_step(kind: Kind, node: &NodeRef) -> StepId {
+    object_step(&node_object(kind, node))
+}
+
+fn join_step(kind: &str, channel: &str, node: &NodeRef) -> StepId {
+    StepId(format!("join-{kind}/{channel}/{node}"))
+}

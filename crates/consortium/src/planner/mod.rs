@@ -1,0 +1,171 @@
+//! From what should be and what is, to ordered steps.
+//!
+//! Steps are added in the order of their rank, and a step can only need steps that are there already: the graph is
+//! acyclic by construction. A step that needs a blocked one is blocked too, and says so.
+
+mod channels;
+mod check;
+mod diff;
+mod hash;
+mod notes;
+mod objects;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use check::check;
+pub use diff::diff;
+
+use crate::desired::{Desired, DesiredNamespace};
+use crate::objects::{Kind, ObjectRef};
+use crate::observation::Observation;
+use crate::observed::{ChannelFacts, Observed};
+use crate::plan::{Note, NoteLevel, Origin, Plan, PlannedStep, Step, StepId};
+
+/// Version of the plan's format.
+pub const FORMAT: u32 = 1;
+
+/// The steps that bring the world to what is desired. Pure: the same input gives the same bytes. The plan of a world
+/// that is as it should be has no steps. `revision` is the commit that the definition comes from.
+pub fn plan(desired: &Desired, observed: &Observed, revision: Option<&str>) -> Plan {
+    let mut planner =
+        Planner { desired, observed, steps: BTreeMap::new(), notes: BTreeSet::new(), ledgers: BTreeMap::new() };
+    planner.note_observations();
+    planner.namespaces();
+    for kind in [Kind::Organization, Kind::CertificateAuthority, Kind::Orderer, Kind::Peer] {
+        planner.objects(kind);
+    }
+    for (name, channel) in &desired.channels {
+        planner.channel(name, channel);
+    }
+    planner.objects(Kind::Membership);
+    for (name, channel) in &desired.channels {
+        planner.join_peers(name, channel);
+    }
+    planner.note_definition();
+    planner.note_orphans();
+    Plan {
+        format: FORMAT,
+        consortium: desired.consortium.clone(),
+        revision: revision.map(str::to_owned),
+        hash: hash::hash(desired, observed, &planner.steps, revision),
+        steps: planner.steps,
+        notes: planner.notes.into_iter().collect(),
+    }
+}
+
+/// The id of the step that concerns an object, whatever it does to it.
+pub fn object_step(object: &ObjectRef) -> StepId {
+    StepId(format!("{}/{}/{}", object.kind.as_str().to_lowercase(), object.namespace, object.name))
+}
+
+struct Planner<'a> {
+    desired: &'a Desired,
+    observed: &'a Observed,
+    steps: BTreeMap<StepId, PlannedStep>,
+    notes: BTreeSet<Note>,
+    /// What the ledgers of live channels say.
+    ledgers: BTreeMap<String, ChannelFacts>,
+}
+
+/// A step before it has its place.
+struct Draft {
+    step: Step,
+    needs: Vec<StepId>,
+    reasons: Vec<Origin>,
+    blocked: Option<String>,
+    irreversible: Option<String>,
+}
+
+impl Draft {
+    fn new(step: Step, reasons: &[Origin]) -> Self {
+        Self { step, needs: Vec::new(), reasons: reasons.to_vec(), blocked: None, irreversible: None }
+    }
+
+    fn needs(mut self, needs: impl IntoIterator<Item = StepId>) -> Self {
+        self.needs.extend(needs);
+        self
+    }
+
+    /// Blocks it, unless it is blocked already: the first reason is the nearest.
+    fn blocked(mut self, reason: Option<String>) -> Self {
+        self.blocked = self.blocked.or(reason);
+        self
+    }
+
+    fn irreversible(mut self, reason: Option<String>) -> Self {
+        self.irreversible = reason;
+        self
+    }
+}
+
+impl Planner<'_> {
+    /// Adds a step. Of what it needs, only steps of this plan count: what is not planned is done. What another need
+    /// needs already is left out.
+    fn add(&mut self, id: StepId, draft: Draft) {
+        let needs: BTreeSet<&StepId> = draft.needs.iter().filter(|need| self.steps.contains_key(need)).collect();
+        let implied: BTreeSet<&StepId> =
+            needs.iter().filter_map(|need| self.steps.get(need)).flat_map(|step| &step.needs).collect();
+        let needs: BTreeSet<StepId> = needs.difference(&implied).map(|need| (*need).clone()).collect();
+        let waits = needs.iter().find(|need| self.steps.get(*need).is_some_and(|step| step.blocked.is_some()));
+        let blocked = draft.blocked.or_else(|| waits.map(|need| format!("waits for {need}, which is blocked")));
+        let step =
+            PlannedStep { step: draft.step, needs, reasons: draft.reasons, blocked, irreversible: draft.irreversible };
+        self.steps.insert(id, step);
+    }
+
+    fn note(&mut self, level: NoteLevel, code: &str, subject: impl Into<String>, message: impl Into<String>) {
+        self.notes.insert(Note { level, code: code.to_owned(), subject: subject.into(), message: message.into() });
+    }
+
+    /// Those of some steps that make something: a member that is unwell must not hold up a change of what it is in.
+    fn made(&self, ids: Vec<StepId>) -> Vec<StepId> {
+        let makes = |id: &StepId| {
+            let step = self.steps.get(id).map(|planned| &planned.step);
+            matches!(step, Some(Step::CreateNamespace { .. } | Step::CreateObject { .. }))
+        };
+        ids.into_iter().filter(makes).collect()
+    }
+
+    fn namespaces(&mut self) {
+        for (namespace, wanted) in &self.desired.namespaces {
+            let DesiredNamespace { organization, origins, blocked } = wanted;
+            let reason = match self.observed.namespaces.get(namespace) {
+                Some(Observation::Present { value }) => match &value.organization {
+                    Some(label) if label == organization => continue,
+                    Some(other) => Some(format!(
+                        "the namespace belongs to organization {other} (label tenter.dev/organization): give organization \
+                         {organization} another `namespace`"
+                    )),
+                    None => Some(format!(
+                        "the namespace exists without the label tenter.dev/organization: if it is meant for organization \
+                         {organization}, run: kubectl label namespace {namespace} tenter.dev/organization={organization}"
+                    )),
+                },
+                Some(Observation::Absent { .. }) => blocked.clone().or_else(|| {
+                    (!self.desired.create_namespaces).then(|| {
+                        format!(
+                            "the Consortium's spec.namespaces.create is false: make the namespace and label it \
+                             tenter.dev/organization={organization}"
+                        )
+                    })
+                }),
+                Some(other) => Some(cannot_tell(other)),
+                None => Some("cannot tell whether it exists: it was not looked at".to_owned()),
+            };
+            let step = Step::CreateNamespace { namespace: namespace.clone(), organization: organization.clone() };
+            self.add(namespace_step(namespace), Draft::new(step, origins).blocked(reason));
+        }
+    }
+}
+
+fn namespace_step(namespace: &str) -> StepId {
+    StepId(format!("namespace/{namespace}"))
+}
+
+/// Why nothing is done about something that was not seen and whose absence nobody witnessed.
+fn cannot_tell<T>(observation: &Observation<T>) -> String {
+    let evidence = observation.evidence().unwrap_or("it was not looked at");
+    format!("cannot tell whether it exists ({}: {evidence})", observation.word())
+}

@@ -1,0 +1,133 @@
+//! What a reader of a plan must know beside its steps.
+
+use serde_json::Value;
+
+use super::Planner;
+use crate::network::{Retired, RetiredTarget};
+use crate::objects::{Kind, ObjectRef};
+use crate::observation::Observation;
+use crate::observed::LiveObject;
+use crate::plan::NoteLevel;
+use crate::settings::organization_allowed;
+
+impl Planner<'_> {
+    /// What could not be seen.
+    pub(super) fn note_observations(&mut self) {
+        for kind in Kind::ALL {
+            if let Some(observation @ (Observation::Forbidden { evidence } | Observation::Unreachable { evidence })) =
+                self.observed.kinds.get(&kind)
+            {
+                let code = if observation.word() == "forbidden" { "Forbidden" } else { "Unreachable" };
+                let message = format!("they could not be listed, so nothing of this kind is planned: {evidence}");
+                self.note(NoteLevel::Error, code, format!("objects of kind {kind}"), message);
+            }
+        }
+        for (name, channel) in &self.observed.channels {
+            if let Observation::Forbidden { evidence } | Observation::Unreachable { evidence } = &channel.config {
+                let code = if channel.config.word() == "forbidden" { "Forbidden" } else { "Unreachable" };
+                let message = format!("its live configuration could not be read, so it was not compared: {evidence}");
+                self.note(NoteLevel::Warning, code, format!("channel {name}"), message);
+            }
+        }
+    }
+
+    /// What the definition asks for and this plan does not do.
+    pub(super) fn note_definition(&mut self) {
+        for refusal in &self.desired.refusals {
+            self.note(NoteLevel::Error, "NotAllowed", &refusal.subject, &refusal.message);
+        }
+        for (name, origin) in &self.desired.chaincodes {
+            let message = format!("line {}: chaincodes are validated and not deployed yet", origin.line);
+            self.note(NoteLevel::Info, "NotCarriedOut", format!("chaincode {name}"), message);
+        }
+        for retired in &self.desired.retired {
+            let live = self.observed.objects.iter().filter(|(object, live)| retires(retired, object, live)).count();
+            let message = if live == 0 {
+                "nothing of it is left: the entry of spec.retired can go".to_owned()
+            } else {
+                format!(
+                    "line {}: it may be taken down (ledger: {}); taking down is not carried out yet, so it is left as it is",
+                    retired.origin.line,
+                    retired.ledger.as_str()
+                )
+            };
+            self.note(NoteLevel::Info, "Retired", retired.target.to_string(), message);
+        }
+    }
+
+    /// Live objects that the file no longer names. Nothing is deleted because a line is gone.
+    pub(super) fn note_orphans(&mut self) {
+        for (object, live) in &self.observed.objects {
+            let known = self.desired.objects.contains_key(object)
+                || self.desired.retired.iter().any(|retired| retires(retired, object, live));
+            if known || !self.governs(object, live) {
+                continue;
+            }
+            let message = format!(
+                "it is live and the definition does not name it. Nothing is deleted: put it back into the file, or add \
+                 `- {}` to spec.retired with what becomes of its ledger (keep, snapshotThenDelete or delete)",
+                release(object, live)
+            );
+            self.note(NoteLevel::Warning, "Orphan", object.to_string(), message);
+        }
+    }
+
+    /// Whether an object that the file does not name would be this daemon's to name.
+    fn governs(&self, object: &ObjectRef, live: &LiveObject) -> bool {
+        match owner(object, live) {
+            None => object.kind == Kind::Channel && !self.desired.all_channels.contains(&object.name),
+            Some(organization) => {
+                let elsewhere = self.desired.all_organizations.contains(organization)
+                    && !self.desired.organizations.contains(organization);
+                !elsewhere && organization_allowed(organization, &self.desired.scope)
+            }
+        }
+    }
+}
+
+fn field<'a>(live: &'a LiveObject, name: &str) -> Option<&'a str> {
+    live.spec.get(name).and_then(Value::as_str)
+}
+
+/// The organization that an object belongs to.
+fn owner<'a>(object: &'a ObjectRef, live: &'a LiveObject) -> Option<&'a str> {
+    match object.kind {
+        Kind::Organization => Some(&object.name),
+        Kind::Channel => None,
+        Kind::CertificateAuthority | Kind::Orderer | Kind::Peer | Kind::Membership => field(live, "organization"),
+    }
+}
+
+/// Whether an entry of `spec.retired` covers a live object.
+fn retires(retired: &Retired, object: &ObjectRef, live: &LiveObject) -> bool {
+    let owner = owner(object, live);
+    match &retired.target {
+        RetiredTarget::Organization(name) => owner == Some(name),
+        RetiredTarget::Orderer(organization, name) => {
+            object.kind == Kind::Orderer && owner == Some(organization) && object.name == *name
+        }
+        RetiredTarget::Peer(organization, name) => {
+            object.kind == Kind::Peer && owner == Some(organization) && object.name == *name
+        }
+        RetiredTarget::Channel(name) => {
+            (object.kind == Kind::Channel && object.name == *name)
+                || (object.kind == Kind::Membership && field(live, "channel") == Some(name))
+        }
+        RetiredTarget::Member(channel, organization) => {
+            object.kind == Kind::Membership && owner == Some(organization) && field(live, "channel") == Some(channel)
+        }
+    }
+}
+
+/// The entry of `spec.retired` that would cover a live object.
+fn release(object: &ObjectRef, live: &LiveObject) -> String {
+    let organization = owner(object, live).unwrap_or_default();
+    let name = &object.name;
+    match object.kind {
+        Kind::Organization | Kind::CertificateAuthority => format!("organization: {organization}"),
+        Kind::Orderer => format!("orderer: {organization}/{name}"),
+        Kind::Peer => format!("peer: {organization}/{name}"),
+        Kind::Channel => format!("channel: {name}"),
+        Kind::Membership => format!("member: {}/{organization}", field(live, "channel").unwrap_or(name)),
+    }
+}

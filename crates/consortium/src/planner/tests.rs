@@ -1,0 +1,502 @@
+//! Plans of a model world: what they say, and that carrying them out leaves nothing to do.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::{check, plan};
+use crate::desired::{Desired, desired};
+use crate::document::{RepositoryFacts, load};
+use crate::objects::{Condition, ConsensusType, ImageSettings, Kind, NamespaceSettings, ObjectRef};
+use crate::observation::Observation;
+use crate::observed::{
+    JoinRecord, LiveChannel, LiveNamespace, LiveObject, NodeChannel, NodeRef, Observed, ObservedChannel,
+    OrdererChannel, PeerChannel, PinnedGenesis,
+};
+use crate::plan::{Plan, Step};
+use crate::settings::Settings;
+
+const EXAMPLE: &str = include_str!("../../../../examples-repo/network.yaml");
+
+fn settings() -> Settings {
+    Settings {
+        consortium: "trade".into(),
+        namespace: "tenter-system".into(),
+        organizations: vec!["*".into()],
+        namespaces: NamespaceSettings { allowed: vec!["trade-*".into()], create: true },
+        images: ImageSettings { allowed: vec!["docker.io/hyperledger".into()], mirrors: BTreeMap::new() },
+        subjects: Vec::new(),
+    }
+}
+
+fn wanted(text: &str) -> Desired {
+    wanted_by(text, &settings())
+}
+
+fn wanted_by(text: &str, settings: &Settings) -> Desired {
+    let loaded = load(text.as_bytes(), "network.yaml", &RepositoryFacts::default());
+    let network = loaded.network.unwrap_or_else(|| panic!("{:#?}", loaded.diagnostics));
+    desired(&network, settings)
+}
+
+fn absent<T>() -> Observation<T> {
+    Observation::Absent { evidence: "404".into() }
+}
+
+/// A world in which everything that a definition names was looked at; what is not there yet is absent.
+fn look(world: &mut Observed, desired: &Desired) {
+    for kind in Kind::ALL {
+        world.kinds.entry(kind).or_insert(Observation::Present { value: () });
+    }
+    for namespace in desired.namespaces.keys() {
+        world.namespaces.entry(namespace.clone()).or_insert_with(absent);
+    }
+    for (name, channel) in &desired.channels {
+        let seen = world.channels.entry(name.clone()).or_insert_with(|| ObservedChannel {
+            genesis: absent(),
+            config: absent(),
+            orderers: BTreeMap::new(),
+            peers: BTreeMap::new(),
+        });
+        for orderer in &channel.orderers {
+            seen.orderers
+                .entry(orderer.clone())
+                .or_insert_with(|| NodeChannel { live: absent(), record: JoinRecord::None });
+        }
+        for peer in &channel.peers {
+            seen.peers.entry(peer.clone()).or_insert_with(|| NodeChannel { live: absent(), record: JoinRecord::None });
+        }
+    }
+}
+
+fn live(spec: serde_json::Value, ready: bool) -> LiveObject {
+    LiveObject {
+        spec,
+        generation: 1,
+        phase: Some(if ready { "Running" } else { "Starting" }.into()),
+        conditions: vec![Condition {
+            condition_type: "Ready".into(),
+            status: if ready { "True" } else { "False" }.into(),
+            observed_generation: 1,
+            last_transition_time: "2026-01-01T00:00:00Z".into(),
+            reason: if ready { "Ready" } else { "PodPending" }.into(),
+            message: "the Pod is not scheduled".into(),
+        }],
+        deleting: false,
+    }
+}
+
+/// Does what the plan says, as the controllers would; blocked steps are not done.
+fn apply(world: &mut Observed, desired: &Desired, plan: &Plan) {
+    let mut done = std::collections::BTreeSet::new();
+    while let Some((id, planned)) = plan.steps.iter().find(|(id, planned)| {
+        planned.blocked.is_none() && !done.contains(*id) && planned.needs.iter().all(|need| done.contains(need))
+    }) {
+        done.insert(id.clone());
+        match &planned.step {
+            Step::CreateNamespace { namespace, organization } => {
+                let value = LiveNamespace { organization: Some(organization.clone()) };
+                world.namespaces.insert(namespace.clone(), Observation::Present { value });
+            }
+            Step::CreateObject { object, spec, .. } | Step::UpdateObject { object, spec, .. } => {
+                world.objects.insert(object.clone(), live(spec.clone(), true));
+            }
+            Step::PinGenesis { channel } => {
+                let value = PinnedGenesis { hash: format!("hash of {channel}") };
+                world.channels.get_mut(channel).unwrap().genesis = Observation::Present { value };
+            }
+            Step::JoinOrderer { channel, orderer } => {
+                let seen = world.channels.get_mut(channel).unwrap();
+                let value = OrdererChannel { relation: "consenter".into(), status: "active".into(), height: 1 };
+                let joined = NodeChannel { live: Observation::Present { value }, record: JoinRecord::Joined };
+                seen.orderers.insert(orderer.clone(), joined);
+                let value = LiveChannel {
+                    sequence: 0,
+                    block: 0,
+                    facts: desired.channels[channel].facts.clone(),
+                    versions: BTreeMap::new(),
+                };
+                if seen.config.is_absent() {
+                    seen.config = Observation::Present { value };
+                }
+            }
+            Step::JoinPeer { channel, peer } => {
+                let joined = NodeChannel {
+                    live: Observation::Present { value: PeerChannel { height: 1 } },
+                    record: JoinRecord::Joined,
+                };
+                world.channels.get_mut(channel).unwrap().peers.insert(peer.clone(), joined);
+            }
+            Step::AwaitReady { object, .. } => {
+                let spec = world.objects[object].spec.clone();
+                world.objects.insert(object.clone(), live(spec, true));
+            }
+            Step::UpdateChannelConfig { .. } => panic!("{id} is not blocked"),
+        }
+    }
+}
+
+/// The world that the example makes.
+fn converged(text: &str) -> Observed {
+    let desired = wanted(text);
+    let mut world = Observed::default();
+    look(&mut world, &desired);
+    let plan = plan(&desired, &world, None);
+    apply(&mut world, &desired, &plan);
+    world
+}
+
+fn render(plan: &Plan) -> String {
+    assert_eq!(check(plan), []);
+    let mut out = String::new();
+    for (id, planned) in &plan.steps {
+        let action = serde_json::to_value(&planned.step).unwrap()["action"].clone();
+        let lines: Vec<String> = planned.reasons.iter().map(|origin| origin.line.to_string()).collect();
+        writeln!(out, "{id}: {} (line {})", action.as_str().unwrap(), lines.join(", ")).unwrap();
+        if let Step::UpdateObject { changes, .. } | Step::UpdateChannelConfig { changes, .. } = &planned.step {
+            for change in changes {
+                writeln!(out, "  {}: {} -> {}", change.path, json!(change.from), json!(change.to)).unwrap();
+            }
+        }
+        if let Step::AwaitReady { state, .. } = &planned.step {
+            writeln!(out, "  state: {state}").unwrap();
+        }
+        for need in &planned.needs {
+            writeln!(out, "  needs {need}").unwrap();
+        }
+        if let Some(reason) = &planned.blocked {
+            writeln!(out, "  blocked: {reason}").unwrap();
+        }
+        if let Some(reason) = &planned.irreversible {
+            writeln!(out, "  irreversible: {reason}").unwrap();
+        }
+    }
+    for note in &plan.notes {
+        writeln!(out, "{:?} {}: {}: {}", note.level, note.code, note.subject, note.message).unwrap();
+    }
+    if out.is_empty() { "nothing to do\n".into() } else { out }
+}
+
+fn plan_of(text: &str, world: &mut Observed) -> Plan {
+    let desired = wanted(text);
+    look(world, &desired);
+    plan(&desired, world, Some("0123abc"))
+}
+
+fn object(kind: Kind, namespace: &str, name: &str) -> ObjectRef {
+    ObjectRef { kind, namespace: namespace.into(), name: name.into() }
+}
+
+fn node(namespace: &str, name: &str) -> NodeRef {
+    NodeRef { namespace: namespace.into(), name: name.into() }
+}
+
+const MORE_PEERS: (&str, &str) = ("peers: [peer1]", "peers: [peer1, peer2]");
+const POLICY: (&str, &str) = (
+    "      members: [acme, globex]",
+    "      members: [acme, globex]\n      policies: {application: {Endorsement: ANY Endorsement}}",
+);
+
+fn edited((from, to): (&str, &str)) -> String {
+    assert!(EXAMPLE.contains(from));
+    EXAMPLE.replace(from, to)
+}
+
+#[test]
+fn an_empty_world_is_built_in_order() {
+    insta::assert_snapshot!(render(&plan_of(EXAMPLE, &mut Observed::default())));
+}
+
+#[test]
+fn a_converged_world_has_an_empty_plan() {
+    let plan = plan_of(EXAMPLE, &mut converged(EXAMPLE));
+    assert_eq!((plan.steps.len(), plan.notes.len()), (0, 0), "{}", render(&plan));
+}
+
+#[test]
+fn one_more_peer() {
+    insta::assert_snapshot!(render(&plan_of(&edited(MORE_PEERS), &mut converged(EXAMPLE))));
+}
+
+#[test]
+fn a_policy_of_a_live_channel() {
+    insta::assert_snapshot!(render(&plan_of(&edited(POLICY), &mut converged(EXAMPLE))));
+}
+
+#[test]
+fn new_consenters_and_members_wait_for_the_configuration() {
+    let text = edited(("orderer2, orderer3]", "orderer2, orderer3, orderer4, orderer5]"))
+        .replace("  channels:", "    - name: initech\n      peers: [peer1]\n  channels:")
+        .replace("[acme, globex]", "[acme, globex, initech]");
+    insta::assert_snapshot!(render(&plan_of(&text, &mut converged(EXAMPLE))));
+}
+
+#[test]
+fn a_policy_change_is_seen_when_the_channel_cannot_be_read() {
+    let mut world = converged(EXAMPLE);
+    world.channels.get_mut("settlement").unwrap().config = Observation::Unreachable { evidence: "timed out".into() };
+    insta::assert_snapshot!(render(&plan_of(&edited(POLICY), &mut world)));
+}
+
+#[test]
+fn a_peer_that_the_file_no_longer_names() {
+    let smaller = edited(("peers: [peer1, peer2]", "peers: [peer1]"));
+    insta::assert_snapshot!(render(&plan_of(&smaller, &mut converged(EXAMPLE))));
+    let released = format!("{smaller}  retired:\n    - peer: acme/peer2\n      ledger: delete\n");
+    insta::assert_snapshot!(render(&plan_of(&released, &mut converged(EXAMPLE))));
+}
+
+#[test]
+fn an_emptied_volume_is_lost_data() {
+    let mut world = converged(EXAMPLE);
+    let channel = world.channels.get_mut("settlement").unwrap();
+    channel.orderers.get_mut(&node("trade-hub", "orderer2")).unwrap().live = absent();
+    insta::assert_snapshot!(render(&plan_of(EXAMPLE, &mut world)));
+}
+
+#[test]
+fn an_unreachable_orderer_is_not_absent() {
+    let mut world = converged(EXAMPLE);
+    let channel = world.channels.get_mut("settlement").unwrap();
+    let seen = channel.orderers.get_mut(&node("trade-hub", "orderer2")).unwrap();
+    seen.live = Observation::Unreachable { evidence: "connection refused".into() };
+    insta::assert_snapshot!(render(&plan_of(EXAMPLE, &mut world)));
+    let channel = world.channels.get_mut("settlement").unwrap();
+    channel.orderers.get_mut(&node("trade-hub", "orderer2")).unwrap().record = JoinRecord::None;
+    insta::assert_snapshot!(render(&plan_of(EXAMPLE, &mut world)));
+}
+
+#[test]
+fn a_half_done_join_goes_on_with_the_pinned_genesis() {
+    let mut world = converged(EXAMPLE);
+    let channel = world.channels.get_mut("settlement").unwrap();
+    let seen = channel.orderers.get_mut(&node("trade-hub", "orderer3")).unwrap();
+    *seen = NodeChannel { live: absent(), record: JoinRecord::None };
+    let peer = channel.peers.get_mut(&node("trade-globex", "peer1")).unwrap();
+    *peer = NodeChannel { live: absent(), record: JoinRecord::None };
+    insta::assert_snapshot!(render(&plan_of(EXAMPLE, &mut world)));
+}
+
+#[test]
+fn a_lost_genesis_block_is_not_made_again() {
+    let mut world = converged(EXAMPLE);
+    world.channels.get_mut("settlement").unwrap().genesis = absent();
+    let plan = plan_of(EXAMPLE, &mut world);
+    assert!(plan.steps.values().all(|step| step.blocked.is_some()) && plan.steps.len() == 1, "{}", render(&plan));
+}
+
+#[test]
+fn kinds_that_cannot_be_listed_are_not_made_blindly() {
+    let mut world = Observed::default();
+    world.kinds.insert(Kind::Peer, Observation::Forbidden { evidence: "403".into() });
+    let plan = plan_of(EXAMPLE, &mut world);
+    for (id, planned) in &plan.steps {
+        let concerns_peers = id.0.starts_with("peer/") || id.0.starts_with("join-peer/");
+        if concerns_peers {
+            assert!(planned.blocked.is_some(), "{id}");
+        }
+        if id.0.starts_with("orderer/") {
+            assert_eq!(planned.blocked, None, "{id}");
+        }
+    }
+    assert!(plan.notes.iter().any(|note| note.code == "Forbidden"));
+}
+
+#[test]
+fn an_object_that_is_not_ready_is_waited_for() {
+    let mut world = converged(EXAMPLE);
+    let peer = object(Kind::Peer, "trade-acme", "peer1");
+    let spec = world.objects[&peer].spec.clone();
+    world.objects.insert(peer, live(spec, false));
+    insta::assert_snapshot!(render(&plan_of(EXAMPLE, &mut world)));
+}
+
+#[test]
+fn what_cannot_change_is_blocked_and_what_can_is_shown() {
+    let text = edited((
+        "orderers: [orderer1, orderer2, orderer3]",
+        "mspID: Hub2MSP\n      orderers: [orderer1, orderer2, {name: orderer3, storage: {size: 1Gi}}]",
+    ))
+    .replace(
+        "peers: [peer1, peer2]",
+        "peers: [{name: peer1, resources: {memory: 1Gi}}, {name: peer2, address: 'p.acme.example:7051'}]",
+    );
+    let plan = plan_of(&text, &mut converged(EXAMPLE));
+    insta::assert_snapshot!(render(&plan));
+}
+
+#[test]
+fn fields_of_a_newer_version_are_left_alone() {
+    let mut world = converged(EXAMPLE);
+    for live in world.objects.values_mut() {
+        live.spec["fieldOfTomorrow"] = json!({ "a": 1 });
+    }
+    assert_eq!(plan_of(EXAMPLE, &mut world).steps.len(), 0);
+}
+
+#[test]
+fn settings_refuse_what_they_do_not_allow() {
+    let mut settings = settings();
+    settings.namespaces.allowed = vec!["trade-hub".into(), "trade-acme".into()];
+    settings.images.allowed = vec!["docker.io/hyperledger/fabric-orderer".into()];
+    let admins = "peers: [peer1, peer2]\n      admins: [{kind: User, name: jane}]";
+    let text = edited(("peers: [peer1, peer2]", admins));
+    let desired = wanted_by(&text, &settings);
+    let mut world = Observed::default();
+    look(&mut world, &desired);
+    insta::assert_snapshot!(render(&plan(&desired, &world, None)));
+}
+
+#[test]
+fn a_daemon_acts_for_its_own_organizations_only() {
+    let mut settings = settings();
+    settings.organizations = vec!["hub".into(), "acme".into()];
+    let desired = wanted_by(EXAMPLE, &settings);
+    assert!(desired.objects.keys().all(|object| object.namespace != "trade-globex"));
+    let mut world = converged(EXAMPLE);
+    look(&mut world, &desired);
+    let plan = plan(&desired, &world, None);
+    assert_eq!(plan.steps.len(), 0, "{}", render(&plan));
+    assert_eq!(plan.notes, []);
+    let shared = RepositoryFacts { organizations: vec!["initech".into()] };
+    let network = load(EXAMPLE.as_bytes(), "network.yaml", &shared).network.unwrap();
+    let everyone = super::super::desired::desired(&network, &super::tests::settings());
+    assert!(everyone.objects.is_empty() && everyone.refusals.len() == 1);
+}
+
+#[test]
+fn a_namespace_of_somebody_else_is_not_used() {
+    let mut world = Observed::default();
+    let value = LiveNamespace { organization: Some("initech".into()) };
+    world.namespaces.insert("trade-acme".into(), Observation::Present { value });
+    let plan = plan_of(EXAMPLE, &mut world);
+    for (id, planned) in &plan.steps {
+        let acme = id.0.contains("trade-acme") || id.0.ends_with("/acme");
+        assert!(!acme || planned.blocked.is_some(), "{id}");
+    }
+}
+
+#[test]
+fn the_hash_covers_the_world_and_not_its_health() {
+    let mut world = converged(EXAMPLE);
+    let hash = plan_of(EXAMPLE, &mut world).hash;
+    assert_eq!(plan_of(EXAMPLE, &mut world).hash, hash);
+    let peer = object(Kind::Peer, "trade-acme", "peer1");
+    let spec = world.objects[&peer].spec.clone();
+    world.objects.insert(peer.clone(), live(spec.clone(), false));
+    assert_eq!(plan_of(EXAMPLE, &mut world).hash, hash);
+    assert_ne!(plan_of(&edited(MORE_PEERS), &mut world).hash, hash);
+    let mut other = spec;
+    other["resources"]["memory"] = json!("2Gi");
+    world.objects.insert(peer, live(other, true));
+    assert_ne!(plan_of(EXAMPLE, &mut world).hash, hash);
+}
+
+#[test]
+fn the_checker_finds_what_it_looks_for() {
+    let good = plan_of(EXAMPLE, &mut Observed::default());
+    let codes = |plan: &Plan| check(plan).into_iter().map(|note| note.code).collect::<Vec<_>>();
+    let mut dangling = good.clone();
+    dangling.steps.remove(&crate::plan::StepId("namespace/trade-hub".into()));
+    assert!(codes(&dangling).contains(&"DanglingNeed".to_owned()));
+    let mut cyclic = good.clone();
+    let (first, last) = (good.steps.keys().next().unwrap().clone(), good.steps.keys().last().unwrap().clone());
+    cyclic.steps.get_mut(&first).unwrap().needs.insert(last.clone());
+    cyclic.steps.get_mut(&last).unwrap().needs.insert(first);
+    assert!(codes(&cyclic).contains(&"Cycle".to_owned()));
+    let mut running = good.clone();
+    running.steps.get_mut(&crate::plan::StepId("namespace/trade-hub".into())).unwrap().blocked = Some("x".into());
+    assert!(codes(&running).contains(&"NotBlocked".to_owned()));
+    assert_eq!(codes(&good), [""; 0]);
+}
+
+/// A valid definition: organizations with orderers and peers, and channels among them.
+fn definition() -> impl Strategy<Value = String> {
+    let organization = (0..5_usize, 0..4_usize, prop::bool::ANY);
+    let organizations = prop::collection::vec(organization, 1..5);
+    let channel = (prop::collection::vec(prop::bool::ANY, 5), prop::bool::ANY, prop::bool::ANY);
+    (organizations, prop::collection::vec(channel, 0..3)).prop_map(|(organizations, channels)| {
+        let mut text = String::from(
+            "apiVersion: tenter.dev/v1alpha1\nkind: Network\nmetadata: {name: trade}\nspec:\n  organizations:\n",
+        );
+        let mut orderers = 0;
+        for (index, (orderer_count, peer_count, large)) in organizations.iter().enumerate() {
+            if orderers == 0 {
+                orderers = *orderer_count;
+            }
+            let names =
+                |kind: &str, count: usize| (1..=count).map(|n| format!("{kind}{n}")).collect::<Vec<_>>().join(", ");
+            writeln!(text, "    - name: org{index}").unwrap();
+            writeln!(text, "      orderers: [{}]", names("orderer", *orderer_count)).unwrap();
+            writeln!(text, "      peers: [{}]", names("peer", *peer_count)).unwrap();
+            if *large {
+                writeln!(text, "      quota: {{nodes: 20}}").unwrap();
+            }
+        }
+        if orderers == 0 {
+            return text;
+        }
+        text.push_str("  channels:\n");
+        let mut any = false;
+        for (index, (members, bft, policy)) in channels.iter().enumerate() {
+            let names: Vec<String> = (0..organizations.len())
+                .filter(|organization| members[*organization])
+                .map(|organization| format!("org{organization}"))
+                .collect();
+            if names.is_empty() {
+                continue;
+            }
+            any = true;
+            writeln!(text, "    - name: channel{index}\n      members: [{}]", names.join(", ")).unwrap();
+            if *bft && orderers >= 4 {
+                writeln!(text, "      consensus: {{type: BFT}}").unwrap();
+            }
+            if *policy {
+                writeln!(text, "      policies: {{application: {{Endorsement: ANY Endorsement}}}}").unwrap();
+            }
+        }
+        if any { text } else { text.replace("  channels:\n", "") }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// From the world of any definition to any other: acyclic, and a second plan holds only what was blocked.
+    #[test]
+    fn any_definition_after_any_other(before in definition(), after in definition()) {
+        let mut world = converged(&before);
+        let removed = world.objects.keys().cloned().collect::<Vec<_>>();
+        let wanted = wanted(&after);
+        look(&mut world, &wanted);
+        let first = plan(&wanted, &world, None);
+        prop_assert_eq!(check(&first), []);
+        let bytes = serde_json::to_vec(&first).unwrap();
+        prop_assert_eq!(&bytes, &serde_json::to_vec(&plan(&wanted, &world, None)).unwrap());
+        apply(&mut world, &wanted, &first);
+        for object in removed {
+            prop_assert!(world.objects.contains_key(&object), "{} is gone", object);
+        }
+        let second = plan(&wanted, &world, None);
+        for (id, planned) in &second.steps {
+            prop_assert!(planned.blocked.is_some(), "{} is planned again: {}", id, render(&second));
+        }
+    }
+
+    #[test]
+    fn a_new_world_converges_in_one_plan(text in definition()) {
+        let mut world = converged(&text);
+        let again = plan_of(&text, &mut world);
+        prop_assert_eq!(again.steps.len(), 0, "{}", render(&again));
+    }
+}
+
+#[test]
+fn consensus_types_have_their_options() {
+    for consensus_type in [ConsensusType::EtcdRaft, ConsensusType::Bft] {
+        let options = crate::network::all_options(consensus_type, &BTreeMap::new());
+        assert_eq!(options.len(), crate::network::consensus_options(consensus_type).len());
+    }
+}

@@ -1,0 +1,77 @@
+//! Every rule has a case that breaks it and one that keeps it.
+//!
+//! `tests/rules/<group>/<rule>/` holds `fail.yaml`, `pass.yaml`, `expected` (the findings of `fail.yaml`) and, where the
+//! rule depends on it, `organizations` (names of folders that the repository has). `UPDATE_RULES=1` writes `expected`.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use tenter_consortium::document::{RepositoryFacts, load};
+use tenter_consortium::rules::RULES;
+
+/// Rules without a case: a file of a mebibyte is made by a unit test, and the last resort of the schema check has no
+/// known input.
+const WITHOUT_CASE: &[&str] = &["yaml/size", "network/shape"];
+
+fn folders(path: &Path) -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    folders
+}
+
+fn findings(folder: &Path, file: &str) -> Vec<(String, String)> {
+    let bytes = std::fs::read(folder.join(file)).unwrap();
+    let organizations = std::fs::read_to_string(folder.join("organizations")).unwrap_or_default();
+    let facts = RepositoryFacts { organizations: organizations.lines().map(str::to_owned).collect() };
+    let loaded = load(&bytes, file, &facts);
+    loaded.diagnostics.iter().map(|found| (found.rule.to_string(), found.to_string())).collect()
+}
+
+#[test]
+fn every_rule_has_its_cases() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/rules");
+    let mut seen = BTreeSet::new();
+    let mut wrong = String::new();
+    for folder in folders(&root).iter().flat_map(|group| folders(group)) {
+        let rule = folder.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+        let found = findings(&folder, "fail.yaml");
+        if !found.iter().any(|(id, _)| *id == rule) {
+            writeln!(wrong, "{rule}: fail.yaml does not break it").unwrap();
+        }
+        let actual: String = found.iter().map(|(_, text)| format!("{text}\n")).collect();
+        let expected = folder.join("expected");
+        if std::env::var_os("UPDATE_RULES").is_some() {
+            std::fs::write(&expected, &actual).unwrap();
+        }
+        if std::fs::read_to_string(&expected).unwrap_or_default() != actual {
+            writeln!(wrong, "{rule}: not as expected (UPDATE_RULES=1 writes it):\n{actual}").unwrap();
+        }
+        for (_, text) in findings(&folder, "pass.yaml") {
+            writeln!(wrong, "{rule}: pass.yaml has a finding: {text}").unwrap();
+        }
+        seen.insert(rule);
+    }
+    for rule in RULES.iter().map(|rule| rule.id.as_str()) {
+        if seen.contains(rule) == WITHOUT_CASE.contains(&rule) {
+            writeln!(wrong, "{rule}: has no case, or one too many").unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn the_example_is_short_and_without_findings() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples-repo/network.yaml");
+    let text = std::fs::read_to_string(path).unwrap();
+    assert!(text.lines().count() <= 40, "{} lines", text.lines().count());
+    let loaded = load(text.as_bytes(), "network.yaml", &RepositoryFacts::default());
+    assert_eq!(loaded.diagnostics, []);
+    let network = loaded.network.unwrap();
+    let count = |nodes: fn(&tenter_consortium::network::Organization) -> usize| {
+        network.organizations.iter().map(nodes).sum::<usize>()
+    };
+    assert_eq!(count(|organization| organization.orderers.len()), 3);
+    assert_eq!(count(|organization| organization.peers.len()), 3);
+    assert_eq!((network.channels.len(), network.channels[0].members.len()), (1, 2));
+}
