@@ -1,5 +1,7 @@
 //! Findings about a definition: where, which rule, what is wrong, and what would be right.
 
+use std::cmp::Reverse;
+
 use serde::Serialize;
 
 use crate::rules::RuleId;
@@ -127,15 +129,21 @@ const fn is_bidirectional_control(character: char) -> bool {
     matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The candidate that `word` was most likely meant to be: at most a third of its letters (and at least one) differ.
+/// The candidate that `word` was most likely meant to be: at most a third of its letters (and at least one) differ;
+/// of equally near ones, that which begins most alike.
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (word.chars().count() / 3).max(1);
+    let word = word.to_lowercase();
     candidates
         .into_iter()
-        .map(|candidate| (edit_distance(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
-        .filter(|(distance, _)| *distance <= limit)
+        .map(|candidate| {
+            let lower = candidate.to_lowercase();
+            let alike = word.chars().zip(lower.chars()).take_while(|(left, right)| left == right).count();
+            (edit_distance(&word, &lower), Reverse(alike), candidate)
+        })
+        .filter(|(distance, ..)| *distance <= limit)
         .min()
-        .map(|(_, candidate)| candidate)
+        .map(|(.., candidate)| candidate)
 }
 
 /// Longest word that is compared, in characters: the effort grows with the square.
@@ -176,6 +184,7 @@ mod tests {
         assert_eq!(closest("organisations", words), Some("organizations"));
         assert_eq!(closest("chanenls", words), Some("channels"));
         assert_eq!(closest("peers", words), None);
+        assert_eq!(closest("V3_1", ["V1_1", "V3_0"]), Some("V3_0"));
     }
 
     #[test]

@@ -42,13 +42,14 @@ impl Path {
         let mut node = Some(tree);
         for part in pointer.split('/').skip(1) {
             let part = part.replace("~1", "/").replace("~0", "~");
-            let (segment, next) = match (node.map(|node| &node.data), part.parse::<usize>()) {
-                (Some(Data::Sequence(items)), Ok(index)) => (Segment::Index(index), items.get(index)),
-                _ => {
-                    let next = node.and_then(|node| node.entry(&part)).map(|entry| &entry.value);
-                    (Segment::Key(part), next)
-                }
+            let item = match (node.map(|node| &node.data), part.parse::<usize>()) {
+                (Some(Data::Sequence(items)), Ok(index)) => Some((Segment::Index(index), items.get(index))),
+                (_, _) => None,
             };
+            let (segment, next) = item.unwrap_or_else(|| {
+                let next = node.and_then(|node| node.entry(&part)).map(|entry| &entry.value);
+                (Segment::Key(part), next)
+            });
             path.0.push(segment);
             node = next;
         }

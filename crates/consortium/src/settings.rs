@@ -75,8 +75,7 @@ fn after_prefix<'a>(image: &'a str, prefix: &str) -> Option<&'a str> {
     let rest = image.strip_prefix(prefix).filter(|_| !prefix.is_empty())?;
     // A colon ends a repository only after its last slash: in `localhost:5000/x` it begins a port.
     let ends = match rest.chars().next() {
-        None => true,
-        Some('/' | '@') => true,
+        None | Some('/' | '@') => true,
         Some(':') => !rest.contains('/') && prefix.contains('/'),
         Some(_) => false,
     };

@@ -147,7 +147,9 @@ fn branches(
     if error.instance().is_string() && !constants.is_empty() {
         findings.push(unknown_value(&path, path.span(tree), error.instance(), &constants));
     } else if let Some(meant) = meant.filter(|_| constants.is_empty()) {
-        meant.iter().for_each(|inner| explain(tree, inner, findings));
+        for inner in meant {
+            explain(tree, inner, findings);
+        }
     } else {
         let mut names: Vec<String> = context
             .iter()
@@ -212,7 +214,7 @@ fn wrong_type(place: &str, expected: &str, instance: &Value) -> String {
 
 fn type_help(expected: &str, instance: &Value) -> Option<String> {
     match instance {
-        Value::Null => Some("give it a value, or remove the key to have the default".to_owned()),
+        Value::Null => Some("give it a value, or remove the key".to_owned()),
         Value::Bool(_) | Value::Number(_) if expected.contains("text") => {
             Some(format!("put it in quotes as it should read, for example \"{instance}\""))
         }

@@ -121,12 +121,7 @@ impl<'a> Address<'a> {
             return address.is_loopback() || address.is_unspecified() || address.is_link_local();
         }
         let labels: Vec<&str> = self.host.split('.').collect();
-        match labels.as_slice() {
-            [_] => true,
-            [.., "localhost"] => true,
-            [.., "svc"] | [.., "svc", "cluster", "local"] => true,
-            _ => false,
-        }
+        matches!(labels.as_slice(), [_] | [.., "localhost" | "svc"] | [.., "svc", "cluster", "local"])
     }
 }
 

@@ -387,6 +387,8 @@ fn to_span(span: &ParserSpan) -> Span {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     fn check(input: &str, expect: &Value) {
@@ -487,7 +489,7 @@ mod tests {
         assert_eq!(rules_of(deep.as_bytes()), [("yaml/depth", 1, MAX_DEPTH + 1)]);
         // The scanner itself stops at 255 open brackets.
         assert_eq!(rules_of("[".repeat(100_000).as_bytes()), [("yaml/syntax", 1, 256)]);
-        let deep: String = (0..200).map(|level| format!("{}a:\n", " ".repeat(level))).collect();
+        let deep = (0..200).map(|level| " ".repeat(level) + "a:").collect::<Vec<_>>().join("\n");
         assert_eq!(rules_of(deep.as_bytes()), [("yaml/depth", 65, 65)]);
     }
 
@@ -496,7 +498,7 @@ mod tests {
         let mut input = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for level in 1..30 {
             let items = vec![format!("*a{}", level - 1); 10].join(", ");
-            input.push_str(&format!("a{level}: &a{level} [{items}]\n"));
+            writeln!(input, "a{level}: &a{level} [{items}]").unwrap();
         }
         let (tree, problems) = parse(input.as_bytes());
         assert!(tree.is_none());

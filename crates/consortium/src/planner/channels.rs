@@ -8,10 +8,31 @@ use crate::desired::{DesiredChannel, channel_facts};
 use crate::objects::{ChannelSpec, ConsensusType, Kind, ObjectRef};
 use crate::observation::Observation;
 use crate::observed::{ChannelFacts, JoinRecord, NodeChannel, NodeRef, ObservedChannel};
-use crate::plan::{FieldChange, NoteLevel, Step, StepId};
+use crate::plan::{FieldChange, NoteLevel, Origin, Step, StepId};
 
 const CONFIG_BLOCKED: &str = "changes of a live channel's configuration are not carried out yet: put this part of the \
                               file back to what the channel has";
+
+/// Whether a node is to join a channel.
+enum Gate {
+    /// It is in it, or may be: nothing is planned.
+    None,
+    /// It is to join.
+    Join,
+    /// It would have to join and must not, for this reason.
+    Blocked(String),
+}
+
+impl Gate {
+    /// The step of a join, if there is to be one.
+    fn draft(self, step: Step, reasons: &[Origin]) -> Option<Draft> {
+        match self {
+            Self::None => None,
+            Self::Join => Some(Draft::new(step, reasons)),
+            Self::Blocked(reason) => Some(Draft::new(step, reasons).blocked(Some(reason))),
+        }
+    }
+}
 
 impl Planner<'_> {
     /// The channel's configuration, object, genesis block and orderers.
@@ -52,12 +73,20 @@ impl Planner<'_> {
     /// The step that would let an object take part in a channel which is live without it.
     pub(super) fn admission(&self, channel: &str, object: &ObjectRef) -> Option<StepId> {
         let ledger = self.ledgers.get(channel)?;
-        let spec = &self.desired.objects.get(object)?.spec;
-        let field = |name: &str| spec.get(name).and_then(Value::as_str).unwrap_or_default();
+        let wanted = self.desired.objects.get(object)?;
+        let field = |name: &str| wanted.spec.get(name).and_then(Value::as_str).unwrap_or_default();
         let member = ledger.members.contains_key(field("mspID"));
         let admitted = match object.kind {
             Kind::Orderer => ledger.consenters.iter().any(|address| address == field("address")),
-            Kind::Membership => member || ledger.orderer_organizations.contains_key(field("mspID")),
+            Kind::Membership => {
+                let orderers = wanted.spec.get("orderers").and_then(Value::as_array).into_iter().flatten();
+                let mut orderers = orderers
+                    .filter_map(Value::as_str)
+                    .map(|name| NodeRef { namespace: object.namespace.clone(), name: name.to_owned() });
+                let runs = ledger.orderer_organizations.contains_key(field("mspID"));
+                (member || runs)
+                    && orderers.all(|orderer| self.admission(channel, &node_object(Kind::Orderer, &orderer)).is_none())
+            }
             _ => member,
         };
         (!admitted).then(|| config_step(channel))
@@ -123,12 +152,13 @@ impl Planner<'_> {
             }
             return;
         }
-        let Some(blocked) = self.join_gate(Kind::Orderer, name, orderer, view) else { return };
         let step = Step::JoinOrderer { channel: name.to_owned(), orderer: orderer.clone() };
+        let gate = self.join_gate(Kind::Orderer, name, orderer, view);
+        let Some(draft) = gate.draft(step, &channel.origins) else { return };
         let mut needs = self.made(vec![object_step(&channel.object)]);
         needs.extend([genesis_step(name), node_step(Kind::Orderer, orderer)]);
         needs.extend(self.admission(name, &node_object(Kind::Orderer, orderer)));
-        self.add(join_step("orderer", name, orderer), Draft::new(step, &channel.origins).needs(needs).blocked(blocked));
+        self.add(join_step("orderer", name, orderer), draft.needs(needs));
     }
 
     pub(super) fn join_peers(&mut self, name: &str, channel: &DesiredChannel) {
@@ -138,17 +168,21 @@ impl Planner<'_> {
             if matches!(view, Some(NodeChannel { live: Observation::Present { .. }, .. })) {
                 continue;
             }
-            let Some(blocked) = self.join_gate(Kind::Peer, name, peer, view) else { continue };
             let membership =
                 ObjectRef { kind: Kind::Membership, namespace: peer.namespace.clone(), name: name.to_owned() };
             let step = Step::JoinPeer { channel: name.to_owned(), peer: peer.clone() };
             let origins = self.desired.objects.get(&membership).map_or(&channel.origins, |object| &object.origins);
+            let gate = self.join_gate(Kind::Peer, name, peer, view);
+            let Some(draft) = gate.draft(step, origins) else { continue };
             let mut needs = self.made(vec![object_step(&channel.object)]);
             needs.extend(self.written(object_step(&membership)));
             needs.extend([genesis_step(name), node_step(Kind::Peer, peer)]);
             needs.extend(self.admission(name, &node_object(Kind::Peer, peer)));
-            needs.extend(channel.orderers.iter().map(|orderer| join_step("orderer", name, orderer)));
-            self.add(join_step("peer", name, peer), Draft::new(step, origins).needs(needs).blocked(blocked));
+            // A channel that lives does so without the orderers that cannot join.
+            let lives = self.ledgers.contains_key(name);
+            let joins = channel.orderers.iter().map(|orderer| join_step("orderer", name, orderer));
+            needs.extend(joins.filter(|id| !(lives && self.steps.get(id).is_some_and(|step| step.blocked.is_some()))));
+            self.add(join_step("peer", name, peer), draft.needs(needs));
         }
     }
 
@@ -158,15 +192,8 @@ impl Planner<'_> {
         (!waits).then_some(id)
     }
 
-    /// Whether a node that was not seen in a channel is to join it: `None` when it is not (or not known to be)
-    /// missing; otherwise why the join is blocked, if it is.
-    fn join_gate<T>(
-        &mut self,
-        kind: Kind,
-        channel: &str,
-        node: &NodeRef,
-        view: Option<&NodeChannel<T>>,
-    ) -> Option<Option<String>> {
+    /// Whether a node that was not seen in a channel is to join it.
+    fn join_gate<T>(&mut self, kind: Kind, channel: &str, node: &NodeRef, view: Option<&NodeChannel<T>>) -> Gate {
         let object = node_object(kind, node);
         let subject = format!("{} {node} in channel {channel}", kind.as_str().to_lowercase());
         let step = self.steps.get(&object_step(&object)).map(|planned| &planned.step);
@@ -175,17 +202,17 @@ impl Planner<'_> {
             if record == JoinRecord::Joined {
                 let message = "it had joined before its object went; what its volume holds is known when it runs again";
                 self.note(NoteLevel::Warning, "JoinedBefore", subject, message);
-                return None;
+                return Gate::None;
             }
-            return Some(None);
+            return Gate::Join;
         }
         let Some(view) = view else {
-            return Some(Some("cannot tell whether it has joined: it was not asked".to_owned()));
+            return Gate::Blocked("cannot tell whether it has joined: it was not asked".to_owned());
         };
         let awaited = matches!(step, Some(Step::AwaitReady { .. } | Step::UpdateObject { .. }));
         match (&view.live, record) {
-            (Observation::Present { .. }, _) => None,
-            (Observation::Absent { .. }, JoinRecord::None) => Some(None),
+            (Observation::Present { .. }, _) => Gate::None,
+            (Observation::Absent { .. }, JoinRecord::None) => Gate::Join,
             (Observation::Absent { evidence }, JoinRecord::Joined) => {
                 let message = format!(
                     "it had joined, and now says that it holds nothing ({evidence}): its volume was emptied or \
@@ -194,18 +221,18 @@ impl Planner<'_> {
                     node.name, node.namespace
                 );
                 self.note(NoteLevel::Error, "DataLost", subject, message.clone());
-                Some(Some(format!("data lost: {message}")))
+                Gate::Blocked(format!("data lost: {message}"))
             }
             (other, record) => {
                 let code = if matches!(other, Observation::Forbidden { .. }) { "Forbidden" } else { "Unreachable" };
                 let evidence = other.evidence().unwrap_or_default();
                 self.note(NoteLevel::Warning, code, subject, format!("nothing is known of it: {evidence}"));
                 match record {
-                    JoinRecord::Joined => None,
+                    JoinRecord::Joined => Gate::None,
                     // It is starting: its controller joins it when it answers.
-                    JoinRecord::None if awaited => Some(None),
+                    JoinRecord::None if awaited => Gate::Join,
                     JoinRecord::None => {
-                        Some(Some(format!("cannot tell whether it has joined ({}: {evidence})", other.word())))
+                        Gate::Blocked(format!("cannot tell whether it has joined ({}: {evidence})", other.word()))
                     }
                 }
             }

@@ -46,18 +46,18 @@ mod tests {
 
     use super::*;
 
-    fn check(from: Value, to: Value, expect: &[&str]) {
-        let paths: Vec<String> = diff("spec", &from, &to).into_iter().map(|change| change.path).collect();
+    fn check(from: &Value, to: &Value, expect: &[&str]) {
+        let paths: Vec<String> = diff("spec", from, to).into_iter().map(|change| change.path).collect();
         assert_eq!(paths, expect, "{from} {to}");
-        assert_eq!(diff("", &to, &to), []);
+        assert_eq!(diff("", to, to), []);
     }
 
     #[test]
     fn fields_lists_and_nulls() {
-        check(json!({"a": 1, "b": null}), json!({"a": 1}), &[]);
-        check(json!({"a": {"b": 1, "c": 2}}), json!({"a": {"b": 2, "d": 3}}), &["spec.a.b", "spec.a.c", "spec.a.d"]);
-        check(json!({"l": [{"a": 1}, {"a": 2}]}), json!({"l": [{"a": 1}, {"a": 3}]}), &["spec.l[1].a"]);
-        check(json!({"l": [1]}), json!({"l": [1, 2]}), &["spec.l"]);
-        check(json!({"l": []}), json!({}), &["spec.l"]);
+        check(&json!({"a": 1, "b": null}), &json!({"a": 1}), &[]);
+        check(&json!({"a": {"b": 1, "c": 2}}), &json!({"a": {"b": 2, "d": 3}}), &["spec.a.b", "spec.a.c", "spec.a.d"]);
+        check(&json!({"l": [{"a": 1}, {"a": 2}]}), &json!({"l": [{"a": 1}, {"a": 3}]}), &["spec.l[1].a"]);
+        check(&json!({"l": [1]}), &json!({"l": [1, 2]}), &["spec.l"]);
+        check(&json!({"l": []}), &json!({}), &["spec.l"]);
     }
 }

@@ -256,6 +256,18 @@ fn an_emptied_volume_is_lost_data() {
     insta::assert_snapshot!(render(&plan_of(EXAMPLE, &mut world)));
 }
 
+/// One lost orderer must not keep peers out of a channel that lives.
+#[test]
+fn a_peer_joins_beside_a_lost_orderer() {
+    let mut world = converged(EXAMPLE);
+    let channel = world.channels.get_mut("settlement").unwrap();
+    channel.orderers.get_mut(&node("trade-hub", "orderer2")).unwrap().live = absent();
+    let plan = plan_of(&edited(MORE_PEERS), &mut world);
+    let join = &plan.steps[&crate::plan::StepId("join-peer/settlement/trade-globex/peer2".into())];
+    assert_eq!(join.blocked, None);
+    assert_eq!(check(&plan), []);
+}
+
 #[test]
 fn an_unreachable_orderer_is_not_absent() {
     let mut world = converged(EXAMPLE);

@@ -84,8 +84,8 @@ fn check_consenters(context: &mut Context<'_>, entry: &ChannelEntry, channel: &C
             context.unknown(rules::UNKNOWN_ORDERER, &path, &what, orderer, known);
         }
     }
-    let names = named.into_iter().flatten().enumerate().map(|(index, name)| (name.clone(), place.index(index)));
-    context.unique(rules::DUPLICATE_ENTRY, "the consenter", "name each orderer once", names);
+    let written = named.into_iter().flatten().enumerate().map(|(index, name)| (name.clone(), place.index(index)));
+    context.unique(rules::DUPLICATE_ENTRY, "the consenter", "name each orderer once", written);
 
     let count = channel.consenters.iter().collect::<BTreeSet<_>>().len();
     let (rule, message, help) = match (channel.consensus_type, count) {

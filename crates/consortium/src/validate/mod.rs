@@ -72,12 +72,11 @@ impl<'a> Context<'a> {
         name: &str,
         known: impl IntoIterator<Item = &'b str> + Clone,
     ) {
-        let help = match closest(name, known.clone()) {
-            Some(word) => format!("did you mean `{word}`?"),
-            None => {
-                let known: Vec<&str> = known.into_iter().take(20).collect();
-                if known.is_empty() { "there is none".to_owned() } else { format!("there are: {}", known.join(", ")) }
-            }
+        let help = if let Some(word) = closest(name, known.clone()) {
+            format!("did you mean `{word}`?")
+        } else {
+            let known: Vec<&str> = known.into_iter().take(20).collect();
+            if known.is_empty() { "there is none".to_owned() } else { format!("there are: {}", known.join(", ")) }
         };
         self.report(rule, path, format!("there is no {what} {}", quoted(name)), help);
     }

@@ -1,5 +1,7 @@
 //! Values of organizations and nodes: addresses, quantities, lifetimes, versions, images, subjects, quotas.
 
+use std::collections::BTreeSet;
+
 use super::{Context, organization_path};
 use crate::definition::{NodeEntry, NodeSettings, OrganizationEntry};
 use crate::diagnostic::quoted;
@@ -13,6 +15,7 @@ pub(super) fn check(context: &mut Context<'_>) {
     check_fabric(context);
     let (spec, network) = (context.spec, context.network);
     let mut addresses = Vec::new();
+    let mut seen = BTreeSet::new();
     for (index, (entry, organization)) in spec.organizations.iter().zip(&network.organizations).enumerate() {
         let path = organization_path(index);
         check_authority(context, entry, &path);
@@ -28,7 +31,7 @@ pub(super) fn check(context: &mut Context<'_>) {
                 let own = matches!(entry, NodeEntry::Node(NodeSettings { address: Some(_), .. }));
                 let place = if own { path.key("address") } else { path.clone() };
                 // Equal default addresses come from equal names, which were reported.
-                if own || !addresses.iter().any(|(address, _)| *address == node.address) {
+                if seen.insert(node.address.clone()) || own {
                     addresses.push((node.address.clone(), place));
                 }
                 if let NodeEntry::Node(settings) = entry {

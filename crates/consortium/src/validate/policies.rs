@@ -54,20 +54,12 @@ fn check_levels(context: &mut Context<'_>, channel: &Channel, path: &Path) {
         ("application", &channel.policies.application),
         ("channel", &channel.policies.channel),
     ];
-    // Names of the policies of each level that somebody can satisfy; the channel's own look at the other two.
-    let mut satisfiable: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (level, policies) in levels {
-        let mut good = BTreeSet::new();
         for (name, text) in policies {
             let path = path.key(level).key(name);
             if !is_element_name(name) {
-                let message = format!("{} cannot name a policy", quoted(name));
-                context.report(
-                    rules::ELEMENT_NAME,
-                    &path,
-                    message,
-                    "use letters, digits, `.` and `-`; `_` is not possible",
-                );
+                let help = "use letters, digits, `.` and `-`; `_` is not possible";
+                context.report(rules::ELEMENT_NAME, &path, format!("{} cannot name a policy", quoted(name)), help);
             }
             let parsed = match parse(text) {
                 Ok(parsed) => parsed,
@@ -77,46 +69,30 @@ fn check_levels(context: &mut Context<'_>, channel: &Channel, path: &Path) {
                     continue;
                 }
             };
-            match obstacle(network, channel, level, &parsed, &satisfiable) {
-                None => {
-                    good.insert(name.as_str());
-                }
-                Some((reason, help)) => {
-                    let message = format!("nobody can satisfy {}: {reason}", quoted(text));
-                    context.report(rules::POLICY_UNSATISFIABLE, &path, message, help);
-                }
+            if let Some((reason, help)) = obstacle(network, channel, level, &parsed) {
+                let message = format!("nobody can satisfy {}: {reason}", quoted(text));
+                context.report(rules::POLICY_UNSATISFIABLE, &path, message, help);
             }
         }
-        satisfiable.insert(level, good);
     }
 }
 
-/// Why nobody can satisfy a policy, and what to do.
-fn obstacle(
-    network: &Network,
-    channel: &Channel,
-    level: &str,
-    policy: &Parsed,
-    satisfiable: &BTreeMap<&str, BTreeSet<&str>>,
-) -> Option<(String, String)> {
+/// Why nobody can satisfy a policy, and what to do. Of a policy that counts those of the levels below, only their being
+/// there is asked: what is wrong with them is reported where they stand.
+fn obstacle(network: &Network, channel: &Channel, level: &str, policy: &Parsed) -> Option<(String, String)> {
     match policy {
         Parsed::Implicit(ImplicitMeta { rule, sub_policy }) => {
-            let (children, able, what) = match level {
-                "orderer" => {
-                    let count = channel.orderer_organizations().len();
-                    let has = ORDERER_ORGANIZATION.contains(&sub_policy.as_str());
-                    (count, if has { count } else { 0 }, ORDERER_ORGANIZATION)
+            let has = |names: &[&str]| names.contains(&sub_policy.as_str());
+            let all = |count: usize, has: bool| (count, if has { count } else { 0 });
+            let (children, able) = match level {
+                "orderer" => all(channel.orderer_organizations().len(), has(ORDERER_ORGANIZATION)),
+                "application" => all(channel.members.len(), has(MEMBER)),
+                _ => {
+                    let levels = [&channel.policies.orderer, &channel.policies.application];
+                    (levels.len(), levels.iter().filter(|level| level.contains_key(sub_policy)).count())
                 }
-                "application" => {
-                    let count = channel.members.len();
-                    (count, if MEMBER.contains(&sub_policy.as_str()) { count } else { 0 }, MEMBER)
-                }
-                _ => (
-                    2,
-                    satisfiable.values().filter(|level| level.contains(sub_policy.as_str())).count(),
-                    ORDERER_ORGANIZATION,
-                ),
             };
+            let what = if level == "application" { MEMBER } else { ORDERER_ORGANIZATION };
             // Fabric (`common/policies/implicitmeta.go`): no children, nothing to satisfy.
             let needed = match rule {
                 Rule::Any => children.min(1),
@@ -125,8 +101,8 @@ fn obstacle(
                 Rule::Majority => children / 2 + 1,
             };
             (able < needed).then(|| {
-                let help = format!("the levels below have: {}", what.join(", "));
-                (format!("{able} of {children} groups below have a `{sub_policy}` that can be satisfied, {needed} are needed"), help)
+                let help = format!("name one that they have: {}", what.join(", "));
+                (format!("{able} of {children} groups below have a policy `{sub_policy}`, and it takes {needed}"), help)
             })
         }
         Parsed::Signature(policy) => {
@@ -197,7 +173,7 @@ pub(super) fn check_endorsement(context: &mut Context<'_>, channel: &Channel, te
         }
     };
     let parsed = Parsed::Signature(policy);
-    if let Some((reason, help)) = obstacle(context.network, channel, "application", &parsed, &BTreeMap::new()) {
+    if let Some((reason, help)) = obstacle(context.network, channel, "application", &parsed) {
         let message = format!("nobody can satisfy {}: {reason}", quoted(text));
         context.report(rules::POLICY_UNSATISFIABLE, path, message, help);
     }
@@ -205,8 +181,12 @@ pub(super) fn check_endorsement(context: &mut Context<'_>, channel: &Channel, te
 
 fn unknown_policy(context: &mut Context<'_>, channel: &Channel, policy: &str, path: &Path) {
     let known = known_policies(channel);
-    let wanted = absolute(policy);
-    let help = match closest(&wanted, known.iter().map(String::as_str)) {
+    let near = if policy.starts_with('/') {
+        closest(policy, known.iter().map(String::as_str))
+    } else {
+        closest(policy, channel.policies.application.keys().map(String::as_str))
+    };
+    let help = match near {
         Some(word) => format!("did you mean `{word}`?"),
         None => "name one of the channel's policies, such as `/Channel/Application/Writers`".to_owned(),
     };
