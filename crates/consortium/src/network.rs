@@ -10,6 +10,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
+
 use crate::definition::{
     BatchEntry, CapabilitiesEntry, ChaincodeEntry, ChannelEntry, ImagesEntry, LedgerFate, MemberEntry, NodeEntry,
     OrganizationEntry, PoliciesEntry, RetiredEntry, Size,
@@ -38,8 +40,9 @@ pub const ORDERER_PORT: u16 = 7050;
 /// Port of a peer's clients.
 pub const PEER_PORT: u16 = 7051;
 
-/// A network. Made by [`Network::resolve`]; one that came from `document::load` has passed every rule.
-#[derive(Clone, Debug, PartialEq)]
+/// A network, as `tenter validate --explain` shows it. Made by [`Network::resolve`]; one that came from `document::load` has passed every rule.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Network {
     /// Its name.
     pub name: String,
@@ -52,15 +55,18 @@ pub struct Network {
     /// What may be taken down.
     pub retired: Vec<Retired>,
     /// What the repository holds beside the definition.
+    #[serde(skip)]
     pub repository: RepositoryFacts,
 }
 
 /// An organization.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Organization {
     /// Its name.
     pub name: String,
     /// Its MSP ID.
+    #[serde(rename = "mspID")]
     pub msp_id: String,
     /// Domain of its certificates.
     pub domain: String,
@@ -83,11 +89,13 @@ pub struct Organization {
     /// Its peers.
     pub peers: Vec<Node>,
     /// Where it stands in the file.
+    #[serde(skip)]
     pub origin: Origin,
 }
 
 /// A node.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Node {
     /// Its name.
     pub name: String,
@@ -100,11 +108,13 @@ pub struct Node {
     /// Its volume.
     pub storage: NodeStorage,
     /// Where it stands in the file.
+    #[serde(skip)]
     pub origin: Origin,
 }
 
 /// A channel.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Channel {
     /// Its name.
     pub name: String,
@@ -127,11 +137,13 @@ pub struct Channel {
     /// When blocks are cut.
     pub batch: Batch,
     /// Where it stands in the file.
+    #[serde(skip)]
     pub origin: Origin,
 }
 
 /// A member of a channel.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Member {
     /// The organization.
     pub organization: String,
@@ -140,20 +152,24 @@ pub struct Member {
     /// Names of its anchor peers.
     pub anchors: Vec<String>,
     /// Where it stands in the file.
+    #[serde(skip)]
     pub origin: Origin,
 }
 
 /// A chaincode, as written; carrying it out belongs to a later version of the plan.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Chaincode {
     /// What the file says.
     pub entry: ChaincodeEntry,
     /// Where it stands in the file.
+    #[serde(skip)]
     pub origin: Origin,
 }
 
 /// What an entry of `spec.retired` names.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum RetiredTarget {
     /// An organization.
     Organization(String),
@@ -199,13 +215,15 @@ impl std::fmt::Display for RetiredTarget {
 }
 
 /// An entry of `spec.retired`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Retired {
     /// What it names.
     pub target: RetiredTarget,
     /// What becomes of its ledger.
     pub ledger: LedgerFate,
     /// Where it stands in the file.
+    #[serde(skip)]
     pub origin: Origin,
 }
 
