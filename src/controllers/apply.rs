@@ -158,7 +158,7 @@ pub async fn delete<K: Namespaced>(ctx: &Context, namespace: &str, name: &str) -
 pub async fn apply<K: Namespaced>(ctx: &Context, wanted: &K) -> Result<Written, Failure> {
     let (namespace, name) = (wanted.namespace().unwrap_or_default(), wanted.name_any());
     let live: Option<K> = get(ctx, &namespace, &name).await?;
-    let wanted = prepare(wanted)?;
+    let wanted = prepared(wanted)?;
     if let Some(live) = &live {
         if live.labels().get(MANAGED_BY).map(String::as_str) != Some(FIELD_MANAGER) {
             return Err(Failure::terminal(
@@ -184,8 +184,17 @@ pub async fn apply<K: Namespaced>(ctx: &Context, wanted: &K) -> Result<Written, 
     Ok(Written::Changed)
 }
 
+/// Whether `live` is as `wanted`, so that applying it would change nothing.
+pub fn is_current<K: Namespaced>(wanted: &K, live: &K) -> bool {
+    // What cannot be written as JSON is not current; applying it says why.
+    match (prepared(wanted), to_value(live)) {
+        (Ok(wanted), Ok(live)) => is_applied(&wanted, &live),
+        _ => false,
+    }
+}
+
 /// The document to apply: without what only the server writes, with its kind and the hash of itself.
-fn prepare<K: Namespaced>(wanted: &K) -> Result<Value, Failure> {
+pub fn prepared<K: Namespaced>(wanted: &K) -> Result<Value, Failure> {
     let mut value = to_value(wanted)?;
     if let Value::Object(object) = &mut value {
         object.remove("status");
@@ -243,13 +252,16 @@ fn is_subset(wanted: &Value, live: &Value, quantities: bool) -> bool {
     }
 }
 
-/// What the API server does not keep when it is sent: null, and empty lists and objects.
+/// What the API server may leave out when it writes a document: null and the empty value of each type. That such a
+/// value was applied is known by the hash.
 fn is_empty(value: &Value) -> bool {
     match value {
-        Value::Null => true,
+        Value::Null | Value::Bool(false) => true,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),
         Value::Object(fields) => fields.values().all(is_empty),
-        _ => false,
+        Value::Bool(true) => false,
     }
 }
 
@@ -267,7 +279,7 @@ mod tests {
     fn what_the_server_adds_is_no_difference() {
         check(&json!({"a": 1}), &json!({"a": 1, "b": 2}), true);
         check(&json!({"a": {"b": [{"c": 1}]}}), &json!({"a": {"b": [{"c": 1, "d": 2}]}}), true);
-        check(&json!({"a": null, "b": {}, "c": []}), &json!({}), true);
+        check(&json!({"a": null, "b": {}, "c": [], "d": false, "e": 0, "f": ""}), &json!({}), true);
         check(&json!({"emptyDir": {}}), &json!({"emptyDir": {}}), true);
     }
 
@@ -276,7 +288,7 @@ mod tests {
         check(&json!({"a": 1}), &json!({}), false);
         check(&json!({"a": [1]}), &json!({"a": [1, 2]}), false);
         check(&json!({"a": "x"}), &json!({"a": "y"}), false);
-        check(&json!({"a": false}), &json!({}), false);
+        check(&json!({"a": true}), &json!({}), false);
     }
 
     #[test]

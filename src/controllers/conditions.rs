@@ -72,12 +72,12 @@ impl Verdict {
 
 /// The three conditions for `verdict`. A condition whose status is the one in `old` keeps its transition time.
 pub fn conditions(old: &[Condition], verdict: &Verdict, generation: i64, now: Timestamp) -> Vec<Condition> {
-    let states = match verdict {
+    let holding = match verdict {
         Verdict::Ready { .. } => [(READY, true), (RECONCILING, false), (STALLED, false)],
         Verdict::Reconciling { .. } => [(READY, false), (RECONCILING, true), (STALLED, false)],
         Verdict::Stalled { .. } => [(READY, false), (RECONCILING, false), (STALLED, true)],
     };
-    states
+    holding
         .into_iter()
         .map(|(condition_type, holds)| {
             let status = if holds { "True" } else { "False" };

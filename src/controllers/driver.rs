@@ -32,7 +32,7 @@ use crate::resources::{Consortium, TenterObject};
 pub const FINALIZER: &str = "tenter.dev/finalizer";
 
 /// Longest time that one reconciliation may take.
-const TIME_LIMIT: Duration = Duration::from_secs(120);
+const TIME_LIMIT: Duration = Duration::from_mins(2);
 /// How often a reconciliation may observe, decide and act before it lets others have their turn.
 const ROUNDS: usize = 5;
 /// Objects of one kind that are reconciled at the same time.

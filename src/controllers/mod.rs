@@ -4,10 +4,19 @@
 //! What triggered it does not matter: every property is looked at each time.
 
 pub mod apply;
+pub mod certificate_authority;
+pub mod children;
 pub mod conditions;
 pub mod context;
 pub mod driver;
 pub mod failure;
+pub mod gates;
+pub mod labels;
+pub mod materials;
+pub mod node;
+pub mod orderer;
+pub mod organization;
+pub mod peer;
 pub mod quantity;
 pub mod schedule;
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 /// First pause after a failure.
 const FIRST: Duration = Duration::from_secs(1);
 /// Longest pause after a failure.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 /// Failures in a row after which an object counts as stalled.
 pub const STALLED_AFTER: u32 = 6;
 /// When an object that is as wanted is looked at again, so that a missed event is made good.
-pub const RESYNC: Duration = Duration::from_secs(10 * 60);
+pub const RESYNC: Duration = Duration::from_mins(10);
 
 /// The pause after the `failures`-th failure in a row (from 1): 1 s, 2 s, 4 s, ... 60 s, each made up to a
 /// quarter longer by `seed`, so that objects that failed together are not tried again together.

@@ -86,23 +86,47 @@ async fn versions(world: &World) -> Vec<String> {
         for kind in ["Consortium", "Organization", "CertificateAuthority", "Orderer", "Peer", "Channel", "Membership"] {
             for object in world.objects(kind, &namespace).list(&ListParams::default()).await.expect("objects") {
                 let meta = object.metadata;
-                versions.push(format!("{kind} {namespace}/{} {}", meta.name.unwrap_or_default(), meta.resource_version.unwrap_or_default()));
+                versions.push(format!(
+                    "{kind} {namespace}/{} {}",
+                    meta.name.unwrap_or_default(),
+                    meta.resource_version.unwrap_or_default()
+                ));
             }
         }
-        for object in Api::<ConfigMap>::namespaced(world.client.clone(), &namespace).list(&ListParams::default()).await.expect("maps") {
+        for object in Api::<ConfigMap>::namespaced(world.client.clone(), &namespace)
+            .list(&ListParams::default())
+            .await
+            .expect("maps")
+        {
             let meta = object.metadata;
-            versions.push(format!("ConfigMap {namespace}/{} {}", meta.name.unwrap_or_default(), meta.resource_version.unwrap_or_default()));
+            versions.push(format!(
+                "ConfigMap {namespace}/{} {}",
+                meta.name.unwrap_or_default(),
+                meta.resource_version.unwrap_or_default()
+            ));
         }
-        for object in Api::<Secret>::namespaced(world.client.clone(), &namespace).list(&ListParams::default()).await.expect("secrets") {
+        for object in Api::<Secret>::namespaced(world.client.clone(), &namespace)
+            .list(&ListParams::default())
+            .await
+            .expect("secrets")
+        {
             let meta = object.metadata;
-            versions.push(format!("Secret {namespace}/{} {}", meta.name.unwrap_or_default(), meta.resource_version.unwrap_or_default()));
+            versions.push(format!(
+                "Secret {namespace}/{} {}",
+                meta.name.unwrap_or_default(),
+                meta.resource_version.unwrap_or_default()
+            ));
         }
     }
     versions
 }
 
 async fn in_sync_nothing_is_written(world: &World) {
-    let before = (versions(world).await, world.metric("tenter_api_writes_total").await, world.metric("tenter_fabric_changes_total").await);
+    let before = (
+        versions(world).await,
+        world.metric("tenter_api_writes_total").await,
+        world.metric("tenter_fabric_changes_total").await,
+    );
     let passes = world.metric("tenter_sync_passes_total").await;
     assert!(before.1 > 0.0 && before.2 > 0.0, "the counters count: {before:?}");
     world
@@ -111,7 +135,11 @@ async fn in_sync_nothing_is_written(world: &World) {
             if now >= passes + 5.0 { Ok(()) } else { Err(format!("{now} of {}", passes + 5.0)) }
         })
         .await;
-    let after = (versions(world).await, world.metric("tenter_api_writes_total").await, world.metric("tenter_fabric_changes_total").await);
+    let after = (
+        versions(world).await,
+        world.metric("tenter_api_writes_total").await,
+        world.metric("tenter_fabric_changes_total").await,
+    );
     assert_eq!(before, after, "in sync means zero writes");
 }
 
@@ -128,7 +156,8 @@ async fn a_broken_commit_changes_nothing(world: &World, good: &str) {
     let status = world.status().await;
     assert_eq!(status["lastAppliedRevision"], good);
     assert!(status.to_string().contains("InvalidDefinition"), "{status}");
-    let others = |versions: Vec<String>| versions.into_iter().filter(|line| !line.starts_with("Consortium")).collect::<Vec<_>>();
+    let others =
+        |versions: Vec<String>| versions.into_iter().filter(|line| !line.starts_with("Consortium")).collect::<Vec<_>>();
     assert_eq!(others(before), others(versions(world).await), "an invalid file leaves the network as it is");
     let repaired = world.commit(&example(&world.name).replace("peers: [peer1]", "peers: [peer1, peer2]"));
     world.applied(&repaired).await;
@@ -141,7 +170,10 @@ async fn keys_are_nowhere_but_in_secrets(world: &World) {
     let status = world.run(&["status", "-o", "json"]);
     let mut places = vec![("log", world.log()), ("objects, events and config maps", world.public_text().await)];
     for (name, output) in [("plan", plan), ("status", status)] {
-        places.push((name, format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))));
+        places.push((
+            name,
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)),
+        ));
     }
     for (place, text) in places {
         assert!(text.len() > 100, "{place} was read");
@@ -179,7 +211,10 @@ async fn killed_at_any_point_it_converges() {
     point!("a node's key", secret(&hub).get_opt("orderer1-tls").await.is_ok_and(|found| found.is_some()));
     point!("a node", set(&hub).get_opt("orderer1").await.is_ok_and(|found| found.is_some()));
     point!("a Pod", pod(&acme).get_opt("peer1-0").await.is_ok_and(|found| found.is_some()));
-    point!("the genesis block", map(&world.namespace).get_opt("trades-genesis").await.is_ok_and(|found| found.is_some()));
+    point!(
+        "the genesis block",
+        map(&world.namespace).get_opt("trades-genesis").await.is_ok_and(|found| found.is_some())
+    );
     let pinned = map(&world.namespace).get("trades-genesis").await.expect("the pin");
     point!("an orderer's join record", map(&hub).get_opt("orderer1-ledgers").await.is_ok_and(|found| found.is_some()));
     point!("a peer's join record", map(&acme).get_opt("peer1-ledgers").await.is_ok_and(|found| found.is_some()));
@@ -204,12 +239,17 @@ async fn unreachable_is_not_absent_and_an_emptied_volume_is_data_lost() {
 
     // With the daemon gone nobody puts the replica back.
     world.kill();
-    sets.patch("orderer1", &PatchParams::default(), &Patch::Merge(json!({"spec": {"replicas": 0}}))).await.expect("scale");
+    sets.patch("orderer1", &PatchParams::default(), &Patch::Merge(json!({"spec": {"replicas": 0}})))
+        .await
+        .expect("scale");
     gone(&world, &pods, "orderer1-0").await;
     let (_, unreachable) = plan(&world);
     let notes = unreachable["notes"].to_string();
     assert!(notes.contains("\"Unreachable\""), "{unreachable}");
-    assert!(!unreachable["steps"].to_string().contains("joinOrderer"), "an unreachable orderer is not joined: {unreachable}");
+    assert!(
+        !unreachable["steps"].to_string().contains("joinOrderer"),
+        "an unreachable orderer is not joined: {unreachable}"
+    );
 
     let claims = Api::<PersistentVolumeClaim>::namespaced(world.client.clone(), &hub);
     claims.delete("data-orderer1-0", &DeleteParams::default()).await.expect("delete the claim");
@@ -222,7 +262,8 @@ async fn unreachable_is_not_absent_and_an_emptied_volume_is_data_lost() {
     world.start();
     let said = world
         .eventually("the orderer to be called DataLost", async || {
-            let channel = world.objects("Channel", &world.namespace).get("trades").await.map_err(|error| error.to_string())?;
+            let channel =
+                world.objects("Channel", &world.namespace).get("trades").await.map_err(|error| error.to_string())?;
             let status = channel.data.get("status").cloned().unwrap_or(Value::Null);
             if status.to_string().contains("DataLost") { Ok(status) } else { Err(status.to_string()) }
         })
@@ -267,9 +308,14 @@ async fn what_the_settings_do_not_allow_is_refused() {
             if status.to_string().contains("NotAllowed") { Ok(()) } else { Err(status.to_string()) }
         })
         .await;
-    let system = Api::<Secret>::namespaced(world.client.clone(), "kube-system").list(&ListParams::default()).await.expect("secrets");
+    let system = Api::<Secret>::namespaced(world.client.clone(), "kube-system")
+        .list(&ListParams::default())
+        .await
+        .expect("secrets");
     assert!(system.iter().all(|secret| !secret.metadata.name.as_deref().unwrap_or_default().starts_with("ca-")));
-    let peers = Api::<StatefulSet>::namespaced(world.client.clone(), &world.organization("acme")).list(&ListParams::default()).await;
+    let peers = Api::<StatefulSet>::namespaced(world.client.clone(), &world.organization("acme"))
+        .list(&ListParams::default())
+        .await;
     assert!(peers.expect("a list").items.is_empty(), "no peer runs from an image that is not allowed");
 }
 
@@ -368,11 +414,15 @@ async fn expire_soon(world: &World, namespace: &str, node: &str) -> (Vec<u8>, Ve
 fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     pod.metadata.deletion_timestamp.is_none()
-        && conditions.is_some_and(|all| all.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"))
+        && conditions
+            .is_some_and(|all| all.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"))
 }
 
 async fn tls(world: &World, namespace: &str, node: &str) -> (Vec<u8>, Vec<u8>) {
-    let secret = Api::<Secret>::namespaced(world.client.clone(), namespace).get(&format!("{node}-tls")).await.expect("the Secret");
+    let secret = Api::<Secret>::namespaced(world.client.clone(), namespace)
+        .get(&format!("{node}-tls"))
+        .await
+        .expect("the Secret");
     let data = secret.data.expect("data");
     (data["tls.key"].0.clone(), data["tls.crt"].0.clone())
 }

@@ -6,8 +6,11 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Secret};
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::Client;
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, ObjectMeta, Patch, PatchParams,
+    PostParams,
+};
 use serde_json::{Value, json};
 
 /// Longest wait for anything.
@@ -39,7 +42,8 @@ impl World {
         let client = Client::try_default().await.expect("a cluster: make test-e2e starts one, or set KUBECONFIG");
         let name = unique(scenario);
         let namespace = format!("{name}-system");
-        let world = Self { client, name, namespace, directory: tempfile::tempdir().expect("a temporary folder"), daemon: None };
+        let world =
+            Self { client, name, namespace, directory: tempfile::tempdir().expect("a temporary folder"), daemon: None };
         let meta = ObjectMeta { name: Some(world.namespace.clone()), ..ObjectMeta::default() };
         Api::<Namespace>::all(world.client.clone())
             .create(&PostParams::default(), &Namespace { metadata: meta, ..Namespace::default() })
@@ -83,7 +87,8 @@ impl World {
             "Consortium" => "consortia".to_owned(),
             other => format!("{}s", other.to_lowercase()),
         };
-        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("tenter.dev", "v1alpha1", kind), &plural);
+        let resource =
+            ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("tenter.dev", "v1alpha1", kind), &plural);
         Api::namespaced_with(self.client.clone(), namespace, &resource)
     }
 
@@ -176,7 +181,10 @@ impl World {
     async fn listen_address(&self) -> std::net::SocketAddr {
         self.eventually("the daemon to listen", async || {
             let log = self.log();
-            let found = log.lines().rev().find_map(|line| line.split("listening on http://").nth(1)?.split_whitespace().next()?.parse().ok());
+            let found = log
+                .lines()
+                .rev()
+                .find_map(|line| line.split("listening on http://").nth(1)?.split_whitespace().next()?.parse().ok());
             found.ok_or_else(|| "no such line in its log".to_owned())
         })
         .await
@@ -225,7 +233,10 @@ impl World {
     pub async fn namespaces(&self) -> Vec<String> {
         let all = Api::<Namespace>::all(self.client.clone()).list(&ListParams::default()).await.expect("namespaces");
         let prefix = format!("{}-", self.name);
-        all.into_iter().filter_map(|namespace| namespace.metadata.name).filter(|name| name.starts_with(&prefix)).collect()
+        all.into_iter()
+            .filter_map(|namespace| namespace.metadata.name)
+            .filter(|name| name.starts_with(&prefix))
+            .collect()
     }
 
     /// Private keys in the Secrets of this world: the lines between their markers, which must be seen nowhere else.
@@ -251,7 +262,9 @@ impl World {
     pub async fn public_text(&self) -> String {
         let mut text = String::new();
         for namespace in self.namespaces().await {
-            for kind in ["Consortium", "Organization", "CertificateAuthority", "Orderer", "Peer", "Channel", "Membership"] {
+            for kind in
+                ["Consortium", "Organization", "CertificateAuthority", "Orderer", "Peer", "Channel", "Membership"]
+            {
                 let list = self.objects(kind, &namespace).list(&ListParams::default()).await.expect("objects");
                 text.push_str(&serde_json::to_string(&list.items).expect("JSON"));
             }

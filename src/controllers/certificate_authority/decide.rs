@@ -1,0 +1,486 @@
+//! Decides what a certificate authority needs: pure.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt as _;
+use tenter_consortium::objects::CertificateAuthoritySpec;
+use tenter_consortium::status::{CertificateAuthorityPhase as Phase, CertificateAuthorityStatus};
+use tenter_fabric::ca::{CertificateRequest, Role, RootKind, Usage};
+use tenter_fabric::x509::CertificateInfo;
+
+use super::{CaAction, Observed, ROOTS};
+use crate::controllers::children::Child;
+use crate::controllers::conditions::{Verdict, rfc3339};
+use crate::controllers::driver::Decision;
+use crate::controllers::failure::Failure;
+use crate::controllers::gates;
+use crate::controllers::labels::{self, Belonging};
+use crate::controllers::materials::{Material, Need, hours, need, next_look};
+use crate::resources::CertificateAuthority;
+
+type CaDecision = Decision<CaAction, CertificateAuthorityStatus>;
+
+/// The part of the network that this controller's objects are.
+pub const COMPONENT: &str = "certificate-authority";
+
+/// The roles of an MSP, without naming a certificate: it would have to change with the root
+/// (`msp/configbuilder.go` takes any root then).
+const CONFIG_YAML: &str = "\
+NodeOUs:
+  Enable: true
+  ClientOUIdentifier:
+    OrganizationalUnitIdentifier: client
+  PeerOUIdentifier:
+    OrganizationalUnitIdentifier: peer
+  AdminOUIdentifier:
+    OrganizationalUnitIdentifier: admin
+  OrdererOUIdentifier:
+    OrganizationalUnitIdentifier: orderer
+";
+
+/// One of the organization's own identities.
+pub struct Identity {
+    /// Its Secret.
+    pub secret: &'static str,
+    /// The Secret of the root that issues it.
+    pub root: &'static str,
+    /// What is issued.
+    pub request: CertificateRequest,
+}
+
+/// The organization's own identities.
+pub fn identities(spec: &CertificateAuthoritySpec) -> [Identity; 4] {
+    let lifetime = hours(spec.certificate_lifetime_hours);
+    let identity = |secret, root, prefix: &str, usage| Identity {
+        secret,
+        root,
+        request: CertificateRequest { common_name: format!("{prefix}.{}", spec.domain), usage, lifetime },
+    };
+    let client = Usage::Enrolment(Role::Client);
+    [
+        identity(labels::IDENTITY_READER, labels::ROOT_ENROLMENT, "reader", client.clone()),
+        identity(labels::IDENTITY_NODE_ADMIN, labels::ROOT_ENROLMENT, "node-admin", client),
+        identity(labels::IDENTITY_CONFIG_ADMIN, labels::ROOT_ENROLMENT, "config-admin", Usage::Enrolment(Role::Admin)),
+        identity(labels::CLIENT_OPERATIONS, labels::ROOT_CLIENTS, "operations", Usage::TlsClient),
+    ]
+}
+
+/// Whose the authority's objects are.
+pub fn belonging<'a>(object: &'a CertificateAuthority, observed: &'a Observed, namespace: &'a str) -> Belonging<'a> {
+    Belonging {
+        consortium: &observed.consortium,
+        organization: &object.spec.organization,
+        namespace,
+        component: COMPONENT,
+        node: None,
+    }
+}
+
+/// The key of the public MSP that holds a root's certificate.
+const fn record_key(kind: RootKind) -> &'static str {
+    match kind {
+        RootKind::Enrolment => labels::MSP_CACERTS,
+        RootKind::Tls => labels::MSP_TLSCACERTS,
+        RootKind::Clients => labels::MSP_CLIENTCACERTS,
+    }
+}
+
+fn entry<'a>(msp: &'a ConfigMap, key: &str) -> Option<&'a str> {
+    msp.data.as_ref()?.get(key).map(String::as_str).filter(|text| !text.is_empty())
+}
+
+/// The root of a Secret, as it was seen.
+pub fn recorded_root<'a>(observed: &'a Observed, secret: &str) -> Result<&'a CertificateInfo, Failure> {
+    observed
+        .roots
+        .get(secret)
+        .and_then(Material::certificate)
+        .ok_or_else(|| Failure::new("RootMissing", format!("the root in Secret {secret} was not seen")))
+}
+
+/// Decides.
+pub fn decide(object: &CertificateAuthority, observed: &Observed, now: Timestamp) -> CaDecision {
+    let namespace = object.namespace().unwrap_or_default();
+    let status = status(observed);
+    let organization = &object.spec.organization;
+    let gate = gates::admit(&observed.settings, organization, &namespace).and_then(|()| {
+        gates::own_namespace(observed.namespace.as_ref(), &observed.consortium, organization, &namespace)
+    });
+    if let Err(verdict) = gate {
+        return refuse(status, verdict);
+    }
+    if let Some(verdict) = root_trouble(observed, &namespace, now) {
+        return refuse(status, verdict);
+    }
+    let missing: Vec<CaAction> = ROOTS
+        .into_iter()
+        .filter(|(secret, _)| observed.roots.get(*secret) == Some(&Material::Absent))
+        .map(|(secret, kind)| CaAction::CreateRoot(secret, kind))
+        .collect();
+    if !missing.is_empty() {
+        let verdict = Verdict::reconciling("CreatingRoots", "the organization's roots are being made");
+        return Decision::act(missing, phase(status, Phase::Starting), verdict);
+    }
+    // The record comes before anything that the roots issue.
+    let msp = public_msp(object, observed, &namespace);
+    if !msp.is_current(&observed.msp.clone().map(Child::from).into_iter().collect::<Vec<_>>()) {
+        let verdict = Verdict::reconciling("PublishingMSP", "the organization's public MSP is being written");
+        return Decision::act(vec![CaAction::Publish(msp)], phase(status, Phase::Starting), verdict);
+    }
+    decide_identities(object, observed, status, now)
+}
+
+fn decide_identities(
+    object: &CertificateAuthority,
+    observed: &Observed,
+    status: CertificateAuthorityStatus,
+    now: Timestamp,
+) -> CaDecision {
+    let mut actions = Vec::new();
+    for identity in identities(&object.spec) {
+        let material = observed.identities.get(identity.secret).unwrap_or(&Material::Absent);
+        let Some(root) = observed.roots.get(identity.root).and_then(Material::certificate) else {
+            continue;
+        };
+        match need(material, &identity.request, root, now) {
+            Need::Nothing => {}
+            Need::New => actions.push(CaAction::Issue(identity.secret, identity.root, identity.request)),
+            Need::Renewal(_) => actions.push(CaAction::Renew(identity.secret, identity.root, identity.request)),
+            Need::Person(why) => {
+                let message = format!("{why}: remove Secret {} to have it issued anew", identity.secret);
+                return refuse(status, Verdict::stalled("IdentityUnusable", message));
+            }
+        }
+    }
+    if !actions.is_empty() {
+        let verdict = Verdict::reconciling("IssuingIdentities", "the organization's identities are being issued");
+        return Decision::act(actions, phase(status, Phase::Starting), verdict);
+    }
+    let requeue = next_look(observed.identities.values().filter_map(Material::certificate), now);
+    let message = format!("it issues for {}", object.spec.domain);
+    Decision { requeue, ..Decision::settled(phase(status, Phase::Ready), Verdict::ready("Issuing", message)) }
+}
+
+/// What is wrong with the roots, if anything is: one is gone, another than on record, unusable or over.
+fn root_trouble(observed: &Observed, namespace: &str, now: Timestamp) -> Option<Verdict> {
+    for (secret, kind) in ROOTS {
+        let recorded = observed.msp.as_ref().and_then(|msp| entry(msp, record_key(kind)));
+        let verdict = match observed.roots.get(secret).unwrap_or(&Material::Absent) {
+            Material::Absent if recorded.is_some() || observed.has_issued() => Verdict::stalled(
+                "RootMissing",
+                format!(
+                    "Secret {namespace}/{secret} is gone, and certificates of that root are in use: restore it from a \
+                     backup; a new root would cut the organization off its channels"
+                ),
+            ),
+            Material::Absent => continue,
+            Material::Unusable(why) => {
+                let message = format!("{why}, in namespace {namespace}: restore the root from a backup");
+                Verdict::stalled("RootUnusable", message)
+            }
+            Material::Usable(root) => match recorded.map(CertificateInfo::from_pem) {
+                Some(Ok(record)) if record.certificate_fingerprint != root.certificate_fingerprint => Verdict::stalled(
+                    "RootReplaced",
+                    format!(
+                        "Secret {namespace}/{secret} holds the root {}, but the ConfigMap {namespace}/{} has {} on \
+                         record: restore the first",
+                        root.certificate_fingerprint,
+                        labels::MSP,
+                        record.certificate_fingerprint
+                    ),
+                ),
+                Some(Err(error)) => Verdict::stalled(
+                    "RecordUnreadable",
+                    format!(
+                        "{} of the ConfigMap {namespace}/{} cannot be read ({error}): remove that key once you know \
+                         that Secret {secret} holds the right root",
+                        record_key(kind),
+                        labels::MSP
+                    ),
+                ),
+                _ if root.not_after <= now => {
+                    let message = format!("the root in Secret {namespace}/{secret} expired on {}", root.not_after);
+                    Verdict::stalled("RootExpired", message)
+                }
+                _ => continue,
+            },
+        };
+        return Some(verdict);
+    }
+    None
+}
+
+impl Observed {
+    /// Whether the roots issued anything that is still there.
+    fn has_issued(&self) -> bool {
+        self.identities.values().chain(self.nodes.values()).any(|material| *material != Material::Absent)
+    }
+}
+
+fn status(observed: &Observed) -> CertificateAuthorityStatus {
+    let statuses = |materials: &BTreeMap<String, Material>| {
+        materials.iter().filter_map(|(name, material)| Some((name.clone(), material.status()?))).collect()
+    };
+    let issued: Vec<&CertificateInfo> =
+        observed.identities.values().chain(observed.nodes.values()).filter_map(Material::certificate).collect();
+    CertificateAuthorityStatus {
+        roots: statuses(&observed.roots),
+        identities: statuses(&observed.identities),
+        issued: u32::try_from(issued.len()).unwrap_or(u32::MAX),
+        first_expiry: issued.iter().map(|certificate| certificate.not_after).min().map(rfc3339),
+        ..CertificateAuthorityStatus::default()
+    }
+}
+
+fn phase(status: CertificateAuthorityStatus, phase: Phase) -> CertificateAuthorityStatus {
+    CertificateAuthorityStatus { phase: Some(phase), ..status }
+}
+
+/// It cannot issue: looked at again soon, because what stands in the way is mostly made good by hand.
+fn refuse(status: CertificateAuthorityStatus, verdict: Verdict) -> CaDecision {
+    let shown = if matches!(verdict, Verdict::Stalled { .. }) { Phase::Degraded } else { Phase::Starting };
+    Decision::wait(phase(status, shown), verdict, std::time::Duration::from_secs(15))
+}
+
+/// The organization's public MSP: what others may know, and what its nodes mount.
+///
+/// A root or administrator that is not there leaves out its key; nodes wait until all keys are in.
+pub fn public_msp(object: &CertificateAuthority, observed: &Observed, namespace: &str) -> Child {
+    let mut data = BTreeMap::from([(labels::MSP_CONFIG.to_owned(), CONFIG_YAML.to_owned())]);
+    let mut add = |key: &str, material: Option<&Material>| {
+        if let Some(pem) = material.and_then(Material::certificate).and_then(|certificate| certificate.to_pem().ok()) {
+            data.insert(key.to_owned(), pem);
+        }
+    };
+    for (secret, kind) in ROOTS {
+        add(record_key(kind), observed.roots.get(secret));
+    }
+    add(labels::MSP_NODE_ADMINS, observed.identities.get(labels::IDENTITY_NODE_ADMIN));
+    // No owner: the record outlives the object that asked for the roots, as the roots do.
+    let metadata = belonging(object, observed, namespace).metadata(labels::MSP);
+    ConfigMap { metadata, data: Some(data), ..ConfigMap::default() }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use k8s_openapi::api::core::v1::Secret;
+    use tenter_consortium::objects::{
+        CertificateAuthorityType, ConsortiumSource, ConsortiumSpec, LABEL_ORGANIZATION, NamespaceSettings,
+    };
+
+    use super::*;
+    use crate::controllers::gates::NamespaceFacts;
+    use crate::controllers::materials::{material, tests as pki};
+
+    struct World {
+        object: CertificateAuthority,
+        observed: Observed,
+        hour: i64,
+    }
+
+    /// An authority in a namespace that was handed over, with nothing in it.
+    fn world() -> World {
+        let mut object = CertificateAuthority::new(
+            "ca",
+            CertificateAuthoritySpec {
+                organization: "acme".into(),
+                msp_id: "AcmeMSP".into(),
+                domain: "acme.example".into(),
+                authority_type: CertificateAuthorityType::Builtin,
+                certificate_lifetime_hours: 300,
+                root_lifetime_hours: 10_000,
+            },
+        );
+        object.metadata.namespace = Some("trade-acme".into());
+        let settings = ConsortiumSpec {
+            source: ConsortiumSource {
+                repository: String::new(),
+                branch: String::new(),
+                path: String::new(),
+                interval_seconds: 30,
+                secret: None,
+            },
+            organizations: vec!["acme".into()],
+            namespaces: NamespaceSettings { allowed: vec!["trade-*".into()], create: false },
+            images: Default::default(),
+            subjects: vec![],
+            suspend: false,
+        };
+        let labels = BTreeMap::from([(LABEL_ORGANIZATION.to_owned(), "acme".to_owned())]);
+        let absent = |names: Vec<&str>| names.into_iter().map(|n| (n.to_owned(), Material::Absent)).collect();
+        let observed = Observed {
+            consortium: "trade".into(),
+            namespace: Some(NamespaceFacts { labels, deleting: false }),
+            roots: absent(ROOTS.map(|(name, _)| name).to_vec()),
+            identities: absent(identities(&object.spec).map(|identity| identity.secret).to_vec()),
+            nodes: BTreeMap::new(),
+            msp: None,
+            settings,
+        };
+        World { object, observed, hour: 0 }
+    }
+
+    impl World {
+        fn decide(&self) -> CaDecision {
+            decide(&self.object, &self.observed, pki::at(self.hour))
+        }
+
+        /// Carries a decision out as the actions would, once.
+        fn carry_out(
+            &mut self,
+            decision: &CaDecision,
+            roots: &mut BTreeMap<&'static str, tenter_fabric::ca::CertificateRoot>,
+        ) {
+            for action in &decision.actions {
+                match action {
+                    CaAction::CreateRoot(secret, kind) => {
+                        let root = pki::root(*kind);
+                        let info = Material::Usable(Box::new(pki::info(&root)));
+                        assert_eq!(self.observed.roots.insert((*secret).to_owned(), info), Some(Material::Absent));
+                        roots.insert(secret, root);
+                    }
+                    CaAction::Issue(secret, root, request) | CaAction::Renew(secret, root, request) => {
+                        let issued: Secret = pki::issued(&roots[root], request, self.hour);
+                        self.observed.identities.insert((*secret).to_owned(), material(Some(&issued)));
+                    }
+                    CaAction::Publish(Child::ConfigMap(msp)) => {
+                        // What the API server would hold after an apply: the document with its annotation.
+                        let prepared = crate::controllers::apply::prepared(&**msp).unwrap();
+                        self.observed.msp = Some(serde_json::from_value(prepared).unwrap());
+                    }
+                    CaAction::Publish(other) => panic!("{other:?}"),
+                }
+            }
+        }
+
+        /// Until nothing is left to do.
+        fn settle(&mut self) -> BTreeMap<&'static str, tenter_fabric::ca::CertificateRoot> {
+            let mut roots = BTreeMap::new();
+            for _ in 0..6 {
+                let decision = self.decide();
+                self.carry_out(&decision, &mut roots);
+            }
+            roots
+        }
+    }
+
+    fn kinds(decision: &CaDecision) -> Vec<String> {
+        decision
+            .actions
+            .iter()
+            .map(|action| format!("{action:?}").split('(').next().unwrap_or_default().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn roots_then_record_then_identities_then_nothing() {
+        let mut world = world();
+        let mut roots = BTreeMap::new();
+        let mut seen = Vec::new();
+        for _ in 0..6 {
+            let decision = world.decide();
+            seen.push(kinds(&decision).into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(","));
+            world.carry_out(&decision, &mut roots);
+        }
+        assert_eq!(seen, ["CreateRoot", "Publish", "Issue", "Publish", "", ""]);
+        let last = world.decide();
+        assert_eq!(last.status.phase, Some(Phase::Ready));
+        assert_eq!((last.status.issued, last.status.roots.len()), (4, 3));
+        assert_eq!(last.verdict.reason(), "Issuing");
+    }
+
+    #[test]
+    fn a_first_creation_that_stopped_half_way_is_completed() {
+        let mut world = world();
+        let info = pki::info(&pki::root(RootKind::Enrolment));
+        world.observed.roots.insert(labels::ROOT_ENROLMENT.into(), Material::Usable(Box::new(info)));
+        assert_eq!(kinds(&world.decide()), ["CreateRoot", "CreateRoot"]);
+    }
+
+    #[test]
+    fn a_lost_root_is_never_replaced() {
+        let check = |change: &dyn Fn(&mut Observed), reason: &str| {
+            let mut world = world();
+            world.settle();
+            change(&mut world.observed);
+            let decision = world.decide();
+            assert_eq!(decision.actions.len(), 0, "{reason}");
+            assert_eq!((decision.verdict.reason(), decision.status.phase), (reason, Some(Phase::Degraded)));
+        };
+        let lose = |observed: &mut Observed, names: &[&str]| {
+            for name in names {
+                observed.roots.insert((*name).to_owned(), Material::Absent);
+            }
+        };
+        let all = ROOTS.map(|(name, _)| name);
+        check(&|o| lose(o, &[labels::ROOT_TLS]), "RootMissing");
+        check(&|o| lose(o, &all), "RootMissing");
+        // Not even with the record gone: what the roots issued is still there.
+        check(
+            &|o| {
+                lose(o, &all);
+                o.msp = None;
+            },
+            "RootMissing",
+        );
+        check(
+            &|o| {
+                let other = pki::info(&pki::root(RootKind::Tls));
+                o.roots.insert(labels::ROOT_TLS.into(), Material::Usable(Box::new(other)));
+            },
+            "RootReplaced",
+        );
+        check(&|o| drop(o.roots.insert(labels::ROOT_TLS.into(), Material::Unusable("x".into()))), "RootUnusable");
+        check(
+            &|o| {
+                let data = o.msp.as_mut().and_then(|msp| msp.data.as_mut()).unwrap();
+                data.insert(labels::MSP_TLSCACERTS.into(), "broken".into());
+            },
+            "RecordUnreadable",
+        );
+    }
+
+    #[test]
+    fn identities_are_renewed_with_their_keys() {
+        let mut world = world();
+        let mut roots = world.settle();
+        let keys = |world: &World| -> BTreeSet<String> {
+            let certificates = world.observed.identities.values().filter_map(Material::certificate);
+            certificates.map(|c| c.certificate_fingerprint.clone()).collect()
+        };
+        let before = keys(&world);
+        world.hour = 250;
+        let decision = world.decide();
+        assert_eq!(kinds(&decision), ["Renew"; 4]);
+        world.carry_out(&decision, &mut roots);
+        assert!(keys(&world).is_disjoint(&before));
+        // The new certificate of the nodes' administrator has to be published, then nothing is left.
+        assert_eq!(kinds(&world.decide()), ["Publish"]);
+    }
+
+    #[test]
+    fn gates_stand_before_everything() {
+        let check = |change: &dyn Fn(&mut Observed), reason: &str| {
+            let mut world = world();
+            change(&mut world.observed);
+            let decision = world.decide();
+            assert_eq!((decision.actions.len(), decision.verdict.reason()), (0, reason));
+        };
+        check(&|o| o.settings.organizations = vec!["globex".into()], "OrganizationNotAllowed");
+        check(&|o| o.settings.namespaces.allowed = vec!["other".into()], "NamespaceNotAllowed");
+        check(&|o| o.namespace = None, "NamespaceMissing");
+        check(&|o| o.namespace.as_mut().unwrap().labels.clear(), "NamespaceNotLabelled");
+    }
+
+    #[test]
+    fn an_expired_root_says_so() {
+        let mut world = world();
+        world.settle();
+        world.hour = 10_001;
+        assert_eq!(world.decide().verdict.reason(), "RootExpired");
+    }
+}

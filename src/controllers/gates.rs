@@ -1,0 +1,127 @@
+//! What this daemon's own settings allow, whatever an object's spec says.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, ResourceExt as _};
+use tenter_consortium::objects::{ConsortiumSpec, LABEL_CONSORTIUM, LABEL_ORGANIZATION};
+use tenter_consortium::settings::{namespace_allowed, organization_allowed};
+
+use super::conditions::Verdict;
+use super::context::Context;
+use super::failure::Failure;
+
+/// What is known of a namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamespaceFacts {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+}
+
+/// Reads a namespace; `None` only when the API server says that there is none.
+pub async fn namespace(ctx: &Context, name: &str) -> Result<Option<NamespaceFacts>, Failure> {
+    let namespace = Api::<Namespace>::all(ctx.client.clone())
+        .get_opt(name)
+        .await
+        .map_err(|error| Failure::kube("ReadNamespace", format!("read Namespace {name}"), &error))?;
+    Ok(namespace.map(|namespace| NamespaceFacts {
+        labels: namespace.labels().clone(),
+        deleting: namespace.metadata.deletion_timestamp.is_some(),
+    }))
+}
+
+/// Whether this daemon acts for the organization, in this namespace. The refusal says what to change, and where.
+pub fn admit(settings: &ConsortiumSpec, organization: &str, namespace: &str) -> Result<(), Verdict> {
+    if !organization_allowed(organization, &settings.organizations) {
+        return Err(Verdict::stalled(
+            "OrganizationNotAllowed",
+            format!(
+                "this daemon does not act for organization {organization}: add it to spec.organizations of the \
+                 Consortium, or let its own daemon act"
+            ),
+        ));
+    }
+    if !namespace_allowed(namespace, &settings.namespaces) {
+        return Err(Verdict::stalled(
+            "NamespaceNotAllowed",
+            format!(
+                "this daemon may not use namespace {namespace}: add it to spec.namespaces.allowed of the Consortium, \
+                 or give organization {organization} another namespace"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a namespace is the organization's own: it is there, stays, and carries its labels.
+pub fn own_namespace(
+    facts: Option<&NamespaceFacts>,
+    consortium: &str,
+    organization: &str,
+    namespace: &str,
+) -> Result<(), Verdict> {
+    let Some(facts) = facts else {
+        return Err(Verdict::reconciling(
+            "NamespaceMissing",
+            format!(
+                "namespace {namespace} does not exist: create it with the label {LABEL_ORGANIZATION}={organization}"
+            ),
+        ));
+    };
+    if facts.deleting {
+        let message = format!("namespace {namespace} is being deleted");
+        return Err(Verdict::stalled("NamespaceDeleting", message));
+    }
+    match facts.labels.get(LABEL_ORGANIZATION) {
+        Some(label) if label == organization => {}
+        Some(label) => {
+            return Err(Verdict::stalled(
+                "NamespaceTaken",
+                format!("namespace {namespace} belongs to organization {label}; {organization} needs one of its own"),
+            ));
+        }
+        None => {
+            return Err(Verdict::stalled(
+                "NamespaceNotLabelled",
+                format!(
+                    "namespace {namespace} has no label {LABEL_ORGANIZATION}={organization}: set it to hand it over"
+                ),
+            ));
+        }
+    }
+    match facts.labels.get(LABEL_CONSORTIUM) {
+        Some(label) if label != consortium => Err(Verdict::stalled(
+            "NamespaceTaken",
+            format!("namespace {namespace} belongs to consortium {label}; consortium {consortium} needs another"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(labels: &[(&str, &str)]) -> NamespaceFacts {
+        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        NamespaceFacts { labels, deleting: false }
+    }
+
+    #[test]
+    fn a_namespace_must_be_handed_over_by_its_label() {
+        let check = |found: Option<NamespaceFacts>, expect: Option<&str>| {
+            let verdict = own_namespace(found.as_ref(), "trade", "acme", "trade-acme").err();
+            assert_eq!(verdict.as_ref().map(Verdict::reason), expect, "{found:?}");
+        };
+        check(Some(facts(&[(LABEL_ORGANIZATION, "acme")])), None);
+        check(Some(facts(&[(LABEL_ORGANIZATION, "acme"), (LABEL_CONSORTIUM, "trade")])), None);
+        check(Some(facts(&[(LABEL_ORGANIZATION, "acme"), (LABEL_CONSORTIUM, "other")])), Some("NamespaceTaken"));
+        check(Some(facts(&[(LABEL_ORGANIZATION, "globex")])), Some("NamespaceTaken"));
+        check(Some(facts(&[])), Some("NamespaceNotLabelled"));
+        check(None, Some("NamespaceMissing"));
+        let deleting = NamespaceFacts { deleting: true, ..facts(&[(LABEL_ORGANIZATION, "acme")]) };
+        check(Some(deleting), Some("NamespaceDeleting"));
+    }
+}

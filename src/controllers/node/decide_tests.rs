@@ -1,0 +1,346 @@
+//! Tables of what is decided about nodes.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde_json::json;
+use tenter_consortium::objects::{
+    ConsortiumSource, ConsortiumSpec, ImageSettings, LABEL_ORGANIZATION, NamespaceSettings, NodeResources,
+};
+use tenter_fabric::ca::{CertificateRoot, RootKind};
+
+use super::*;
+use crate::controllers::apply::{Namespaced, prepared};
+use crate::controllers::gates::NamespaceFacts;
+use crate::controllers::materials::{material, tests as pki};
+use crate::controllers::node::Neighbour;
+use crate::controllers::node::pod::Trouble;
+use crate::controllers::orderer::OrdererKind;
+use crate::resources::Orderer;
+
+const IMAGE: &str = "docker.io/hyperledger/fabric-orderer:3.1";
+
+struct World {
+    object: Orderer,
+    observed: Observed,
+    enrolment: CertificateRoot,
+    tls: CertificateRoot,
+    hour: i64,
+    revision: u32,
+}
+
+fn settings() -> ConsortiumSpec {
+    ConsortiumSpec {
+        source: ConsortiumSource {
+            repository: String::new(),
+            branch: String::new(),
+            path: String::new(),
+            interval_seconds: 30,
+            secret: None,
+        },
+        organizations: vec!["acme".into()],
+        namespaces: NamespaceSettings { allowed: vec!["trade-*".into()], create: false },
+        images: ImageSettings {
+            allowed: vec!["docker.io/hyperledger".into()],
+            mirrors: [("docker.io".to_owned(), "mirror.example/hub".to_owned())].into(),
+        },
+        subjects: vec![],
+        suspend: false,
+    }
+}
+
+pub fn orderer() -> Orderer {
+    let spec = NodeSpec {
+        organization: "acme".into(),
+        msp_id: "AcmeMSP".into(),
+        domain: "acme.example".into(),
+        address: "orderer0.trade-acme.svc:7050".into(),
+        image: IMAGE.into(),
+        version: "3.1".into(),
+        resources: NodeResources { cpu: "100m".into(), memory: "256Mi".into() },
+        storage: NodeStorage { size: "1Gi".into(), class: None },
+    };
+    let mut object = Orderer::new("orderer0", spec);
+    object.metadata.namespace = Some("trade-acme".into());
+    object.metadata.uid = Some("uid".into());
+    object
+}
+
+/// An orderer whose organization is ready, and that has nothing yet.
+fn world() -> World {
+    let (enrolment, tls) = (pki::root(RootKind::Enrolment), pki::root(RootKind::Tls));
+    let keys = [
+        (labels::MSP_CACERTS, enrolment.cert_pem.clone()),
+        (labels::MSP_TLSCACERTS, tls.cert_pem.clone()),
+        (labels::MSP_CLIENTCACERTS, "clients".to_owned()),
+        (labels::MSP_NODE_ADMINS, "admins".to_owned()),
+        (labels::MSP_CONFIG, "config".to_owned()),
+    ];
+    let data = keys.into_iter().map(|(key, text)| (key.to_owned(), text)).collect();
+    let labels = BTreeMap::from([(LABEL_ORGANIZATION.to_owned(), "acme".to_owned())]);
+    let observed = Observed {
+        consortium: "trade".into(),
+        settings: Some(settings()),
+        namespace: Some(NamespaceFacts { labels, deleting: false }),
+        certificate_lifetime: Some(300),
+        msp: Some(ConfigMap { data: Some(data), ..ConfigMap::default() }),
+        ..Observed::default()
+    };
+    World { object: orderer(), observed, enrolment, tls, hour: 0, revision: 0 }
+}
+
+/// The object as the API server holds it after an apply.
+fn stored<K: Namespaced>(object: &K) -> K {
+    serde_json::from_value(prepared(object).unwrap()).unwrap()
+}
+
+impl World {
+    fn decide(&self) -> NodeDecision {
+        decide::<OrdererKind>(&self.object, &self.observed, pki::at(self.hour))
+    }
+
+    /// Carries a decision out as the actions and Kubernetes would.
+    fn carry_out(&mut self, decision: &NodeDecision) {
+        for action in &decision.actions {
+            match action {
+                NodeAction::Issue(issue) => {
+                    let root = if issue.certificate == Certificate::Tls { &self.tls } else { &self.enrolment };
+                    let issued = material(Some(&pki::issued(root, &issue.request, self.hour)));
+                    match issue.certificate {
+                        Certificate::Enrolment => self.observed.enrolment = issued,
+                        Certificate::Tls => self.observed.tls = issued,
+                    }
+                }
+                NodeAction::Apply(child) => self.store(child),
+                NodeAction::Restart { uid } => {
+                    assert_eq!(self.observed.pod.as_ref().map(|pod| &pod.uid), Some(uid));
+                    self.start();
+                }
+            }
+        }
+    }
+
+    fn store(&mut self, child: &Child) {
+        let same = |live: &Child| format!("{live:?}") == format!("{child:?}");
+        self.observed.live.retain(|live| !same(live));
+        let child = match child {
+            Child::StatefulSet(set) => {
+                self.revision += 1;
+                let mut set = stored(&**set);
+                set.metadata.generation = Some(i64::from(self.revision));
+                set.status = serde_json::from_value(json!({
+                    "replicas": 1, "observedGeneration": self.revision, "updateRevision": format!("r{}", self.revision),
+                }))
+                .unwrap();
+                set.into()
+            }
+            Child::ConfigMap(map) => stored(&**map).into(),
+            Child::Service(service) => stored(&**service).into(),
+            other => panic!("{other:?}"),
+        };
+        self.observed.live.push(child);
+        if self.observed.pod.is_none() {
+            self.start();
+        }
+    }
+
+    /// Kubernetes starts the Pod from the newest template.
+    fn start(&mut self) {
+        let Some(set) = self.observed.stateful_set().map(StatefulSet::clone) else {
+            return;
+        };
+        let template = &set.spec.template;
+        self.observed.pod = Some(PodFacts {
+            uid: format!("pod{}", self.revision),
+            ready: true,
+            revision: Some(format!("r{}", self.revision)),
+            image: template.spec.as_ref().and_then(|spec| spec.containers[0].image.clone()),
+            annotations: template.metadata.as_ref().and_then(|meta| meta.annotations.clone()).unwrap_or_default(),
+            ..PodFacts::default()
+        });
+    }
+
+    fn settle(mut self) -> Self {
+        for _ in 0..8 {
+            let decision = self.decide();
+            self.carry_out(&decision);
+        }
+        assert_eq!(self.decide().status.phase, Some(Phase::Running), "{:?}", self.decide());
+        self
+    }
+
+    fn pod(&mut self) -> &mut PodFacts {
+        self.observed.pod.as_mut().unwrap()
+    }
+}
+
+fn words(decision: &NodeDecision) -> String {
+    let word = |action: &NodeAction| format!("{action:?}").split(['(', ' ']).next().unwrap_or_default().to_owned();
+    decision.actions.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
+fn seen(decision: &NodeDecision) -> (Option<Phase>, String, String) {
+    (decision.status.phase, decision.verdict.reason().to_owned(), words(decision))
+}
+
+fn expect(phase: Phase, reason: &str, actions: &str) -> (Option<Phase>, String, String) {
+    (Some(phase), reason.to_owned(), actions.to_owned())
+}
+
+#[test]
+fn certificates_then_objects_then_running_then_nothing() {
+    let mut world = world();
+    let mut steps = Vec::new();
+    for _ in 0..4 {
+        let decision = world.decide();
+        steps.push(seen(&decision));
+        world.carry_out(&decision);
+    }
+    assert_eq!(
+        steps,
+        [
+            expect(Phase::Enrolling, "IssuingCertificates", "Issue Issue"),
+            expect(Phase::Starting, "Applying", "Apply Apply Apply Apply"),
+            expect(Phase::Running, "Running", ""),
+            expect(Phase::Running, "Running", ""),
+        ]
+    );
+    let status = world.decide().status;
+    assert_eq!(status.image.as_deref(), Some("mirror.example/hub/hyperledger/fabric-orderer:3.1"));
+    assert_eq!(status.certificates.len(), 2);
+}
+
+#[test]
+fn what_stands_in_the_way_is_named() {
+    let check = |change: &dyn Fn(&mut World), phase: Phase, reason: &str| {
+        let mut world = world();
+        change(&mut world);
+        assert_eq!(seen(&world.decide()), expect(phase, reason, ""));
+    };
+    check(&|w| w.observed.namespace = None, Phase::Pending, "NamespaceMissing");
+    check(&|w| w.observed.settings.as_mut().unwrap().organizations.clear(), Phase::Pending, "OrganizationNotAllowed");
+    check(&|w| w.object.spec.image = "evil.example/orderer".into(), Phase::Pending, "ImageNotAllowed");
+    check(&|w| w.observed.certificate_lifetime = None, Phase::Pending, "AuthorityNotReady");
+    check(&|w| w.observed.msp = None, Phase::Pending, "AuthorityNotReady");
+    check(
+        &|w| drop(w.observed.msp.as_mut().unwrap().data.as_mut().unwrap().remove(labels::MSP_NODE_ADMINS)),
+        Phase::Pending,
+        "AuthorityNotReady",
+    );
+    check(&|w| w.observed.tls = Material::Unusable("torn".into()), Phase::Degraded, "SecretUnusable");
+    // Keys that channels know are never made anew.
+    check(&|w| w.observed.channels = vec!["trade".into()], Phase::Degraded, "SecretMissing");
+}
+
+#[test]
+fn what_the_pod_says_becomes_the_phase() {
+    let check = |change: &dyn Fn(&mut World), expected: (Option<Phase>, String, String)| {
+        let mut world = world().settle();
+        change(&mut world);
+        assert_eq!(seen(&world.decide()), expected);
+    };
+    let trouble = |reason: &str| Some(Trouble { reason: reason.into(), message: "why".into() });
+    check(&|w| w.observed.pod = None, expect(Phase::Starting, "PodMissing", ""));
+    check(&|w| w.pod().ready = false, expect(Phase::Starting, "ProgramStarting", ""));
+    check(&|w| w.pod().deleting = true, expect(Phase::Upgrading, "Restarting", ""));
+    for reason in ["ImagePullBackOff", "CrashLoopBackOff", "Unschedulable"] {
+        check(
+            &|w| {
+                w.pod().ready = false;
+                w.pod().trouble = trouble(reason);
+            },
+            expect(Phase::Degraded, reason, ""),
+        );
+    }
+    check(
+        &|w| {
+            w.pod().ready = false;
+            w.observed.volume = Some("it is Pending".into());
+        },
+        expect(Phase::Starting, "VolumeNotBound", ""),
+    );
+}
+
+#[test]
+fn a_changed_template_waits_for_the_others() {
+    let neighbour = |running| Neighbour { name: "trade-b/orderer0".into(), running, outdated: false };
+    let mut world = world().settle();
+    world.object.spec.image = "docker.io/hyperledger/fabric-orderer:3.2".into();
+    assert_eq!(seen(&world.decide()), expect(Phase::Upgrading, "Applying", "Apply"));
+    let decision = world.decide();
+    world.carry_out(&decision);
+    world.observed.neighbours = vec![neighbour(false)];
+    assert_eq!(seen(&world.decide()), expect(Phase::Upgrading, "WaitingToRestart", ""));
+    // One that does not serve has nothing to lose.
+    world.pod().ready = false;
+    assert_eq!(seen(&world.decide()), expect(Phase::Upgrading, "Restarting", "Restart"));
+    world.pod().ready = true;
+    world.observed.neighbours = vec![neighbour(true)];
+    let decision = world.decide();
+    assert_eq!(seen(&decision), expect(Phase::Upgrading, "Restarting", "Restart"));
+    world.carry_out(&decision);
+    assert_eq!(seen(&world.decide()), expect(Phase::Running, "Running", ""));
+}
+
+#[test]
+fn renewal_keeps_the_keys_and_restarts() {
+    let mut world = world().settle();
+    world.hour = 250;
+    let decision = world.decide();
+    assert_eq!(words(&decision), "Issue Issue");
+    for action in &decision.actions {
+        assert!(matches!(action, NodeAction::Issue(issue) if issue.same_key), "{action:?}");
+    }
+    world.carry_out(&decision);
+    let decision = world.decide();
+    world.carry_out(&decision);
+    assert_eq!(seen(&world.decide()), expect(Phase::Rotating, "Restarting", "Restart"));
+}
+
+#[test]
+fn changes_that_cannot_be_are_refused() {
+    let mut world = world().settle();
+    world.object.spec.storage.size = "5Gi".into();
+    assert_eq!(seen(&world.decide()), expect(Phase::Running, "StorageChangeRefused", ""));
+    world.object.spec.storage.size = "1Gi".into();
+    world.observed.channels = vec!["trade".into()];
+    world.object.spec.address = "orderers.acme.example:443".into();
+    assert_eq!(seen(&world.decide()), expect(Phase::Running, "AddressChangeRefused", ""));
+    // Without a channel nobody knows the address yet: the certificate is issued again, for the same key.
+    world.observed.channels.clear();
+    assert_eq!(words(&world.decide()), "Issue");
+}
+
+#[test]
+fn an_expired_identity_stops_before_a_restart() {
+    let mut world = world().settle();
+    // The root ended: nothing can be issued that lives longer.
+    world.hour = 10_001;
+    let decision = world.decide();
+    assert_eq!((decision.actions.len(), decision.status.phase), (0, Some(Phase::Degraded)), "{decision:?}");
+}
+
+#[test]
+fn manifests() {
+    let world = world().settle();
+    for child in &world.observed.live {
+        let (name, mut value) = match child {
+            Child::StatefulSet(set) => ("orderer_stateful_set", serde_json::to_value(&**set).unwrap()),
+            Child::Service(service) if service.metadata.name.as_deref() == Some("orderer0") => {
+                ("orderer_service", serde_json::to_value(&**service).unwrap())
+            }
+            Child::ConfigMap(map) => {
+                insta::assert_snapshot!("orderer_yaml", map.data.as_ref().unwrap()["orderer.yaml"]);
+                continue;
+            }
+            _ => continue,
+        };
+        // Certificates are new in every run.
+        value["metadata"]["annotations"][apply::APPLIED] = json!("[hash]");
+        if let Some(hash) = value.pointer_mut("/spec/template/metadata/annotations/tenter.dev~1certificates") {
+            *hash = json!("[hash]");
+        }
+        insta::assert_snapshot!(name, serde_yaml::to_string(&value).unwrap());
+    }
+}

@@ -1,0 +1,93 @@
+//! Looks at a node: its namespace, its certificates, the objects that it is made of, and its Pod.
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service};
+use kube::core::object::HasSpec as _;
+use kube::{Resource as _, ResourceExt as _};
+use tenter_consortium::objects::LABEL_ORGANIZATION;
+
+use super::{Neighbour, NodeKind, Observed, PodFacts};
+use crate::controllers::context::Context;
+use crate::controllers::driver::Scope;
+use crate::controllers::failure::Failure;
+use crate::controllers::{apply, children, gates, labels, materials};
+use crate::resources::CertificateAuthority;
+
+/// Name of an organization's [`CertificateAuthority`] object.
+const AUTHORITY: &str = "ca";
+
+/// Looks at a node.
+pub async fn observe<K: NodeKind>(ctx: &Context, scope: &Scope, object: &K::Object) -> Result<Observed, Failure> {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let mut live = Vec::new();
+    children::read::<ConfigMap>(ctx, &namespace, &labels::config_map(&name), &mut live).await?;
+    children::read::<Service>(ctx, &namespace, &name, &mut live).await?;
+    children::read::<Service>(ctx, &namespace, &labels::admin_service(&name), &mut live).await?;
+    children::read::<StatefulSet>(ctx, &namespace, &name, &mut live).await?;
+    let authority = apply::get::<CertificateAuthority>(ctx, &namespace, AUTHORITY).await?;
+    let pod = apply::get::<Pod>(ctx, &namespace, &labels::pod(&name)).await?.map(|pod| PodFacts::of(&pod));
+    let mut observed = Observed {
+        consortium: scope.consortium.name_any(),
+        settings: Some(scope.consortium.spec.clone()),
+        namespace: gates::namespace(ctx, &namespace).await?,
+        certificate_lifetime: authority.map(|authority| authority.spec.certificate_lifetime_hours),
+        msp: apply::get(ctx, &namespace, labels::MSP).await?,
+        enrolment: materials::observe(ctx, &namespace, &labels::enrolment_secret(&name)).await?,
+        tls: materials::observe(ctx, &namespace, &labels::tls_secret(&name)).await?,
+        live,
+        pod,
+        volume: volume(ctx, &namespace, &name).await?,
+        channels: channels(ctx, &namespace, &name).await?,
+        neighbours: Vec::new(),
+        bootstrap: bootstrap::<K>(ctx, object).await?,
+    };
+    // Only a restart asks for the neighbours.
+    let outdated = match (&observed.pod, observed.stateful_set()) {
+        (Some(pod), Some(set)) => pod.is_outdated(set),
+        _ => false,
+    };
+    if outdated {
+        observed.neighbours = K::neighbours(ctx, scope, object).await?;
+    }
+    Ok(observed)
+}
+
+async fn volume(ctx: &Context, namespace: &str, name: &str) -> Result<Option<String>, Failure> {
+    let claim_name = labels::volume_claim(name);
+    let claim = apply::get::<PersistentVolumeClaim>(ctx, namespace, &claim_name).await?;
+    let phase = claim.and_then(|claim| claim.status?.phase);
+    Ok(phase.filter(|phase| phase != "Bound").map(|phase| {
+        format!("volume claim {namespace}/{claim_name} is {phase}: see its events, or name a storage class that exists")
+    }))
+}
+
+/// The channels in a node's join record.
+async fn channels(ctx: &Context, namespace: &str, name: &str) -> Result<Vec<String>, Failure> {
+    let record = apply::get::<ConfigMap>(ctx, namespace, &labels::ledgers(name)).await?;
+    Ok(record.and_then(|record| record.data).unwrap_or_default().into_keys().collect())
+}
+
+/// In-cluster address of the organization's oldest node of this kind: it stays the same when nodes are added.
+async fn bootstrap<K: NodeKind>(ctx: &Context, object: &K::Object) -> Result<Option<String>, Failure> {
+    let namespace = object.namespace().unwrap_or_default();
+    let same = format!("{LABEL_ORGANIZATION}={}", object.spec().organization);
+    let nodes = apply::list::<K::Object>(ctx, &namespace, &same).await?;
+    let oldest = nodes
+        .iter()
+        .filter(|node| node.meta().deletion_timestamp.is_none())
+        .min_by_key(|node| (node.creation_timestamp().map(|time| time.0), node.name_any()));
+    Ok(oldest.map(|node| format!("{}.{namespace}.svc:{}", node.name_any(), K::PORTS[0].number)))
+}
+
+/// What matters of another node to a restart; `None` when this daemon cannot see such a node.
+pub async fn neighbour(ctx: &Context, namespace: &str, name: &str) -> Result<Option<Neighbour>, Failure> {
+    let Some(set) = apply::get::<StatefulSet>(ctx, namespace, name).await? else {
+        return Ok(None);
+    };
+    let pod = apply::get::<Pod>(ctx, namespace, &labels::pod(name)).await?.map(|pod| PodFacts::of(&pod));
+    Ok(Some(Neighbour {
+        name: format!("{namespace}/{name}"),
+        running: pod.as_ref().is_some_and(PodFacts::serves),
+        outdated: pod.as_ref().is_some_and(|pod| pod.is_outdated(&set)),
+    }))
+}

@@ -1,0 +1,109 @@
+//! Organizations: the namespace, who may look into it, what may be used there, and how much is.
+
+mod act;
+mod decide;
+mod observe;
+
+use jiff::Timestamp;
+use kube::runtime::controller::Controller;
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use kube::{Api, ResourceExt as _};
+use tenter_consortium::objects::{ConsortiumSpec, NodeSpec};
+
+use super::children::Child;
+use super::context::Context;
+use super::driver::{Cleanup, Controlled, DecisionOf, Scope};
+use super::failure::Failure;
+use super::gates::NamespaceFacts;
+use crate::resources::{CertificateAuthority, Orderer, Organization, Peer, TenterObject};
+
+/// What is known of one of an organization's nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeFacts {
+    /// Whether it is an orderer.
+    pub orderer: bool,
+    /// Whether it runs.
+    pub running: bool,
+    /// Its spec.
+    pub spec: NodeSpec,
+}
+
+/// What is known of an organization.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The daemon's settings.
+    pub settings: Option<ConsortiumSpec>,
+    /// Its namespace.
+    pub namespace: Option<NamespaceFacts>,
+    /// Whether its certificate authority issues; absent when it has none.
+    pub authority: Option<bool>,
+    /// Its nodes.
+    pub nodes: Vec<NodeFacts>,
+    /// What is there of the objects that the controller keeps in the namespace.
+    pub live: Vec<Child>,
+}
+
+/// What can be done about one.
+#[derive(Clone, Debug)]
+pub enum OrganizationAction {
+    /// Make its namespace.
+    CreateNamespace,
+    /// Bring an object to what is wanted.
+    Apply(Child),
+    /// Remove the quota: the organization has no limits any more.
+    RemoveQuota,
+}
+
+/// The controller of [`Organization`] objects.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OrganizationController;
+
+impl Controlled for OrganizationController {
+    type Object = Organization;
+    type Observed = Observed;
+    type Action = OrganizationAction;
+
+    fn watch(&self, controller: Controller<Organization>, ctx: &Context) -> Controller<Organization> {
+        let client = &ctx.client;
+        let namespace = ctx.namespace.clone();
+        let (orderers, peers, authorities) = (namespace.clone(), namespace.clone(), namespace);
+        let all = watcher::Config::default;
+        controller
+            .watches(Api::<Orderer>::all(client.clone()), all(), move |node| of(&node, &orderers))
+            .watches(Api::<Peer>::all(client.clone()), all(), move |node| of(&node, &peers))
+            .watches(Api::<CertificateAuthority>::all(client.clone()), all(), move |ca| of(&ca, &authorities))
+    }
+
+    async fn observe(&self, ctx: &Context, scope: &Scope, object: &Organization) -> Result<Observed, Failure> {
+        observe::observe(ctx, scope, object).await
+    }
+
+    fn decide(&self, object: &Organization, observed: &Observed, _now: Timestamp) -> DecisionOf<Self> {
+        decide::decide(object, observed)
+    }
+
+    async fn act(
+        &self,
+        ctx: &Context,
+        object: &Organization,
+        _observed: &Observed,
+        action: &OrganizationAction,
+    ) -> Result<(), Failure> {
+        act::act(ctx, object, action).await
+    }
+
+    async fn cleanup(&self, _ctx: &Context, object: &Organization) -> Result<Cleanup, Failure> {
+        Ok(Cleanup::Done(Some(format!(
+            "namespace {} stays, with its keys, volumes and access rules; remove it by hand when organization {} is gone \
+             for good",
+            object.spec.namespace,
+            object.name_any(),
+        ))))
+    }
+}
+
+/// The organization that an object of its namespace belongs to.
+fn of(object: &impl TenterObject, namespace: &str) -> Option<ObjectRef<Organization>> {
+    Some(ObjectRef::new(object.organization()?).within(namespace))
+}

@@ -1,0 +1,56 @@
+//! Peers.
+
+mod config;
+
+use kube::ResourceExt as _;
+use tenter_consortium::objects::LABEL_ORGANIZATION;
+use tenter_fabric::ca::Role;
+
+use super::apply;
+use super::conditions::Verdict;
+use super::context::Context;
+use super::driver::Scope;
+use super::failure::Failure;
+use super::node::{ConfigInput, Neighbour, NodeController, NodeKind, OPERATIONS_PORT, Port, observe::neighbour};
+use crate::resources::Peer;
+
+/// The controller of [`Peer`] objects.
+pub type PeerController = NodeController<PeerKind>;
+
+/// What is a peer's own.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerKind;
+
+impl NodeKind for PeerKind {
+    type Object = Peer;
+
+    const COMPONENT: &'static str = "peer";
+    const ROLE: Role = Role::Peer;
+    const COMMAND: &'static [&'static str] = &["peer", "node", "start"];
+    const CONFIG_FILE: &'static str = "core.yaml";
+    const DATA: &'static str = "/var/hyperledger/production";
+    const PORTS: &'static [Port] = &[Port { name: "grpc", number: 7051 }, Port { name: "chaincode", number: 7052 }];
+    const ADMIN_PORTS: &'static [Port] = &[Port { name: "operations", number: OPERATIONS_PORT }];
+
+    fn config(input: &ConfigInput<'_>) -> String {
+        config::core_yaml(input, Self::PORTS[0].number, Self::PORTS[1].number, Self::DATA)
+    }
+
+    /// The other peers of the organization: one is restarted at a time.
+    async fn neighbours(ctx: &Context, _scope: &Scope, object: &Peer) -> Result<Vec<Neighbour>, Failure> {
+        let namespace = object.namespace().unwrap_or_default();
+        let same = format!("{LABEL_ORGANIZATION}={}", object.spec.organization);
+        let mut neighbours = Vec::new();
+        for peer in apply::list::<Peer>(ctx, &namespace, &same).await? {
+            if peer.name_any() != object.name_any() && peer.metadata.deletion_timestamp.is_none() {
+                neighbours.extend(neighbour(ctx, &namespace, &peer.name_any()).await?);
+            }
+        }
+        Ok(neighbours)
+    }
+
+    /// A channel goes on without a peer.
+    async fn in_use(_ctx: &Context, _object: &Peer) -> Result<Option<Verdict>, Failure> {
+        Ok(None)
+    }
+}
