@@ -37,6 +37,8 @@ const TIME_LIMIT: Duration = Duration::from_mins(2);
 const ROUNDS: usize = 5;
 /// Objects of one kind that are reconciled at the same time.
 const CONCURRENCY: u16 = 16;
+/// When an object without a Consortium that is in force is looked at again.
+const NOT_OURS: Duration = Duration::from_mins(1);
 /// Longest note of an event (the API's limit is 1 KiB).
 const MAX_NOTE: usize = 1000;
 
@@ -153,7 +155,7 @@ impl<C: Controlled> Driver<C> {
         Self { controller, ctx, failures: Mutex::new(BTreeMap::new()) }
     }
 
-    /// Reconciles one object once. Returns when to look again; `None` when the object is gone or not this daemon's.
+    /// Reconciles one object once. Returns when to look again; `None` when the object is gone or names no consortium.
     pub async fn reconcile(&self, namespace: &str, name: &str) -> Option<Duration> {
         let key = (namespace.to_owned(), name.to_owned());
         let outcome = timeout(TIME_LIMIT, self.attempt(namespace, name)).await.unwrap_or_else(|_| {
@@ -202,7 +204,8 @@ impl<C: Controlled> Driver<C> {
             return self.finish(&object).await;
         }
         let Some(scope) = self.scope(&object).await? else {
-            return Ok(None);
+            // Its Consortium may come, or be resumed: nothing that is watched would tell.
+            return Ok(object.consortium().map(|_| NOT_OURS));
         };
         let object = self.begin(object).await?;
         let pass = self.rounds(&scope, &object).await?;

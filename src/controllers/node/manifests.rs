@@ -187,7 +187,7 @@ impl Wanted<'_> {
             "startupProbe": {
                 "tcpSocket": {"port": K::PORTS[0].name}, "periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": 900,
             },
-            "readinessProbe": {"httpGet": health, "periodSeconds": 5, "timeoutSeconds": 3, "failureThreshold": 3},
+            "readinessProbe": {"httpGet": health, "periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": 5},
             "livenessProbe": {"httpGet": health, "periodSeconds": 20, "timeoutSeconds": 5, "failureThreshold": 6},
             "terminationMessagePolicy": "FallbackToLogsOnError",
             "volumeMounts": [

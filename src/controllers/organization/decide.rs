@@ -101,7 +101,7 @@ fn wanted(object: &Organization, admins: &[&Subject]) -> Vec<Child> {
         node: None,
     };
     let mut wanted: Vec<Child> = vec![
-        Role { metadata: belonging.metadata(ADMINS), rules: Some(vec![look()]), ..Role::default() }.into(),
+        Role { metadata: belonging.metadata(ADMINS), rules: Some(vec![look()]) }.into(),
         RoleBinding {
             metadata: belonging.metadata(ADMINS),
             role_ref: RoleRef { api_group: Some(RBAC.into()), kind: "Role".into(), name: ADMINS.into() },
