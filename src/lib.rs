@@ -2,6 +2,8 @@
 
 pub mod cli;
 pub mod controllers;
+pub mod nodes;
+pub mod observe;
 pub mod report;
 pub mod resources;
 pub mod source;

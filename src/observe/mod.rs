@@ -1,0 +1,177 @@
+//! Looks at the live world for a plan: Kubernetes objects and Fabric, side by side.
+//!
+//! All questions run concurrently under a bound, each with a time limit. What could not be asked becomes an
+//! observation with its evidence, so one node that is down never hides the others.
+
+pub mod channel;
+pub mod facts;
+mod objects;
+
+use std::collections::BTreeMap;
+
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::{self, StreamExt as _};
+use serde::Deserialize as _;
+use tenter_consortium::desired::{Desired, DesiredChannel};
+use tenter_consortium::objects::{Kind, NodeSpec, ObjectRef};
+use tenter_consortium::observation::Observation;
+use tenter_consortium::observed::{
+    JoinRecord, LiveObject, NodeChannel, NodeRef, Observed, ObservedChannel, PinnedGenesis,
+};
+
+use self::channel::each;
+use crate::controllers::Context;
+use crate::nodes::records::{block_hash, read_pinned, with_record};
+use crate::nodes::{Node, NodeKind, Nodes};
+
+/// Looks at everything that a plan of `desired` needs to know.
+pub async fn observe(ctx: &Context, nodes: &Nodes, desired: &Desired) -> Observed {
+    let (listed, namespaces) = tokio::join!(objects::list(ctx, desired), objects::namespaces(ctx, desired));
+    let (kinds, objects) = listed;
+    let channels = {
+        let kinds = &kinds;
+        let objects = &objects;
+        // Boxed for the reason that `each` gives.
+        let questions: Vec<BoxFuture<'_, (String, ObservedChannel)>> = desired
+            .channels
+            .iter()
+            .map(|(name, channel)| {
+                async move { (name.clone(), observe_channel(nodes, desired, name, channel, kinds, objects).await) }
+                    .boxed()
+            })
+            .collect();
+        // Each channel asks up to CONCURRENCY nodes at once; channels share nodes, so few at a time are enough.
+        stream::iter(questions).buffer_unordered(4).collect().await
+    };
+    Observed { kinds, objects, namespaces, channels }
+}
+
+/// A node that a channel names, or why it cannot be asked.
+enum Known {
+    Node(Node),
+    /// Its object is not there: it never ran, or was taken away.
+    NoObject(String),
+    Unknown(String),
+}
+
+fn known(
+    kind: NodeKind,
+    reference: &NodeRef,
+    kinds: &BTreeMap<Kind, Observation<()>>,
+    objects: &BTreeMap<ObjectRef, LiveObject>,
+) -> Known {
+    let object_kind = match kind {
+        NodeKind::Orderer => Kind::Orderer,
+        NodeKind::Peer => Kind::Peer,
+    };
+    let object = ObjectRef { kind: object_kind, namespace: reference.namespace.clone(), name: reference.name.clone() };
+    match objects.get(&object) {
+        Some(live) => match NodeSpec::deserialize(&live.spec) {
+            Ok(spec) => {
+                Known::Node(Node { reference: reference.clone(), kind, msp_id: spec.msp_id, address: spec.address })
+            }
+            Err(error) => Known::Unknown(format!("the spec of {object} cannot be read: {error}")),
+        },
+        None => match kinds.get(&object_kind) {
+            Some(Observation::Present { .. }) => Known::NoObject(format!("the API server has no {object}")),
+            Some(other) => Known::Unknown(other.evidence().unwrap_or_default().to_owned()),
+            None => Known::Unknown(format!("{object_kind} objects were not listed")),
+        },
+    }
+}
+
+/// What is known of a node without asking it.
+async fn unasked<T>(nodes: &Nodes, node: &NodeRef, channel: &str, why: &Known) -> NodeChannel<T> {
+    match why {
+        Known::NoObject(evidence) => {
+            let seen =
+                with_record(nodes.store(), node, channel, Observation::Absent { evidence: evidence.clone() }).await;
+            match seen.record {
+                // Its volume may still be there; only the running node could tell.
+                JoinRecord::Joined => NodeChannel {
+                    live: Observation::Unreachable { evidence: format!("{evidence}, but it had joined before") },
+                    record: JoinRecord::Joined,
+                },
+                JoinRecord::None => seen,
+            }
+        }
+        Known::Unknown(evidence) => {
+            with_record(nodes.store(), node, channel, Observation::Unreachable { evidence: evidence.clone() }).await
+        }
+        Known::Node(node) => NodeChannel {
+            live: Observation::Unreachable { evidence: format!("{node} was not asked") },
+            record: JoinRecord::None,
+        },
+    }
+}
+
+/// Asks the nodes of one kind.
+async fn ask<T, F>(
+    nodes: &Nodes,
+    channel: &str,
+    knowns: BTreeMap<NodeRef, Known>,
+    question: impl Fn(Node) -> F,
+) -> (BTreeMap<NodeRef, NodeChannel<T>>, Vec<Node>)
+where
+    F: Future<Output = NodeChannel<T>> + Send,
+{
+    let mut seen = BTreeMap::new();
+    let mut live = Vec::new();
+    for (reference, known) in knowns {
+        if let Known::Node(node) = known {
+            live.push(node);
+        } else {
+            let answer = unasked(nodes, &reference, channel, &known).await;
+            seen.insert(reference, answer);
+        }
+    }
+    seen.extend(each(&live, |node| question(node.clone())).await);
+    let holders: Vec<Node> = live
+        .into_iter()
+        .filter(|node| seen.get(&node.reference).is_some_and(|seen: &NodeChannel<T>| seen.live.value().is_some()))
+        .collect();
+    (seen, holders)
+}
+
+async fn observe_channel(
+    nodes: &Nodes,
+    desired: &Desired,
+    name: &str,
+    wanted: &DesiredChannel,
+    kinds: &BTreeMap<Kind, Observation<()>>,
+    objects: &BTreeMap<ObjectRef, LiveObject>,
+) -> ObservedChannel {
+    let knowns = |kind: NodeKind, references: &[NodeRef]| -> BTreeMap<NodeRef, Known> {
+        references.iter().map(|node| (node.clone(), known(kind, node, kinds, objects))).collect()
+    };
+    let orderers = knowns(NodeKind::Orderer, &wanted.orderers);
+    let peers = knowns(NodeKind::Peer, &wanted.peers);
+    let (genesis, (orderers, holders), (peers, peer_holders)) = tokio::join!(
+        read_pinned(nodes.store(), &desired.namespace, name, block_hash),
+        ask(nodes, name, orderers, |node| async move { channel::orderer(nodes, &node, name).await }),
+        ask(nodes, name, peers, |node| async move { channel::peer(nodes, &node, name).await }),
+    );
+    let sources: Vec<Node> = holders.into_iter().chain(peer_holders).collect();
+    let hash = genesis.value().map(|pinned| pinned.hash.clone());
+    let everybody_absent = (!orderers.is_empty() || !peers.is_empty())
+        && orderers.values().all(|seen| seen.live.is_absent())
+        && peers.values().all(|seen| seen.live.is_absent());
+    let config = if everybody_absent {
+        Observation::Absent { evidence: format!("none of this daemon's nodes holds channel {name}") }
+    } else {
+        channel::config(nodes, &sources, name, hash.as_deref()).await
+    };
+    ObservedChannel { genesis: genesis.map(|pinned| PinnedGenesis { hash: pinned.hash }), config, orderers, peers }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The daemon observes in a task of its own.
+    #[expect(dead_code, reason = "compiling it is the test")]
+    fn observing_can_move_between_threads(ctx: &Context, nodes: &Nodes, desired: &Desired) {
+        fn check<T: Send>(_: T) {}
+        check(observe(ctx, nodes, desired));
+    }
+}

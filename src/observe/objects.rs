@@ -1,0 +1,156 @@
+//! The live objects and namespaces of a consortium.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::{self, StreamExt as _};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::{Api, ResourceExt as _};
+use serde::Deserialize as _;
+use serde_json::Value;
+use tenter_consortium::desired::Desired;
+use tenter_consortium::objects::{Condition, Kind, LABEL_CONSORTIUM, LABEL_ORGANIZATION, ObjectRef};
+use tenter_consortium::observation::Observation;
+use tenter_consortium::observed::{LiveNamespace, LiveObject};
+use tokio::time::timeout;
+
+use super::channel::CONCURRENCY;
+use crate::controllers::Context;
+use crate::nodes::store::classify;
+use crate::resources::{CertificateAuthority, Channel, Membership, Orderer, Organization, Peer};
+
+/// Longest time that one answer of the API server may take.
+const TIME_LIMIT: Duration = Duration::from_secs(20);
+/// Objects in one answer.
+const PAGE: u32 = 250;
+/// Most pages of one kind: a bound, far above any network.
+const MAX_PAGES: usize = 400;
+
+fn resource(kind: Kind) -> ApiResource {
+    match kind {
+        Kind::Organization => ApiResource::erase::<Organization>(&()),
+        Kind::CertificateAuthority => ApiResource::erase::<CertificateAuthority>(&()),
+        Kind::Orderer => ApiResource::erase::<Orderer>(&()),
+        Kind::Peer => ApiResource::erase::<Peer>(&()),
+        Kind::Channel => ApiResource::erase::<Channel>(&()),
+        Kind::Membership => ApiResource::erase::<Membership>(&()),
+    }
+}
+
+type Listed = (BTreeMap<Kind, Observation<()>>, BTreeMap<ObjectRef, LiveObject>);
+
+/// Lists the consortium's objects of every kind.
+pub(super) async fn list(ctx: &Context, desired: &Desired) -> Listed {
+    let answers: Vec<(Kind, Observation<Vec<DynamicObject>>)> = stream::iter(Kind::ALL)
+        .map(|kind| async move { (kind, list_kind(ctx, desired, kind).await) })
+        .buffer_unordered(CONCURRENCY)
+        .collect()
+        .await;
+    let mut kinds = BTreeMap::new();
+    let mut objects = BTreeMap::new();
+    for (kind, answer) in answers {
+        let seen = answer.map(|list| {
+            for object in list {
+                let reference =
+                    ObjectRef { kind, namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
+                objects.insert(reference, live(&object));
+            }
+        });
+        kinds.insert(kind, seen);
+    }
+    (kinds, objects)
+}
+
+fn live(object: &DynamicObject) -> LiveObject {
+    let status = object.data.get("status").unwrap_or(&Value::Null);
+    LiveObject {
+        spec: object.data.get("spec").cloned().unwrap_or(Value::Null),
+        generation: object.metadata.generation.unwrap_or_default(),
+        phase: status.get("phase").and_then(Value::as_str).map(str::to_owned),
+        // To show only: conditions that cannot be read are as good as none.
+        conditions: status
+            .get("conditions")
+            .and_then(|conditions| Vec::<Condition>::deserialize(conditions).ok())
+            .unwrap_or_default(),
+        deleting: object.metadata.deletion_timestamp.is_some(),
+    }
+}
+
+/// Asks for all namespaces at once, and for the definition's one by one where that is refused.
+async fn list_kind(ctx: &Context, desired: &Desired, kind: Kind) -> Observation<Vec<DynamicObject>> {
+    let resource = resource(kind);
+    let what = format!("{kind} objects");
+    let everywhere = Api::<DynamicObject>::all_with(ctx.client.clone(), &resource);
+    let refused = match pages(&everywhere, &what, desired).await {
+        Observation::Forbidden { evidence } => evidence,
+        other => return other,
+    };
+    let namespaces: BTreeSet<&str> =
+        desired.namespaces.keys().map(String::as_str).chain([desired.namespace.as_str()]).collect();
+    let mut all = Vec::new();
+    for namespace in namespaces {
+        let api = Api::<DynamicObject>::namespaced_with(ctx.client.clone(), namespace, &resource);
+        match pages(&api, &format!("{what} in {namespace}"), desired).await {
+            Observation::Present { value } => all.extend(value),
+            Observation::Forbidden { evidence } => {
+                return Observation::Forbidden { evidence: format!("{refused}; {evidence}") };
+            }
+            other => return other,
+        }
+    }
+    Observation::Present { value: all }
+}
+
+async fn pages(api: &Api<DynamicObject>, what: &str, desired: &Desired) -> Observation<Vec<DynamicObject>> {
+    let mut all = Vec::new();
+    let mut params = ListParams::default().labels(&format!("{LABEL_CONSORTIUM}={}", desired.consortium)).limit(PAGE);
+    for _ in 0..MAX_PAGES {
+        let page = match timeout(TIME_LIMIT, api.list(&params)).await {
+            Ok(Ok(page)) => page,
+            // A 404 is the answer for a kind whose CRD is not installed: there is no such object.
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Observation::Present { value: all },
+            Ok(Err(error)) => return classify(what, &error),
+            Err(_) => {
+                let seconds = TIME_LIMIT.as_secs();
+                let evidence = format!("the API server did not list {what} in {seconds} s");
+                return Observation::Unreachable { evidence };
+            }
+        };
+        let next = page.metadata.continue_.clone().filter(|token| !token.is_empty());
+        all.extend(page.items);
+        let Some(token) = next else {
+            return Observation::Present { value: all };
+        };
+        params = params.continue_token(&token);
+    }
+    Observation::Unreachable { evidence: format!("there are more {what} than can be listed") }
+}
+
+/// Looks at the namespaces that the definition names.
+pub(super) async fn namespaces(ctx: &Context, desired: &Desired) -> BTreeMap<String, Observation<LiveNamespace>> {
+    let api: Api<Namespace> = Api::all(ctx.client.clone());
+    let questions: Vec<BoxFuture<'_, (String, Observation<LiveNamespace>)>> = desired
+        .namespaces
+        .keys()
+        .map(|name| {
+            let api = api.clone();
+            async move {
+                let what = format!("Namespace {name}");
+                let seen = match timeout(TIME_LIMIT, api.get(name)).await {
+                    Ok(Ok(namespace)) => Observation::Present {
+                        value: LiveNamespace { organization: namespace.labels().get(LABEL_ORGANIZATION).cloned() },
+                    },
+                    Ok(Err(error)) => classify(&what, &error),
+                    Err(_) => Observation::Unreachable {
+                        evidence: format!("the API server did not answer for {what} in {} s", TIME_LIMIT.as_secs()),
+                    },
+                };
+                (name.clone(), seen)
+            }
+            .boxed()
+        })
+        .collect();
+    stream::iter(questions).buffer_unordered(CONCURRENCY).collect().await
+}
