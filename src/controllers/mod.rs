@@ -5,17 +5,21 @@
 
 pub mod apply;
 pub mod certificate_authority;
+pub mod channel;
 pub mod children;
 pub mod conditions;
 pub mod context;
 pub mod driver;
 pub mod failure;
+pub mod follow;
 pub mod gates;
 pub mod labels;
 pub mod materials;
+pub mod membership;
 pub mod node;
 pub mod orderer;
 pub mod organization;
+pub mod outlook;
 pub mod peer;
 pub mod quantity;
 pub mod schedule;

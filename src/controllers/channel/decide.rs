@@ -1,0 +1,430 @@
+//! What to do about a channel, as a pure function of what was seen of it.
+//!
+//! The rules, in the order in which they are asked:
+//!
+//! 1. Nothing is pinned or joined while an own consenter could not be asked: it may hold another genesis block.
+//! 2. Only pinned bytes are joined. Before the first join, a genesis block that no longer follows from the
+//!    definition stops the channel; afterwards the pinned bytes are the truth.
+//! 3. A node on record that says Absent has lost its data. Joining it again would let it vote twice in terms
+//!    that it forgot, so a person decides.
+//! 4. Block 0 of every node that holds the channel is the pinned block.
+//! 5. Health is what Deliver says with STRICT: participation stays `active` without a quorum.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use tenter_consortium::objects::ConsensusType;
+use tenter_consortium::observation::Observation;
+use tenter_consortium::observed::{JoinRecord, NodeChannel, NodeRef, OrdererChannel, PinnedGenesis};
+use tenter_consortium::status::ChannelPhase as Phase;
+
+use crate::controllers::outlook::{Outlook, Wait};
+use crate::nodes::Ordering;
+
+/// One own consenter's view of the channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrdererView {
+    /// What the participation API says, and what is on record.
+    pub channel: NodeChannel<OrdererChannel>,
+    /// Header hash, hex, of the block 0 that it delivers.
+    pub genesis: Observation<String>,
+    /// Whether it orders.
+    pub ordering: Observation<Ordering>,
+}
+
+/// Something that the genesis block needs and that is not there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Missing {
+    /// What, for example `certificate in Secret trade-acme/orderer1-tls`.
+    pub what: String,
+    /// The organization that has to bring it.
+    pub owner: String,
+}
+
+/// All that is known of a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// The channel.
+    pub channel: String,
+    /// Namespace of the Channel object and of its pinned genesis block.
+    pub namespace: String,
+    /// How it orders.
+    pub consensus: ConsensusType,
+    /// Number of consenters, wherever they run.
+    pub consenters: usize,
+    /// The consenters that this daemon acts for.
+    pub orderers: BTreeMap<NodeRef, OrdererView>,
+    /// The pinned genesis block.
+    pub genesis: Observation<PinnedGenesis>,
+    /// Header hash, hex, of the genesis block computed from what is there now; or why it cannot be computed.
+    pub computed: Result<String, Uncomputable>,
+    /// What differs between the pinned block and the one that the definition gives now, if anything does.
+    pub outdated: Option<String>,
+    /// What differs between the live configuration and the spec, in words.
+    pub differences: Observation<Vec<String>>,
+}
+
+/// Why a genesis block cannot be computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Uncomputable {
+    /// Material is missing.
+    Missing(Vec<Missing>),
+    /// Material could not be asked for.
+    Unreadable(String),
+    /// The spec or the material is refused.
+    Refused(String),
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Pin the computed genesis block.
+    Pin,
+    /// Join an orderer to the pinned genesis block.
+    Join(NodeRef),
+    /// Write down that an orderer holds the channel.
+    Record(NodeRef),
+}
+
+/// What to do, and what to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Where the channel stands.
+    pub phase: Phase,
+    /// What a reader sees.
+    pub outlook: Outlook,
+    /// What to do now.
+    pub actions: Vec<Action>,
+}
+
+impl Decision {
+    fn new(phase: Phase, outlook: Outlook) -> Self {
+        Self { phase, outlook, actions: Vec::new() }
+    }
+}
+
+/// Decides about a channel.
+pub fn decide(view: &View) -> Decision {
+    match &view.genesis {
+        Observation::Present { value } => pinned(view, &value.hash),
+        Observation::Absent { .. } => unpinned(view),
+        Observation::Forbidden { evidence } | Observation::Unreachable { evidence } => Decision::new(
+            Phase::Pending,
+            Outlook::waiting(
+                Wait::Dependency,
+                "GenesisUnreadable",
+                format!("the pinned genesis block of channel {} could not be read: {evidence}", view.channel),
+            ),
+        ),
+    }
+}
+
+/// Before a genesis block is pinned.
+fn unpinned(view: &View) -> Decision {
+    let holders: Vec<String> = view
+        .orderers
+        .iter()
+        .filter(|(_, orderer)| orderer.channel.live.value().is_some() || orderer.channel.record == JoinRecord::Joined)
+        .map(|(node, _)| node.to_string())
+        .collect();
+    if !holders.is_empty() {
+        return Decision::new(
+            Phase::Degraded,
+            Outlook::stalled(
+                "GenesisLost",
+                format!(
+                    "{} hold{} channel {}, but its pinned genesis block is gone; restore ConfigMap {}/{}-genesis from a \
+                     backup: no block is computed for a channel that exists",
+                    holders.join(", "),
+                    if holders.len() == 1 { "s" } else { "" },
+                    view.channel,
+                    view.namespace,
+                    view.channel
+                ),
+            ),
+        );
+    }
+    if let Err(why) = &view.computed {
+        return Decision::new(Phase::Pending, uncomputable(&view.channel, why));
+    }
+    if let Some(outlook) = unanswered(view) {
+        return Decision::new(Phase::Pending, outlook);
+    }
+    Decision {
+        phase: Phase::Pending,
+        outlook: Outlook::acting("PinningGenesis", format!("pinning the genesis block of channel {}", view.channel)),
+        actions: vec![Action::Pin],
+    }
+}
+
+fn uncomputable(channel: &str, why: &Uncomputable) -> Outlook {
+    match why {
+        Uncomputable::Missing(missing) => {
+            let list: Vec<String> =
+                missing.iter().map(|missing| format!("{} (from {})", missing.what, missing.owner)).collect();
+            Outlook::waiting(
+                Wait::Dependency,
+                "MaterialMissing",
+                format!("the genesis block of channel {channel} needs {}", list.join("; ")),
+            )
+        }
+        Uncomputable::Unreadable(evidence) => Outlook::waiting(
+            Wait::Dependency,
+            "MaterialUnreadable",
+            format!("what the genesis block of channel {channel} is made of could not be read: {evidence}"),
+        ),
+        Uncomputable::Refused(why) => {
+            Outlook::stalled("GenesisRefused", format!("no genesis block can be made for channel {channel}: {why}"))
+        }
+    }
+}
+
+/// The own consenters that did not answer, as a reason to wait.
+fn unanswered(view: &View) -> Option<Outlook> {
+    let silent: Vec<String> = view
+        .orderers
+        .iter()
+        .filter(|(_, orderer)| {
+            matches!(orderer.channel.live, Observation::Unreachable { .. } | Observation::Forbidden { .. })
+        })
+        .map(|(node, orderer)| format!("{node} ({})", orderer.channel.live.evidence().unwrap_or_default()))
+        .collect();
+    (!silent.is_empty()).then(|| {
+        Outlook::waiting(
+            Wait::Dependency,
+            "OrdererUnreachable",
+            format!("waiting until every own consenter of channel {} answers: {}", view.channel, silent.join("; ")),
+        )
+    })
+}
+
+/// Once a genesis block is pinned.
+fn pinned(view: &View, hash: &str) -> Decision {
+    let mut decision = judge(view, hash);
+    let records = view
+        .orderers
+        .iter()
+        .filter(|(_, orderer)| {
+            orderer.channel.live.value().is_some()
+                && orderer.channel.record == JoinRecord::None
+                && orderer.genesis.value().is_none_or(|live| live == hash)
+        })
+        .map(|(node, _)| Action::Record(node.clone()));
+    decision.actions.extend(records);
+    decision
+}
+
+fn judge(view: &View, hash: &str) -> Decision {
+    if let Some(stop) = mismatch(view, hash) {
+        return Decision::new(stop_phase(view), stop);
+    }
+    let lost = nodes(view, |orderer| orderer.channel.live.is_absent() && orderer.channel.record == JoinRecord::Joined);
+    if !lost.is_empty() {
+        return Decision::new(stop_phase(view), data_lost(view, &lost));
+    }
+    let absent = nodes(view, |orderer| orderer.channel.live.is_absent());
+    if absent.is_empty() {
+        return joined(view);
+    }
+    if let Some(stop) = genesis_differs(view, hash, absent.len()) {
+        return Decision::new(Phase::Forming, stop);
+    }
+    if let Some(outlook) = unanswered(view) {
+        return Decision::new(Phase::Forming, outlook);
+    }
+    let names: Vec<String> = absent.iter().map(ToString::to_string).collect();
+    Decision {
+        phase: Phase::Forming,
+        outlook: Outlook::acting(
+            "JoiningOrderers",
+            format!("joining {} to channel {}", names.join(", "), view.channel),
+        ),
+        actions: absent.into_iter().map(Action::Join).collect(),
+    }
+}
+
+fn nodes(view: &View, which: impl Fn(&OrdererView) -> bool) -> Vec<NodeRef> {
+    view.orderers.iter().filter(|(_, orderer)| which(orderer)).map(|(node, _)| node.clone()).collect()
+}
+
+/// The phase of a channel that a person has to look at: whether it still orders.
+fn stop_phase(view: &View) -> Phase {
+    let joined = view.orderers.values().any(|orderer| orderer.channel.live.value().is_some());
+    match (serving(view), joined) {
+        (Some(_), _) => Phase::Active,
+        (None, true) => Phase::Degraded,
+        (None, false) => Phase::Forming,
+    }
+}
+
+fn mismatch(view: &View, hash: &str) -> Option<Outlook> {
+    let wrong: Vec<String> = view
+        .orderers
+        .iter()
+        .filter_map(|(node, orderer)| {
+            let live = orderer.genesis.value()?;
+            (live != hash).then(|| format!("{node} holds {live}"))
+        })
+        .collect();
+    (!wrong.is_empty()).then(|| {
+        Outlook::stalled(
+            "GenesisMismatch",
+            format!(
+                "the pinned genesis block of channel {} is {hash}, but {}; these are different channels of one name: \
+                 remove the channel, its WAL and its snapshots from the node that is wrong",
+                view.channel,
+                wrong.join(", ")
+            ),
+        )
+    })
+}
+
+fn data_lost(view: &View, lost: &[NodeRef]) -> Outlook {
+    let mut message = String::new();
+    for node in lost {
+        let _ = write!(
+            message,
+            "{node} had joined channel {channel} and no longer holds it: its volume was emptied. Restore the volume, or, \
+             if that is impossible and a quorum remains, take it out of the consenters and add a new orderer; to have it \
+             joined again all the same, delete the entry {channel} of ConfigMap {namespace}/{name}-ledgers. ",
+            channel = view.channel,
+            namespace = node.namespace,
+            name = node.name,
+        );
+    }
+    Outlook::stalled("DataLost", message.trim_end().to_owned())
+}
+
+/// Before anybody joined, the pinned block must be the one that the definition gives.
+fn genesis_differs(view: &View, hash: &str, absent: usize) -> Option<Outlook> {
+    let why = view.outdated.as_ref()?;
+    let nobody = absent == view.orderers.len() && view.consenters == view.orderers.len();
+    nobody.then(|| {
+        Outlook::stalled(
+            "GenesisDiffers",
+            format!(
+                "the genesis block of channel {channel} was pinned as {hash}, and the definition gives another one now: \
+                 {why}. No node has joined yet: delete ConfigMap {namespace}/{channel}-genesis to pin the new block, or \
+                 take the change back",
+                channel = view.channel,
+                namespace = view.namespace,
+            ),
+        )
+    })
+}
+
+/// The highest height of an own consenter that orders.
+fn serving(view: &View) -> Option<u64> {
+    view.orderers
+        .values()
+        .filter_map(|orderer| match orderer.ordering.value() {
+            Some(Ordering::Serving { height }) => Some(*height),
+            Some(Ordering::NoLeader) | None => None,
+        })
+        .max()
+}
+
+/// How many consenters a channel needs to order.
+pub const fn quorum(consensus: ConsensusType, consenters: usize) -> usize {
+    match consensus {
+        ConsensusType::EtcdRaft => consenters / 2 + 1,
+        // ceil((n + f + 1) / 2) with f = (n - 1) / 3
+        ConsensusType::Bft => {
+            let faults = consenters.saturating_sub(1) / 3;
+            (consenters + faults + 1).div_ceil(2)
+        }
+    }
+}
+
+/// Every own consenter has joined, or could not be asked.
+fn joined(view: &View) -> Decision {
+    let silent = nodes(view, |orderer| orderer.channel.live.value().is_none());
+    let own = view.orderers.len();
+    let possible = view.consenters - silent.len().min(view.consenters);
+    if own > 0
+        && silent.len() == own
+        && silent.iter().any(|node| view.orderers[node].channel.record == JoinRecord::None)
+    {
+        let outlook = unanswered(view).unwrap_or_else(|| no_leader(view));
+        return Decision::new(Phase::Forming, outlook);
+    }
+    if own == 0 {
+        return Decision::new(
+            Phase::Forming,
+            Outlook::waiting(
+                Wait::Dependency,
+                "NoOwnConsenter",
+                format!(
+                    "this daemon acts for no consenter of channel {}, so it cannot tell whether it orders",
+                    view.channel
+                ),
+            ),
+        );
+    }
+    if serving(view).is_some() {
+        return active(view, &silent);
+    }
+    let needed = quorum(view.consensus, view.consenters);
+    if possible < needed {
+        let evidence = unanswered(view).map(|outlook| outlook.verdict.message().to_owned()).unwrap_or_default();
+        return Decision::new(
+            Phase::Degraded,
+            Outlook::waiting(
+                Wait::Dependency,
+                "QuorumLost",
+                format!(
+                    "channel {} needs {needed} of {} consenters to order; {evidence}",
+                    view.channel, view.consenters
+                ),
+            ),
+        );
+    }
+    Decision::new(Phase::Electing, no_leader(view))
+}
+
+fn no_leader(view: &View) -> Outlook {
+    let said: Vec<String> = view
+        .orderers
+        .iter()
+        .map(|(node, orderer)| match &orderer.ordering {
+            Observation::Present { value: Ordering::NoLeader } => format!("{node} has no leader"),
+            Observation::Present { value: Ordering::Serving { .. } } => format!("{node} orders"),
+            other => format!("{node}: {}", other.evidence().unwrap_or_default()),
+        })
+        .collect();
+    Outlook::waiting(
+        Wait::Soon,
+        "NoLeader",
+        format!("waiting for channel {} to elect a leader: {}", view.channel, said.join("; ")),
+    )
+}
+
+fn active(view: &View, silent: &[NodeRef]) -> Decision {
+    if let Some(differences) = view.differences.value().filter(|differences| !differences.is_empty()) {
+        return Decision::new(
+            Phase::Active,
+            Outlook::stalled(
+                "ConfigDiffers",
+                format!(
+                    "the configuration of channel {} is not what its spec says: {}; changes of a live channel are not carried \
+                     out by this version: take the change back, or make it with the channel's administrators",
+                    view.channel,
+                    differences.join("; ")
+                ),
+            ),
+        );
+    }
+    let mut message = format!("channel {} orders", view.channel);
+    if !silent.is_empty() {
+        let names: Vec<String> = silent.iter().map(ToString::to_string).collect();
+        let _ = write!(message, "; without {}, which could not be asked", names.join(", "));
+    }
+    if let Some(evidence) = view.differences.evidence() {
+        let _ = write!(message, "; its configuration could not be compared: {evidence}");
+    }
+    Decision::new(Phase::Active, Outlook::ready("Ordering", message))
+}
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

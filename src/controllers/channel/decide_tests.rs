@@ -1,0 +1,226 @@
+use super::*;
+use crate::controllers::conditions::Verdict;
+
+const PINNED: &str = "aa11";
+
+fn node(name: &str) -> NodeRef {
+    NodeRef { namespace: "trade-hub".to_owned(), name: name.to_owned() }
+}
+
+fn absent<T>() -> Observation<T> {
+    Observation::Absent { evidence: "404 channel does not exist".to_owned() }
+}
+
+fn unreachable<T>() -> Observation<T> {
+    Observation::Unreachable { evidence: "connection refused".to_owned() }
+}
+
+fn present<T>(value: T) -> Observation<T> {
+    Observation::Present { value }
+}
+
+fn consenter(status: &str) -> Observation<OrdererChannel> {
+    present(OrdererChannel { relation: "consenter".to_owned(), status: status.to_owned(), height: 1 })
+}
+
+fn fresh() -> OrdererView {
+    OrdererView {
+        channel: NodeChannel { live: absent(), record: JoinRecord::None },
+        genesis: absent(),
+        ordering: absent(),
+    }
+}
+
+fn silent() -> OrdererView {
+    OrdererView {
+        channel: NodeChannel { live: unreachable(), record: JoinRecord::None },
+        genesis: unreachable(),
+        ordering: unreachable(),
+    }
+}
+
+fn holder(ordering: Ordering) -> OrdererView {
+    OrdererView {
+        channel: NodeChannel { live: consenter("active"), record: JoinRecord::Joined },
+        genesis: present(PINNED.to_owned()),
+        ordering: present(ordering),
+    }
+}
+
+fn serving() -> OrdererView {
+    holder(Ordering::Serving { height: 4 })
+}
+
+fn recorded(mut view: OrdererView, record: JoinRecord) -> OrdererView {
+    view.channel.record = record;
+    view
+}
+
+fn view(orderers: [OrdererView; 3]) -> View {
+    View {
+        channel: "trade".to_owned(),
+        namespace: "tenter-system".to_owned(),
+        consensus: ConsensusType::EtcdRaft,
+        consenters: 3,
+        orderers: orderers.into_iter().enumerate().map(|(n, view)| (node(&format!("orderer{n}")), view)).collect(),
+        genesis: present(PinnedGenesis { hash: PINNED.to_owned() }),
+        computed: Ok(PINNED.to_owned()),
+        outdated: None,
+        differences: present(Vec::new()),
+    }
+}
+
+fn unpinned(orderers: [OrdererView; 3]) -> View {
+    View { genesis: absent(), ..view(orderers) }
+}
+
+#[track_caller]
+fn check(view: &View, phase: Phase, reason: &str, actions: &[Action]) -> Decision {
+    let decision = decide(view);
+    assert_eq!(
+        (decision.phase, decision.outlook.verdict.reason(), decision.actions.as_slice()),
+        (phase, reason, actions),
+        "{}",
+        decision.outlook.verdict.message()
+    );
+    decision
+}
+
+fn join(n: usize) -> Action {
+    Action::Join(node(&format!("orderer{n}")))
+}
+
+#[test]
+fn pins_when_every_own_consenter_says_absent() {
+    check(&unpinned([fresh(), fresh(), fresh()]), Phase::Pending, "PinningGenesis", &[Action::Pin]);
+}
+
+#[test]
+fn missing_material_names_the_piece_and_its_owner() {
+    let mut view = unpinned([fresh(), fresh(), fresh()]);
+    view.computed = Err(Uncomputable::Missing(vec![Missing {
+        what: "ConfigMap trade-acme/msp".to_owned(),
+        owner: "acme".to_owned(),
+    }]));
+    let decision = check(&view, Phase::Pending, "MaterialMissing", &[]);
+    assert!(
+        decision.outlook.verdict.message().contains("ConfigMap trade-acme/msp (from acme)"),
+        "{}",
+        decision.outlook.verdict.message()
+    );
+}
+
+#[test]
+fn unreadable_and_refused_material_are_told_apart() {
+    let mut view = unpinned([fresh(), fresh(), fresh()]);
+    view.computed = Err(Uncomputable::Unreadable("503".to_owned()));
+    check(&view, Phase::Pending, "MaterialUnreadable", &[]);
+    view.computed = Err(Uncomputable::Refused("no consenters".to_owned()));
+    let decision = check(&view, Phase::Pending, "GenesisRefused", &[]);
+    assert!(matches!(decision.outlook.verdict, Verdict::Stalled { .. }));
+}
+
+#[test]
+fn an_unreachable_consenter_is_not_an_absent_one() {
+    check(&unpinned([fresh(), silent(), fresh()]), Phase::Pending, "OrdererUnreachable", &[]);
+    let decision = check(&view([fresh(), silent(), fresh()]), Phase::Forming, "OrdererUnreachable", &[]);
+    assert!(decision.outlook.verdict.message().contains("trade-hub/orderer1 (connection refused)"));
+    check(&view([silent(), silent(), silent()]), Phase::Forming, "OrdererUnreachable", &[]);
+}
+
+#[test]
+fn an_unreadable_pin_is_not_an_absent_one() {
+    let mut view = view([fresh(), fresh(), fresh()]);
+    view.genesis = unreachable();
+    check(&view, Phase::Pending, "GenesisUnreadable", &[]);
+}
+
+#[test]
+fn no_block_is_computed_for_a_channel_that_exists() {
+    let decision = check(&unpinned([fresh(), serving(), fresh()]), Phase::Degraded, "GenesisLost", &[]);
+    assert!(matches!(decision.outlook.verdict, Verdict::Stalled { .. }));
+    check(&unpinned([recorded(fresh(), JoinRecord::Joined), fresh(), fresh()]), Phase::Degraded, "GenesisLost", &[]);
+}
+
+#[test]
+fn joins_all_and_completes_a_join_that_failed_half_way() {
+    check(&view([fresh(), fresh(), fresh()]), Phase::Forming, "JoiningOrderers", &[join(0), join(1), join(2)]);
+    let half = recorded(holder(Ordering::NoLeader), JoinRecord::None);
+    let record = Action::Record(node("orderer0"));
+    check(&view([half, fresh(), serving()]), Phase::Forming, "JoiningOrderers", &[join(1), record]);
+}
+
+#[test]
+fn a_genesis_that_no_longer_follows_stops_before_the_first_join_only() {
+    let mut view = view([fresh(), fresh(), fresh()]);
+    view.outdated = Some("/Channel/Orderer/BatchTimeout: 2s -> 1s".to_owned());
+    let decision = check(&view, Phase::Forming, "GenesisDiffers", &[]);
+    assert!(decision.outlook.verdict.message().contains("tenter-system/trade-genesis"));
+    view.orderers.insert(node("orderer0"), serving());
+    check(&view, Phase::Forming, "JoiningOrderers", &[join(1), join(2)]);
+    view.outdated = None;
+    view.computed = Err(Uncomputable::Missing(Vec::new()));
+    check(&view, Phase::Forming, "JoiningOrderers", &[join(1), join(2)]);
+}
+
+#[test]
+fn an_emptied_volume_is_data_loss_and_nobody_is_joined() {
+    let lost = recorded(fresh(), JoinRecord::Joined);
+    let decision = check(&view([lost.clone(), fresh(), holder(Ordering::NoLeader)]), Phase::Degraded, "DataLost", &[]);
+    assert!(matches!(decision.outlook.verdict, Verdict::Stalled { .. }));
+    assert!(decision.outlook.verdict.message().contains("trade-hub/orderer0"));
+    check(&view([lost, serving(), serving()]), Phase::Active, "DataLost", &[]);
+}
+
+#[test]
+fn another_block_zero_is_a_mismatch_and_is_not_recorded() {
+    let mut wrong = recorded(serving(), JoinRecord::None);
+    wrong.genesis = present("cc33".to_owned());
+    let decision = check(&view([wrong, fresh(), fresh()]), Phase::Active, "GenesisMismatch", &[]);
+    assert!(decision.outlook.verdict.message().contains("trade-hub/orderer0 holds cc33"));
+}
+
+#[test]
+fn active_participation_without_a_leader_is_not_active() {
+    let electing = || holder(Ordering::NoLeader);
+    check(&view([electing(), electing(), electing()]), Phase::Electing, "NoLeader", &[]);
+    let gone = || recorded(silent(), JoinRecord::Joined);
+    check(&view([electing(), gone(), gone()]), Phase::Degraded, "QuorumLost", &[]);
+    check(&view([electing(), electing(), gone()]), Phase::Electing, "NoLeader", &[]);
+    check(&view([gone(), gone(), gone()]), Phase::Degraded, "QuorumLost", &[]);
+}
+
+#[test]
+fn one_answer_with_a_leader_is_enough() {
+    let ready = check(&view([serving(), serving(), serving()]), Phase::Active, "Ordering", &[]);
+    assert!(matches!(ready.outlook.verdict, Verdict::Ready { .. }));
+    let gone = recorded(silent(), JoinRecord::Joined);
+    let decision = check(&view([serving(), gone, serving()]), Phase::Active, "Ordering", &[]);
+    assert!(decision.outlook.verdict.message().contains("without trade-hub/orderer1"));
+}
+
+#[test]
+fn a_differing_configuration_is_refused_but_the_channel_stays_active() {
+    let mut view = view([serving(), serving(), serving()]);
+    view.differences = present(vec!["batch.timeout: 2s -> 1s".to_owned()]);
+    let decision = check(&view, Phase::Active, "ConfigDiffers", &[]);
+    assert!(matches!(decision.outlook.verdict, Verdict::Stalled { .. }));
+    view.differences = unreachable();
+    let decision = check(&view, Phase::Active, "Ordering", &[]);
+    assert!(decision.outlook.verdict.message().contains("could not be compared"));
+}
+
+#[test]
+fn quorums_are_those_of_fabric() {
+    let raft: Vec<usize> = (1..=5).map(|n| quorum(ConsensusType::EtcdRaft, n)).collect();
+    assert_eq!(raft, [1, 2, 2, 3, 3]);
+    let bft: Vec<usize> = (4..=7).map(|n| quorum(ConsensusType::Bft, n)).collect();
+    assert_eq!(bft, [3, 4, 4, 5]);
+}
+
+#[test]
+fn without_own_consenters_nothing_is_claimed() {
+    let mut view = view([fresh(), fresh(), fresh()]);
+    view.orderers.clear();
+    check(&view, Phase::Forming, "NoOwnConsenter", &[]);
+}

@@ -1,0 +1,158 @@
+//! Gathers what a genesis block is made of: public certificates only, read from where the other controllers
+//! keep them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::stream::{self, StreamExt as _};
+use tenter_consortium::objects::{ChannelSpec, ConsenterRef};
+use tenter_consortium::observation::Observation;
+
+use super::decide::{Missing, Uncomputable};
+use crate::controllers::labels::{MSP, MSP_CACERTS, MSP_CONFIG, MSP_TLSCACERTS, enrolment_secret, tls_secret};
+use crate::controllers::materials::TLS_CRT;
+use crate::nodes::store::{Entries, Store};
+
+/// Most questions at once.
+const CONCURRENCY: usize = 16;
+
+/// The public MSP of an organization, PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MspMaterial {
+    /// Enrolment roots.
+    pub ca_certs: String,
+    /// TLS roots.
+    pub tls_ca_certs: String,
+    /// `config.yaml`, which names the roles.
+    pub config: String,
+}
+
+/// The public certificates of a consenter, PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConsenterMaterial {
+    /// TLS certificate, for its server and its client side alike.
+    pub tls: String,
+    /// Enrolment certificate.
+    pub identity: String,
+}
+
+/// Everything that a genesis block needs beside the spec.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Material {
+    /// Each organization's MSP, by organization.
+    pub msps: BTreeMap<String, MspMaterial>,
+    /// Each consenter's certificates, in the spec's order.
+    pub consenters: Vec<ConsenterMaterial>,
+}
+
+/// One piece that was asked for.
+enum Piece {
+    Msp(String, MspMaterial),
+    Consenter(usize, ConsenterMaterial),
+}
+
+/// Why a piece is not there.
+enum Gap {
+    Missing(Missing),
+    Unreadable(String),
+}
+
+/// Gathers the material of a channel.
+pub async fn gather(store: &dyn Store, spec: &ChannelSpec) -> Result<Material, Uncomputable> {
+    let organizations: BTreeSet<(&str, &str)> = spec
+        .orderer_organizations
+        .iter()
+        .map(|orderer| (orderer.organization.as_str(), orderer.namespace.as_str()))
+        .chain(spec.members.iter().map(|member| (member.organization.as_str(), member.namespace.as_str())))
+        .collect();
+    let mut questions: Vec<futures::future::BoxFuture<'_, Result<Piece, Vec<Gap>>>> = Vec::new();
+    for (organization, namespace) in organizations {
+        questions.push(Box::pin(msp(store, organization, namespace)));
+    }
+    for (index, consenter) in spec.consensus.consenters.iter().enumerate() {
+        questions.push(Box::pin(certificates(store, index, consenter)));
+    }
+    let answers: Vec<_> = stream::iter(questions).buffered(CONCURRENCY).collect().await;
+    assemble(answers, spec.consensus.consenters.len())
+}
+
+fn assemble(answers: Vec<Result<Piece, Vec<Gap>>>, consenters: usize) -> Result<Material, Uncomputable> {
+    let mut material = Material { msps: BTreeMap::new(), consenters: vec![ConsenterMaterial::default(); consenters] };
+    let mut missing = BTreeSet::new();
+    let mut unreadable = Vec::new();
+    for answer in answers {
+        match answer {
+            Ok(Piece::Msp(organization, msp)) => {
+                material.msps.insert(organization, msp);
+            }
+            Ok(Piece::Consenter(index, consenter)) => {
+                if let Some(place) = material.consenters.get_mut(index) {
+                    *place = consenter;
+                }
+            }
+            Err(gaps) => {
+                for gap in gaps {
+                    match gap {
+                        Gap::Missing(piece) => {
+                            missing.insert(piece);
+                        }
+                        Gap::Unreadable(evidence) => unreadable.push(evidence),
+                    }
+                }
+            }
+        }
+    }
+    if !missing.is_empty() {
+        return Err(Uncomputable::Missing(missing.into_iter().collect()));
+    }
+    if !unreadable.is_empty() {
+        return Err(Uncomputable::Unreadable(unreadable.join("; ")));
+    }
+    Ok(material)
+}
+
+async fn msp(store: &dyn Store, organization: &str, namespace: &str) -> Result<Piece, Vec<Gap>> {
+    let place = format!("ConfigMap {namespace}/{MSP}");
+    let answer = store.config_map(namespace, MSP).await;
+    let mut gaps = Vec::new();
+    let ca_certs = entry(&answer, MSP_CACERTS, &place, organization, &mut gaps);
+    let tls_ca_certs = entry(&answer, MSP_TLSCACERTS, &place, organization, &mut gaps);
+    let config = entry(&answer, MSP_CONFIG, &place, organization, &mut gaps);
+    match (ca_certs, tls_ca_certs, config) {
+        (Some(ca_certs), Some(tls_ca_certs), Some(config)) => {
+            Ok(Piece::Msp(organization.to_owned(), MspMaterial { ca_certs, tls_ca_certs, config }))
+        }
+        _ => Err(gaps),
+    }
+}
+
+async fn certificates(store: &dyn Store, index: usize, consenter: &ConsenterRef) -> Result<Piece, Vec<Gap>> {
+    let mut gaps = Vec::new();
+    let mut certificate = async |name: String| {
+        let place = format!("certificate in Secret {}/{name}", consenter.namespace);
+        let answer = store.secret(&consenter.namespace, &name).await;
+        entry(&answer, TLS_CRT, &place, &consenter.organization, &mut gaps)
+    };
+    let tls = certificate(tls_secret(&consenter.orderer)).await;
+    let identity = certificate(enrolment_secret(&consenter.orderer)).await;
+    match (tls, identity) {
+        (Some(tls), Some(identity)) => Ok(Piece::Consenter(index, ConsenterMaterial { tls, identity })),
+        _ => Err(gaps),
+    }
+}
+
+fn entry(answer: &Observation<Entries>, key: &str, place: &str, owner: &str, gaps: &mut Vec<Gap>) -> Option<String> {
+    let missing = |what: String| Gap::Missing(Missing { what, owner: owner.to_owned() });
+    let gap = match answer {
+        Observation::Present { value } => match value.get(key).map(|bytes| String::from_utf8(bytes.clone())) {
+            Some(Ok(text)) if !text.trim().is_empty() => return Some(text),
+            Some(_) => missing(format!("{place}: a readable {key}")),
+            None => missing(format!("{place}: {key}")),
+        },
+        Observation::Absent { .. } => missing(place.to_owned()),
+        Observation::Forbidden { evidence } | Observation::Unreachable { evidence } => {
+            Gap::Unreadable(evidence.clone())
+        }
+    };
+    gaps.push(gap);
+    None
+}

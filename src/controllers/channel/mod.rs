@@ -1,0 +1,174 @@
+//! Channels: the genesis block is computed once and pinned, the own consenters are joined to it, and what the
+//! channel then is follows from what its nodes say.
+
+pub mod config;
+pub mod decide;
+pub mod form;
+pub mod material;
+pub mod status;
+
+#[cfg(test)]
+mod form_tests;
+
+use std::sync::Arc;
+
+use futures::stream;
+use jiff::Timestamp;
+use kube::runtime::controller::Controller;
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use kube::{Api, ResourceExt as _};
+use tenter_consortium::objects::{ConsenterRef, LABEL_CHANNEL};
+use tenter_consortium::status::ChannelPhase;
+
+use self::decide::{Action, decide};
+use self::form::{Seen, look, own_consenters, perform};
+use self::status::channel_status;
+use super::driver::DecisionOf;
+use super::follow::Followers;
+use super::{Cleanup, Context, Controlled, Decision, Failure, Scope, Verdict, apply, gates};
+use crate::nodes::{Node, Nodes};
+use crate::resources::{Channel, Membership, Orderer, TenterObject as _};
+
+/// The controller of [`Channel`] objects.
+pub struct ChannelController {
+    nodes: Arc<Nodes>,
+    followers: Arc<Followers>,
+}
+
+impl ChannelController {
+    /// A controller that talks to these nodes. Config blocks that `followers` see bring its channels up.
+    pub const fn new(nodes: Arc<Nodes>, followers: Arc<Followers>) -> Self {
+        Self { nodes, followers }
+    }
+
+    /// Follows the config blocks of a channel that orders, from the nodes that hold it.
+    fn follow(&self, channel: &str, seen: &Seen) {
+        let height = seen.view.orderers.values().filter_map(|view| Some(view.channel.live.value()?.height)).max();
+        let sources: Vec<Node> = seen
+            .nodes
+            .values()
+            .filter(|node| {
+                seen.view.orderers.get(&node.reference).is_some_and(|view| view.channel.live.value().is_some())
+            })
+            .cloned()
+            .collect();
+        if let Some(height) = height.filter(|_| !sources.is_empty()) {
+            self.followers.follow(&self.nodes, channel, sources, height);
+        }
+    }
+}
+
+/// What the channel's decision is made on.
+pub struct Observed {
+    seen: Seen,
+    peers: (usize, usize),
+}
+
+/// Peers that have joined, of all, as the memberships say.
+async fn peers(ctx: &Context, object: &Channel) -> Result<(usize, usize), Failure> {
+    let all = object.spec.members.iter().map(|member| member.peers.len()).sum();
+    let selector = format!("{LABEL_CHANNEL}={}", object.spec.channel);
+    let memberships = apply::list_all::<Membership>(ctx, &selector).await?;
+    let joined = memberships
+        .iter()
+        .filter(|membership| membership.consortium() == object.consortium())
+        .filter_map(|membership| membership.status.as_ref())
+        .flat_map(|status| &status.nodes)
+        // Only orderers have a relation.
+        .filter(|node| node.relation.is_none() && node.state == "present")
+        .count();
+    Ok((joined, all))
+}
+
+/// What this daemon's own settings do not allow, whatever the object says.
+fn gate(ctx: &Context, scope: &Scope, object: &Channel, own: &[Node]) -> Result<(), Failure> {
+    if object.namespace().as_deref() != Some(ctx.namespace.as_str()) {
+        return Err(Failure::terminal(
+            "NamespaceNotAllowed",
+            format!("{} is not in the consortium's namespace {}: make it there", object.describe(), ctx.namespace),
+        ));
+    }
+    if object.name_any() != object.spec.channel {
+        return Err(Failure::terminal(
+            "NameDiffers",
+            format!("{} must have the name of its channel, {}", object.describe(), object.spec.channel),
+        ));
+    }
+    let refused = |verdict: Verdict| Failure::terminal(verdict.reason(), verdict.message());
+    let consenters = &object.spec.consensus.consenters;
+    for consenter in consenters.iter().filter(|consenter| own.iter().any(|node| is(node, consenter))) {
+        gates::admit(&scope.consortium.spec, &consenter.organization, &consenter.namespace).map_err(refused)?;
+    }
+    Ok(())
+}
+
+fn is(node: &Node, consenter: &ConsenterRef) -> bool {
+    node.reference.namespace == consenter.namespace && node.reference.name == consenter.orderer
+}
+
+impl Controlled for ChannelController {
+    type Object = Channel;
+    type Observed = Observed;
+    type Action = Action;
+
+    fn watch(&self, controller: Controller<Channel>, ctx: &Context) -> Controller<Channel> {
+        let channels = controller.store();
+        let of_orderer = move |orderer: Orderer| {
+            let (namespace, name) = (orderer.namespace().unwrap_or_default(), orderer.name_any());
+            channels
+                .state()
+                .iter()
+                .filter(|channel| {
+                    let consenters = &channel.spec.consensus.consenters;
+                    consenters.iter().any(|other| other.namespace == namespace && other.orderer == name)
+                })
+                .map(|channel| ObjectRef::from_obj(channel.as_ref()))
+                .collect::<Vec<_>>()
+        };
+        let namespace = ctx.namespace.clone();
+        let of_membership = move |membership: Membership| [ObjectRef::new(&membership.spec.channel).within(&namespace)];
+        let client = || ctx.client.clone();
+        controller
+            .watches(Api::<Orderer>::all(client()), watcher::Config::default(), of_orderer)
+            .watches(Api::<Membership>::all(client()), watcher::Config::default(), of_membership)
+            .reconcile_all_on(stream::unfold(self.followers.changes(), |mut changes| async move {
+                changes.changed().await.ok().map(|()| ((), changes))
+            }))
+    }
+
+    async fn observe(&self, ctx: &Context, scope: &Scope, object: &Channel) -> Result<Observed, Failure> {
+        let own = own_consenters(&object.spec, &scope.consortium.spec.organizations);
+        gate(ctx, scope, object, &own)?;
+        let (seen, peers) = tokio::join!(look(&self.nodes, &ctx.namespace, &object.spec, own), peers(ctx, object));
+        if decide(&seen.view).phase == ChannelPhase::Active {
+            self.follow(&object.spec.channel, &seen);
+        }
+        Ok(Observed { seen, peers: peers? })
+    }
+
+    fn decide(&self, _object: &Channel, observed: &Observed, _now: Timestamp) -> DecisionOf<Self> {
+        let decision = decide(&observed.seen.view);
+        Decision {
+            status: channel_status(&observed.seen, &decision, observed.peers),
+            actions: decision.actions,
+            verdict: decision.outlook.verdict,
+            requeue: decision.outlook.pause,
+        }
+    }
+
+    async fn act(&self, ctx: &Context, object: &Channel, observed: &Observed, action: &Action) -> Result<(), Failure> {
+        if matches!(action, Action::Pin | Action::Record(_)) {
+            ctx.writes.count("ConfigMap");
+        }
+        perform(&self.nodes, &ctx.namespace, &object.spec, &observed.seen, action).await
+    }
+
+    async fn cleanup(&self, _ctx: &Context, object: &Channel) -> Result<Cleanup, Failure> {
+        self.followers.stop(&object.spec.channel);
+        Ok(Cleanup::Done(Some(format!(
+            "the nodes keep channel {channel}, and ConfigMap {channel}-genesis its pinned genesis block",
+            channel = object.spec.channel
+        ))))
+    }
+}

@@ -1,0 +1,280 @@
+//! What to do about one organization in one channel, as a pure function of what was seen of it.
+//!
+//! A peer is joined with the pinned genesis block only, when the channel orders (a peer that joins earlier
+//! cannot fetch a block, and would say nothing about why). A peer on record that says Absent has lost its
+//! data: joining it again is safe for the channel, but its private data is gone, so a person decides.
+
+use std::collections::BTreeMap;
+
+use tenter_consortium::observation::Observation;
+use tenter_consortium::observed::{JoinRecord, NodeChannel, NodeRef, OrdererChannel, PeerChannel, PinnedGenesis};
+use tenter_consortium::status::MembershipPhase as Phase;
+
+use crate::controllers::outlook::{Outlook, Wait};
+
+/// One own peer's view of the channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerView {
+    /// What the peer says, and what is on record.
+    pub channel: NodeChannel<PeerChannel>,
+    /// Header hash, hex, of the block 0 that it holds.
+    pub genesis: Observation<String>,
+}
+
+/// All that is known of a membership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// The channel.
+    pub channel: String,
+    /// The organization.
+    pub organization: String,
+    /// The pinned genesis block.
+    pub genesis: Observation<PinnedGenesis>,
+    /// Number of blocks of the ordering service, asked before the peers; absent when it has no leader.
+    pub ordering: Observation<u64>,
+    /// Whether the live configuration has the organization's MSP.
+    pub admitted: Observation<bool>,
+    /// The organization's orderers that are consenters, to show.
+    pub orderers: BTreeMap<NodeRef, NodeChannel<OrdererChannel>>,
+    /// The organization's peers that are to join.
+    pub peers: BTreeMap<NodeRef, PeerView>,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Join a peer to the pinned genesis block.
+    Join(NodeRef),
+    /// Write down that a peer holds the channel.
+    Record(NodeRef),
+}
+
+/// What to do, and what to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Where the membership stands.
+    pub phase: Phase,
+    /// What a reader sees.
+    pub outlook: Outlook,
+    /// What to do now.
+    pub actions: Vec<Action>,
+}
+
+impl Decision {
+    fn new(phase: Phase, outlook: Outlook) -> Self {
+        Self { phase, outlook, actions: Vec::new() }
+    }
+}
+
+/// Decides about a membership.
+pub fn decide(view: &View) -> Decision {
+    let hash = match &view.genesis {
+        Observation::Present { value } => &value.hash,
+        Observation::Absent { evidence } => {
+            return Decision::new(
+                Phase::Invited,
+                Outlook::waiting(
+                    Wait::Dependency,
+                    "ChannelPending",
+                    format!("waiting for channel {} to have a genesis block: {evidence}", view.channel),
+                ),
+            );
+        }
+        Observation::Forbidden { evidence } | Observation::Unreachable { evidence } => {
+            return Decision::new(
+                Phase::Invited,
+                Outlook::waiting(
+                    Wait::Dependency,
+                    "GenesisUnreadable",
+                    format!("the pinned genesis block of channel {} could not be read: {evidence}", view.channel),
+                ),
+            );
+        }
+    };
+    let mut decision = judge(view, hash);
+    let records = view
+        .peers
+        .iter()
+        .filter(|(_, peer)| {
+            peer.channel.live.value().is_some()
+                && peer.channel.record == JoinRecord::None
+                && peer.genesis.value().is_some_and(|live| live == hash)
+        })
+        .map(|(node, _)| Action::Record(node.clone()));
+    decision.actions.extend(records);
+    decision
+}
+
+fn judge(view: &View, hash: &str) -> Decision {
+    if let Some(outlook) = mismatch(view, hash) {
+        return Decision::new(Phase::Joining, outlook);
+    }
+    let lost = nodes(view, |peer| peer.channel.live.is_absent() && peer.channel.record == JoinRecord::Joined);
+    if !lost.is_empty() {
+        return Decision::new(Phase::Joining, data_lost(view, &lost));
+    }
+    if view.peers.is_empty() {
+        return without_peers(view);
+    }
+    let absent = nodes(view, |peer| peer.channel.live.is_absent());
+    if absent.is_empty() {
+        return joined(view);
+    }
+    join(view, absent)
+}
+
+fn nodes(view: &View, which: impl Fn(&PeerView) -> bool) -> Vec<NodeRef> {
+    view.peers.iter().filter(|(_, peer)| which(peer)).map(|(node, _)| node.clone()).collect()
+}
+
+fn mismatch(view: &View, hash: &str) -> Option<Outlook> {
+    let wrong: Vec<String> = view
+        .peers
+        .iter()
+        .filter_map(|(node, peer)| {
+            let live = peer.genesis.value()?;
+            (live != hash).then(|| format!("{node} holds {live}"))
+        })
+        .collect();
+    (!wrong.is_empty()).then(|| {
+        Outlook::stalled(
+            "GenesisMismatch",
+            format!(
+                "the pinned genesis block of channel {} is {hash}, but {}; these are different channels of one name: stop the \
+                 peer that is wrong and let it leave the channel (peer node unjoin)",
+                view.channel,
+                wrong.join(", ")
+            ),
+        )
+    })
+}
+
+fn data_lost(view: &View, lost: &[NodeRef]) -> Outlook {
+    let parts: Vec<String> = lost
+        .iter()
+        .map(|node| {
+            format!(
+                "{node} had joined channel {channel} and no longer holds it: its volume was emptied; restore the volume, or \
+                 delete the entry {channel} of ConfigMap {namespace}/{name}-ledgers to have it joined again without its \
+                 private data",
+                channel = view.channel,
+                namespace = node.namespace,
+                name = node.name
+            )
+        })
+        .collect();
+    Outlook::stalled("DataLost", parts.join(". "))
+}
+
+/// The ordering service's reason not to join yet, if any.
+fn not_ordering(view: &View) -> Option<Outlook> {
+    let why = match &view.ordering {
+        Observation::Present { .. } => return None,
+        Observation::Absent { evidence }
+        | Observation::Forbidden { evidence }
+        | Observation::Unreachable { evidence } => evidence,
+    };
+    Some(Outlook::waiting(
+        Wait::Soon,
+        "ChannelNotOrdering",
+        format!("waiting for channel {} to order: {why}", view.channel),
+    ))
+}
+
+fn not_admitted(view: &View) -> Option<Outlook> {
+    match &view.admitted {
+        Observation::Present { value: false } | Observation::Absent { .. } => Some(Outlook::stalled(
+            "NotAMember",
+            format!(
+                "{} is not in the configuration of channel {}; adding a member to a live channel is not carried out by this \
+                 version: the channel's administrators have to add it",
+                view.organization, view.channel
+            ),
+        )),
+        Observation::Present { value: true } | Observation::Forbidden { .. } | Observation::Unreachable { .. } => None,
+    }
+}
+
+/// An organization that only orders is a member in good standing when the channel orders.
+fn without_peers(view: &View) -> Decision {
+    if let Some(outlook) = not_ordering(view) {
+        return Decision::new(Phase::Admitted, outlook);
+    }
+    Decision::new(
+        Phase::Active,
+        Outlook::ready(
+            "Ordering",
+            format!("channel {} orders; {} has no peers in it", view.channel, view.organization),
+        ),
+    )
+}
+
+fn join(view: &View, absent: Vec<NodeRef>) -> Decision {
+    if let Some(outlook) = not_ordering(view) {
+        return Decision::new(Phase::Admitted, outlook);
+    }
+    if let Some(outlook) = not_admitted(view) {
+        return Decision::new(Phase::Invited, outlook);
+    }
+    let names: Vec<String> = absent.iter().map(ToString::to_string).collect();
+    Decision {
+        phase: Phase::Joining,
+        outlook: Outlook::acting("JoiningPeers", format!("joining {} to channel {}", names.join(", "), view.channel)),
+        actions: absent.into_iter().map(Action::Join).collect(),
+    }
+}
+
+/// No peer is missing: each has joined, or could not be asked.
+fn joined(view: &View) -> Decision {
+    let silent: Vec<String> = view
+        .peers
+        .iter()
+        .filter_map(|(node, peer)| Some(format!("{node} ({})", peer.channel.live.evidence()?)))
+        .collect();
+    if !silent.is_empty() {
+        let phase = if view.peers.values().all(|peer| peer.channel.record == JoinRecord::Joined) {
+            Phase::Syncing
+        } else {
+            Phase::Joining
+        };
+        return Decision::new(
+            phase,
+            Outlook::waiting(
+                Wait::Dependency,
+                "PeerUnreachable",
+                format!("waiting until every peer answers: {}", silent.join("; ")),
+            ),
+        );
+    }
+    let Observation::Present { value: height } = view.ordering else {
+        let outlook = not_ordering(view).unwrap_or_else(|| {
+            Outlook::waiting(Wait::Soon, "ChannelNotOrdering", format!("channel {} does not order", view.channel))
+        });
+        return Decision::new(Phase::Syncing, outlook);
+    };
+    let behind: Vec<String> = view
+        .peers
+        .iter()
+        .filter_map(|(node, peer)| {
+            let value = peer.channel.live.value()?;
+            (value.height < height).then(|| format!("{node} holds {} of {height} blocks", value.height))
+        })
+        .collect();
+    if !behind.is_empty() {
+        return Decision::new(
+            Phase::Syncing,
+            Outlook::waiting(Wait::Soon, "PeersBehind", format!("channel {}: {}", view.channel, behind.join(", "))),
+        );
+    }
+    Decision::new(
+        Phase::Active,
+        Outlook::ready(
+            "Joined",
+            format!("{} of {} peers hold channel {}", view.peers.len(), view.peers.len(), view.channel),
+        ),
+    )
+}
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

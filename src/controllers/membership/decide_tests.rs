@@ -1,0 +1,139 @@
+use super::*;
+use crate::controllers::conditions::Verdict;
+
+const PINNED: &str = "aa11";
+
+fn node(n: usize) -> NodeRef {
+    NodeRef { namespace: "trade-acme".to_owned(), name: format!("peer{n}") }
+}
+
+fn absent<T>() -> Observation<T> {
+    Observation::Absent { evidence: "not in GetChannels".to_owned() }
+}
+
+fn unreachable<T>() -> Observation<T> {
+    Observation::Unreachable { evidence: "connection refused".to_owned() }
+}
+
+fn present<T>(value: T) -> Observation<T> {
+    Observation::Present { value }
+}
+
+fn peer(live: Observation<PeerChannel>, record: JoinRecord) -> PeerView {
+    let genesis = if live.value().is_some() { present(PINNED.to_owned()) } else { absent() };
+    PeerView { channel: NodeChannel { live, record }, genesis }
+}
+
+fn fresh() -> PeerView {
+    peer(absent(), JoinRecord::None)
+}
+
+fn at(height: u64) -> PeerView {
+    peer(present(PeerChannel { height }), JoinRecord::Joined)
+}
+
+fn view(peers: Vec<PeerView>) -> View {
+    View {
+        channel: "trade".to_owned(),
+        organization: "acme".to_owned(),
+        genesis: present(PinnedGenesis { hash: PINNED.to_owned() }),
+        ordering: present(5),
+        admitted: present(true),
+        orderers: BTreeMap::new(),
+        peers: peers.into_iter().enumerate().map(|(n, view)| (node(n), view)).collect(),
+    }
+}
+
+#[track_caller]
+fn check(view: &View, phase: Phase, reason: &str, actions: &[Action]) -> Decision {
+    let decision = decide(view);
+    assert_eq!(
+        (decision.phase, decision.outlook.verdict.reason(), decision.actions.as_slice()),
+        (phase, reason, actions),
+        "{}",
+        decision.outlook.verdict.message()
+    );
+    decision
+}
+
+#[test]
+fn waits_for_the_genesis_block() {
+    let mut view = view(vec![fresh()]);
+    view.genesis = absent();
+    check(&view, Phase::Invited, "ChannelPending", &[]);
+    view.genesis = unreachable();
+    check(&view, Phase::Invited, "GenesisUnreadable", &[]);
+}
+
+#[test]
+fn waits_for_the_channel_to_order() {
+    let mut view = view(vec![fresh()]);
+    view.ordering = unreachable();
+    check(&view, Phase::Admitted, "ChannelNotOrdering", &[]);
+    view.peers.clear();
+    check(&view, Phase::Admitted, "ChannelNotOrdering", &[]);
+}
+
+#[test]
+fn joins_the_absent_whatever_the_others_do() {
+    check(
+        &view(vec![fresh(), fresh()]),
+        Phase::Joining,
+        "JoiningPeers",
+        &[Action::Join(node(0)), Action::Join(node(1))],
+    );
+    let silent = peer(unreachable(), JoinRecord::None);
+    check(&view(vec![silent, fresh(), at(5)]), Phase::Joining, "JoiningPeers", &[Action::Join(node(1))]);
+}
+
+#[test]
+fn an_organization_that_is_not_in_the_configuration_is_not_joined() {
+    let mut view = view(vec![fresh()]);
+    view.admitted = present(false);
+    let decision = check(&view, Phase::Invited, "NotAMember", &[]);
+    assert!(matches!(decision.outlook.verdict, Verdict::Stalled { .. }));
+    view.admitted = unreachable();
+    check(&view, Phase::Joining, "JoiningPeers", &[Action::Join(node(0))]);
+}
+
+#[test]
+fn unreachable_is_neither_joined_nor_lost() {
+    check(&view(vec![peer(unreachable(), JoinRecord::None), at(5)]), Phase::Joining, "PeerUnreachable", &[]);
+    check(&view(vec![peer(unreachable(), JoinRecord::Joined), at(5)]), Phase::Syncing, "PeerUnreachable", &[]);
+}
+
+#[test]
+fn an_emptied_volume_is_data_loss() {
+    let decision = check(&view(vec![peer(absent(), JoinRecord::Joined), fresh()]), Phase::Joining, "DataLost", &[]);
+    assert!(matches!(decision.outlook.verdict, Verdict::Stalled { .. }));
+    assert!(decision.outlook.verdict.message().contains("trade-acme/peer0-ledgers"));
+}
+
+#[test]
+fn another_block_zero_is_a_mismatch_and_is_not_recorded() {
+    let mut wrong = peer(present(PeerChannel { height: 9 }), JoinRecord::None);
+    wrong.genesis = present("cc33".to_owned());
+    check(&view(vec![wrong]), Phase::Joining, "GenesisMismatch", &[]);
+}
+
+#[test]
+fn syncs_until_no_peer_is_behind() {
+    let decision = check(&view(vec![at(5), at(2)]), Phase::Syncing, "PeersBehind", &[]);
+    assert!(decision.outlook.verdict.message().contains("trade-acme/peer1 holds 2 of 5 blocks"));
+    let ready = check(&view(vec![at(5), at(6)]), Phase::Active, "Joined", &[]);
+    assert!(matches!(ready.outlook.verdict, Verdict::Ready { .. }));
+}
+
+#[test]
+fn a_joined_peer_is_put_on_record_once_its_block_zero_is_known() {
+    let joined = peer(present(PeerChannel { height: 5 }), JoinRecord::None);
+    check(&view(vec![joined.clone()]), Phase::Active, "Joined", &[Action::Record(node(0))]);
+    let mut unverified = joined;
+    unverified.genesis = unreachable();
+    check(&view(vec![unverified]), Phase::Active, "Joined", &[]);
+}
+
+#[test]
+fn an_organization_without_peers_is_active_with_the_channel() {
+    check(&view(Vec::new()), Phase::Active, "Ordering", &[]);
+}

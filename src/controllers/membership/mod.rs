@@ -1,0 +1,168 @@
+//! Memberships: an organization's peers are joined to a channel with its pinned genesis block, once it orders.
+
+pub mod decide;
+pub mod join;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::Api;
+use kube::ResourceExt as _;
+use kube::runtime::controller::Controller;
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use tenter_consortium::observed::NodeRef;
+use tenter_consortium::status::{MembershipStatus, NodeChannelStatus};
+
+use self::decide::{Action, decide};
+use self::join::{Parties, Seen, look, perform};
+use super::channel::form::own_consenters;
+use super::channel::status::{node_status, ratio};
+use super::driver::DecisionOf;
+use super::{Cleanup, Context, Controlled, Decision, Failure, Scope, Verdict, apply, gates};
+use crate::nodes::{Node, NodeKind, Nodes};
+use crate::resources::{Channel, Membership, Peer, TenterObject as _};
+
+/// The controller of [`Membership`] objects.
+pub struct MembershipController {
+    nodes: Arc<Nodes>,
+}
+
+impl MembershipController {
+    /// A controller that talks to these nodes.
+    pub const fn new(nodes: Arc<Nodes>) -> Self {
+        Self { nodes }
+    }
+}
+
+/// What this daemon's own settings do not allow, whatever the object says.
+async fn gate(ctx: &Context, scope: &Scope, object: &Membership) -> Result<(), Failure> {
+    let namespace = object.namespace().unwrap_or_default();
+    let organization = &object.spec.organization;
+    let refused = |verdict: Verdict| Failure::terminal(verdict.reason(), verdict.message());
+    gates::admit(&scope.consortium.spec, organization, &namespace).map_err(refused)?;
+    let facts = gates::namespace(ctx, &namespace).await?;
+    gates::own_namespace(facts.as_ref(), &scope.consortium.name_any(), organization, &namespace).map_err(refused)?;
+    if object.spec.consortium_namespace != ctx.namespace {
+        return Err(Failure::terminal(
+            "NamespaceNotAllowed",
+            format!(
+                "{} names the consortium's namespace {}, and this daemon's is {}",
+                object.describe(),
+                object.spec.consortium_namespace,
+                ctx.namespace
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// The nodes that the membership is about.
+async fn parties(ctx: &Context, scope: &Scope, object: &Membership) -> Result<Parties, Failure> {
+    let spec = &object.spec;
+    let namespace = object.namespace().unwrap_or_default();
+    let channel = apply::get::<Channel>(ctx, &ctx.namespace, &spec.channel).await?;
+    let consenters =
+        channel.map(|channel| own_consenters(&channel.spec, &scope.consortium.spec.organizations)).unwrap_or_default();
+    let mut parties = Parties { consenters, ..Parties::default() };
+    for name in &spec.peers {
+        let reference = NodeRef { namespace: namespace.clone(), name: name.clone() };
+        match apply::get::<Peer>(ctx, &namespace, name).await? {
+            // The identities are the organization's, so is the MSP; another one in the peer's spec is not believed.
+            Some(peer) if peer.spec.msp_id == spec.msp_id => parties.peers.push(Node {
+                reference,
+                kind: NodeKind::Peer,
+                msp_id: spec.msp_id.clone(),
+                address: peer.spec.address,
+            }),
+            Some(peer) => {
+                let why = format!("Peer {namespace}/{name} is of {}, not of {}", peer.spec.msp_id, spec.msp_id);
+                parties.unknown.insert(reference, why);
+            }
+            None => {
+                parties.unknown.insert(reference, format!("there is no Peer {namespace}/{name} yet"));
+            }
+        }
+    }
+    Ok(parties)
+}
+
+fn status(seen: &Seen, decision: &decide::Decision) -> MembershipStatus {
+    let orderers = seen.view.orderers.iter().map(|(node, view)| {
+        let relation = view.live.value().map_or("orderer", |live| live.relation.as_str());
+        node_status(node, view, Some(relation.to_owned()))
+    });
+    let peers = seen.view.peers.iter().map(|(node, view)| node_status(node, &view.channel, None));
+    let nodes: Vec<NodeChannelStatus> = orderers.chain(peers).collect();
+    let joined = nodes.iter().filter(|node| node.state == "present").count();
+    MembershipStatus {
+        phase: Some(decision.phase),
+        joined: Some(ratio(joined, nodes.len())),
+        nodes,
+        ..MembershipStatus::default()
+    }
+}
+
+impl Controlled for MembershipController {
+    type Object = Membership;
+    type Observed = Seen;
+    type Action = Action;
+
+    fn watch(&self, controller: Controller<Membership>, ctx: &Context) -> Controller<Membership> {
+        let store = controller.store();
+        let namespace = ctx.namespace.clone();
+        let of_channel = move |channel: Channel| {
+            let ours = channel.namespace().as_deref() == Some(namespace.as_str());
+            store
+                .state()
+                .iter()
+                .filter(|membership| ours && membership.spec.channel == channel.spec.channel)
+                .map(|membership| ObjectRef::from_obj(membership.as_ref()))
+                .collect::<Vec<_>>()
+        };
+        let store = controller.store();
+        let of_peer = move |peer: Peer| {
+            let (namespace, name) = (peer.namespace(), peer.name_any());
+            store
+                .state()
+                .iter()
+                .filter(|membership| membership.namespace() == namespace && membership.spec.peers.contains(&name))
+                .map(|membership| ObjectRef::from_obj(membership.as_ref()))
+                .collect::<Vec<_>>()
+        };
+        controller.watches(Api::<Channel>::all(ctx.client.clone()), watcher::Config::default(), of_channel).watches(
+            Api::<Peer>::all(ctx.client.clone()),
+            watcher::Config::default(),
+            of_peer,
+        )
+    }
+
+    async fn observe(&self, ctx: &Context, scope: &Scope, object: &Membership) -> Result<Seen, Failure> {
+        gate(ctx, scope, object).await?;
+        let parties = parties(ctx, scope, object).await?;
+        Ok(look(&self.nodes, &ctx.namespace, &object.spec, parties).await)
+    }
+
+    fn decide(&self, _object: &Membership, observed: &Seen, _now: Timestamp) -> DecisionOf<Self> {
+        let decision = decide(&observed.view);
+        Decision {
+            status: status(observed, &decision),
+            actions: decision.actions,
+            verdict: decision.outlook.verdict,
+            requeue: decision.outlook.pause,
+        }
+    }
+
+    async fn act(&self, ctx: &Context, object: &Membership, observed: &Seen, action: &Action) -> Result<(), Failure> {
+        if matches!(action, Action::Record(_)) {
+            ctx.writes.count("ConfigMap");
+        }
+        perform(&self.nodes, &object.spec, observed, action).await
+    }
+
+    async fn cleanup(&self, _ctx: &Context, object: &Membership) -> Result<Cleanup, Failure> {
+        Ok(Cleanup::Done((!object.spec.peers.is_empty()).then(|| {
+            format!("the peers keep channel {}: Fabric has no way to leave one while they run", object.spec.channel)
+        })))
+    }
+}
