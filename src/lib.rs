@@ -2,8 +2,12 @@
 
 pub mod cli;
 pub mod controllers;
+pub mod daemon;
+pub mod execute;
 pub mod nodes;
 pub mod observe;
 pub mod report;
 pub mod resources;
 pub mod source;
+pub mod sync;
+pub mod web;

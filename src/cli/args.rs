@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use super::{completions, crds, schema, validate};
+use super::{apply, completions, crds, operator, plan, run, schema, status, sync, validate};
 
 /// Keeps a Hyperledger Fabric consortium in the shape that its git repository says.
 #[derive(Debug, Parser)]
@@ -149,6 +149,18 @@ pub enum LogFormat {
 pub enum Command {
     /// Check a definition; needs no cluster
     Validate(validate::Args),
+    /// Show what would change
+    Plan(plan::Args),
+    /// Carry out the plan, and wait until everything is so
+    Apply(apply::Args),
+    /// Follow the repository: plan and apply each commit
+    Sync(sync::Args),
+    /// Run the controllers
+    Operator(operator::Args),
+    /// Run everything: sync, operator and the status page
+    Run(run::Args),
+    /// Show the consortium as it stands
+    Status(status::Args),
     /// Print the custom resource definitions
     Crds(crds::Args),
     /// Print the JSON schema of network.yaml

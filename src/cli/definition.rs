@@ -73,6 +73,17 @@ pub fn load(located: &Located) -> Result<Network, CliError> {
     })
 }
 
+/// The folder for mirrors: the one that is named, or the user's.
+pub fn cache_folder(named: Option<&PathBuf>) -> PathBuf {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    named.cloned().unwrap_or_else(|| {
+        variable("XDG_CACHE_HOME")
+            .or_else(|| variable("HOME").map(|home| home.join(".cache")))
+            .unwrap_or_else(std::env::temp_dir)
+            .join("tenter")
+    })
+}
+
 /// Where a repository's definition is taken from.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Repository")]
@@ -120,17 +131,6 @@ impl RepositoryArgs {
         })
     }
 
-    /// The folder for mirrors.
-    pub fn cache(&self) -> PathBuf {
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        self.cache_dir.clone().unwrap_or_else(|| {
-            variable("XDG_CACHE_HOME")
-                .or_else(|| variable("HOME").map(|home| home.join(".cache")))
-                .unwrap_or_else(std::env::temp_dir)
-                .join("tenter")
-        })
-    }
-
     /// Longest time of a fetch.
     pub const fn limit(&self) -> Duration {
         Duration::from_secs(self.git_timeout)
@@ -146,7 +146,7 @@ impl RepositoryArgs {
     ) -> Result<Located, CliError> {
         let path = self.definition.as_deref().or(path).unwrap_or("network.yaml").to_owned();
         let request = FetchRequest {
-            cache: self.cache(),
+            cache: cache_folder(self.cache_dir.as_ref()),
             url: url.to_owned(),
             revision: self.revision.as_deref().or(branch).unwrap_or("main").to_owned(),
             path: path.clone(),

@@ -1,12 +1,19 @@
 //! The command line: one file a subcommand; each returns data, and [`outcome::render`] alone prints it.
 
+pub mod apply;
 pub mod args;
+pub mod cluster;
 pub mod completions;
 pub mod crds;
 pub mod definition;
 pub mod exit;
+pub mod operator;
 pub mod outcome;
+pub mod plan;
+pub mod run;
 pub mod schema;
+pub mod status;
+pub mod sync;
 pub mod validate;
 
 use std::process::ExitCode;
@@ -39,11 +46,11 @@ pub fn main() -> ExitCode {
 fn start(cli: Cli) -> Exit {
     let Cli { global, command } = cli;
     start_logs(&global);
-    let result = dispatch(command);
+    let result = dispatch(&global, command);
     render(&global, result)
 }
 
-fn dispatch(command: Command) -> Result<Outcome, CliError> {
+fn dispatch(global: &Global, command: Command) -> Result<Outcome, CliError> {
     match command {
         Command::Validate(args) => validate::run(&args),
         Command::Schema(args) => schema::run(&args),
@@ -52,14 +59,40 @@ fn dispatch(command: Command) -> Result<Outcome, CliError> {
         Command::GitFetch => crate::source::process::serve()
             .map(|answer| Outcome::shown(outcome::Verbatim(answer)))
             .map_err(|error| CliError::plain(Exit::Failure, error.to_string())),
+        Command::Plan(args) => block_on(plan::run(global, args)),
+        Command::Apply(args) => block_on(apply::run(global, args)),
+        Command::Status(args) => block_on(status::run(global, args)),
+        Command::Sync(args) => block_on(sync::run(global, args)),
+        Command::Operator(args) => block_on(operator::run(global, args)),
+        Command::Run(args) => block_on(run::run(global, args)),
     }
+}
+
+/// Runs a subcommand that waits for others. Two threads: waiting is nearly all it does.
+fn block_on<F>(future: F) -> Result<Outcome, CliError>
+where
+    F: Future<Output = Result<Outcome, CliError>>,
+{
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // A second installation is refused, and is the same one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::plain(Exit::Failure, format!("cannot start: {error}")))?;
+    let result = runtime.block_on(future);
+    // A thread that is stuck in the system must not keep the program from ending.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    result
 }
 
 /// Logs to standard error. `RUST_LOG` wins over `-v` and `-q`.
 fn start_logs(global: &Global) {
     let level = match (global.quiet, global.verbose) {
-        (true, _) => "error",
-        (false, 0) => "warn,tenter=info",
+        (true, _) => "error,kube_client=off",
+        (false, 0) => "warn,tenter=info,kube_client=off",
         (false, 1) => "info,tenter=debug",
         (false, _) => "debug",
     };

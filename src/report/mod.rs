@@ -2,6 +2,7 @@
 
 pub mod diagnostics;
 pub mod plan;
+pub mod tree;
 
 /// Whether text carries terminal colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

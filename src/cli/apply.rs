@@ -1,0 +1,314 @@
+//! `tenter apply`: carries out the plan, and waits until everything is so.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead as _, IsTerminal as _};
+use std::time::Duration;
+
+use kube::ResourceExt as _;
+use serde_json::{Value, json};
+use tenter_consortium::plan::{Plan, StepId};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::args::Global;
+use super::cluster::Cluster;
+use super::exit::Exit;
+use super::outcome::{CliError, Outcome, Report, say, stderr_style};
+use super::plan::{DefinitionArgs, Inputs};
+use crate::execute::lease::{Lease, LeaseError, acquire};
+use crate::execute::objects::Cluster as Writer;
+use crate::execute::{Execution, StepOutcome, execute};
+use crate::report::plan::{PlanReport, headline, ordered};
+use crate::report::{Style, count, printable};
+use crate::sync::follow::lease_name;
+use crate::sync::triggers::Triggers;
+
+/// Passes in a row that fail before `apply` gives up.
+const TRIES: u32 = 5;
+/// Least time between two passes.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Longest time between two passes: Fabric's own progress does not show in objects.
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
+
+/// Carry out the plan, and wait until everything is so.
+///
+/// Shows the plan, asks, takes the Consortium's Lease, writes what the plan says, and plans again until nothing is left to
+/// do. The controllers (tenter operator, or tenter run) do their part meanwhile.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  tenter apply --consortium trade .
+  tenter apply --consortium trade . --yes --timeout 10m -o json")]
+pub struct Args {
+    #[command(flatten)]
+    definition: DefinitionArgs,
+    /// Do not ask
+    #[arg(long, short, env = "TENTER_YES", hide_env_values = true)]
+    yes: bool,
+    /// Longest time for everything: 90s, 10m, 1h
+    #[arg(long, env = "TENTER_TIMEOUT", hide_env_values = true, value_name = "TIME", default_value = "10m", value_parser = duration)]
+    timeout: Duration,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "write a number and s, m or h, for example 90s".to_owned();
+    let split = text.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(split);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let scale = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(scale).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+/// What `apply` came to.
+struct Applied {
+    consortium: String,
+    done: usize,
+    left: Vec<(StepId, String)>,
+    seconds: u64,
+}
+
+impl Report for Applied {
+    fn text(&self, style: Style) -> String {
+        let Self { consortium, done, left, seconds } = self;
+        if left.is_empty() {
+            let word = style.green("Applied");
+            return format!("{word}: {consortium} is as the file says ({} in {seconds} s).\n", count(*done, "step"));
+        }
+        let mut text = format!("{}: {} left of {consortium}:\n", style.red("Not done"), count(left.len(), "step"));
+        for (id, why) in left {
+            text.push_str(&format!("  {id}: {}\n", printable(why)));
+        }
+        text
+    }
+
+    fn json(&self) -> Value {
+        let Self { consortium, done, left, seconds } = self;
+        let left: BTreeMap<&StepId, &String> = left.iter().map(|(id, why)| (id, why)).collect();
+        json!({ "format": 1, "consortium": consortium, "done": done, "left": left, "seconds": seconds })
+    }
+}
+
+/// Shows each change of a step's state, and on a terminal one line that moves.
+struct Progress {
+    style: Style,
+    quiet: bool,
+    live: bool,
+    shown: BTreeMap<StepId, StepOutcome>,
+    done: usize,
+    start: Instant,
+}
+
+impl Progress {
+    fn new(global: &Global) -> Self {
+        Self {
+            style: stderr_style(global.color),
+            quiet: global.quiet,
+            live: io::stderr().is_terminal() && !global.quiet,
+            shown: BTreeMap::new(),
+            done: 0,
+            start: Instant::now(),
+        }
+    }
+
+    fn step(&mut self, plan: &Plan, id: &StepId, outcome: &StepOutcome) {
+        if self.shown.get(id) == Some(outcome) {
+            return;
+        }
+        self.shown.insert(id.clone(), outcome.clone());
+        let what = plan.steps.get(id).map_or_else(|| id.to_string(), |planned| headline(&planned.step));
+        let (symbol, why) = match outcome {
+            StepOutcome::Done | StepOutcome::AlreadyTrue => (self.style.green("done"), ""),
+            StepOutcome::Waiting(why) => (self.style.dim("wait"), why.as_str()),
+            StepOutcome::Failed(why) => (self.style.red("fail"), why.as_str()),
+        };
+        self.done += usize::from(outcome.holds());
+        let colon = if why.is_empty() { "" } else { ": " };
+        self.line(&format!("{symbol} {}{colon}{}", printable(&what), printable(why)));
+    }
+
+    /// Steps that an earlier plan held and this one does not: done by a controller.
+    fn settle(&mut self, before: &Plan, now: &Plan) {
+        let gone: Vec<StepId> = self
+            .shown
+            .iter()
+            .filter(|(id, outcome)| !outcome.holds() && !now.steps.contains_key(*id))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in gone {
+            self.step(before, &id, &StepOutcome::Done);
+        }
+    }
+
+    fn line(&self, text: &str) {
+        if !self.quiet {
+            say(&format!("{}{text}\n", if self.live { "\r\x1b[K" } else { "" }));
+        }
+    }
+
+    fn moving(&self, left: usize) {
+        if self.live {
+            say(&format!("\r\x1b[K{} done, {left} to go, {} s", self.done, self.start.elapsed().as_secs()));
+        }
+    }
+
+    fn clear(&self) {
+        if self.live {
+            say("\r\x1b[K");
+        }
+    }
+}
+
+/// Applies.
+pub async fn run(global: &Global, args: Args) -> Result<Outcome, CliError> {
+    let cluster = Cluster::connect(global).await?;
+    let consortium = cluster.required_consortium(global).await?;
+    let inputs = args.definition.inputs(global, Some(&cluster), Some(&consortium)).await?;
+    let name = consortium.name_any();
+    let mut plan = look(&cluster, &inputs).await;
+    if plan.steps.is_empty() {
+        return Ok(Outcome::shown(Applied { consortium: name, done: 0, left: Vec::new(), seconds: 0 }));
+    }
+    let lease = loop {
+        confirm(global, &args, &inputs, &plan)?;
+        let lease = take_lease(&cluster, &name, args.timeout).await?;
+        // The plan that was agreed to must be this world's: between the question and the Lease others may have written.
+        let again = look(&cluster, &inputs).await;
+        if again.hash == plan.hash {
+            break lease;
+        }
+        lease.release().await;
+        say("The world has changed since this plan was made; this is the new one.\n");
+        plan = again;
+    };
+    let result = converge(global, &args, &cluster, &inputs, &name, plan, &lease).await;
+    lease.release().await;
+    result
+}
+
+async fn look(cluster: &Cluster, inputs: &Inputs) -> Plan {
+    cluster.engine.look(&inputs.network, &inputs.settings, inputs.located.revision.as_deref()).await.plan
+}
+
+/// Shows the plan and asks, unless `--yes` has answered.
+fn confirm(global: &Global, args: &Args, inputs: &Inputs, plan: &Plan) -> Result<(), CliError> {
+    if !global.quiet || !args.yes {
+        let report = PlanReport { plan: plan.clone(), file: inputs.located.name.clone(), offline: false };
+        say(&report.text(stderr_style(global.color)));
+    }
+    if args.yes {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() {
+        let message = "nobody can be asked: standard input is no terminal";
+        return Err(CliError::new(Exit::Usage, message, "--yes applies without asking"));
+    }
+    say("\nApply? Only `yes` is taken: ");
+    let mut answer = String::new();
+    let read = io::stdin().lock().read_line(&mut answer);
+    if read.is_ok() && answer.trim() == "yes" {
+        return Ok(());
+    }
+    Err(CliError::plain(Exit::Failure, "not applied: the answer was not `yes`"))
+}
+
+async fn take_lease(cluster: &Cluster, name: &str, patience: Duration) -> Result<Lease, CliError> {
+    let ctx = &cluster.engine.ctx;
+    acquire(ctx.client.clone(), &ctx.namespace, &lease_name(name), patience.min(Duration::from_secs(30))).await.map_err(
+        |error| match &error {
+            LeaseError::Held { .. } => CliError::new(
+                Exit::Blocked,
+                error.to_string(),
+                "a daemon that follows the repository applies by itself; commit the change, or set spec.suspend of the Consortium",
+            ),
+            LeaseError::Api { error: answer, .. } => {
+                CliError { message: error.to_string(), ..super::cluster::failed("take the Lease", name, answer) }
+            }
+            LeaseError::Silent { .. } => CliError::plain(Exit::Unreachable, error.to_string()),
+        },
+    )
+}
+
+async fn converge(
+    global: &Global,
+    args: &Args,
+    cluster: &Cluster,
+    inputs: &Inputs,
+    name: &str,
+    mut plan: Plan,
+    lease: &Lease,
+) -> Result<Outcome, CliError> {
+    let triggers = Triggers::start(&cluster.engine.ctx.client, name);
+    let mut changes = triggers.changes.clone();
+    let mut progress = Progress::new(global);
+    let deadline = Instant::now() + args.timeout;
+    let writer = Writer { ctx: &cluster.engine.ctx, namespaces: &inputs.settings.namespaces };
+    let stop: CancellationToken = lease.lost().clone();
+    let mut failed = 0;
+    loop {
+        changes.mark_unchanged();
+        let execution = execute(&writer, &plan, &stop, &mut |id, outcome| progress.step(&plan, id, outcome)).await;
+        if stop.is_cancelled() {
+            progress.clear();
+            let message = "the Lease was lost: another process writes now; nothing more was started";
+            return Err(CliError::new(Exit::Failure, message, "tenter status shows how far it came; apply again"));
+        }
+        failed = if execution.failure().is_some() { failed + 1 } else { 0 };
+        let next = look(cluster, inputs).await;
+        progress.settle(&plan, &next);
+        plan = next;
+        progress.moving(plan.steps.len());
+        let end = ended(&plan, &execution, failed, deadline);
+        if let Some(exit) = end {
+            progress.clear();
+            let left = ordered(&plan).into_iter().map(|id| (id.clone(), why_left(&plan, &execution, &id))).collect();
+            let seconds = progress.start.elapsed().as_secs();
+            return Ok(Outcome::with(
+                exit,
+                Applied { consortium: name.to_owned(), done: progress.done, left, seconds },
+            ));
+        }
+        // Changes that come together are looked at together; silence is ended by a look.
+        sleep(PAUSE).await;
+        let wait = LOOK_AGAIN.min(deadline.saturating_duration_since(Instant::now()));
+        let _ = timeout(wait, changes.changed()).await;
+    }
+}
+
+/// Whether there is an end, and how it ends.
+fn ended(plan: &Plan, execution: &Execution, failed: u32, deadline: Instant) -> Option<Exit> {
+    if plan.steps.is_empty() {
+        return Some(Exit::Ok);
+    }
+    if plan.steps.values().all(|planned| planned.blocked.is_some()) && !execution.wrote() {
+        return Some(Exit::Blocked);
+    }
+    if failed >= TRIES {
+        return Some(Exit::Failure);
+    }
+    (Instant::now() >= deadline).then_some(Exit::Timeout)
+}
+
+fn why_left(plan: &Plan, execution: &Execution, id: &StepId) -> String {
+    match execution.outcomes.get(id) {
+        Some(StepOutcome::Waiting(why) | StepOutcome::Failed(why)) => why.clone(),
+        _ => plan.steps.get(id).map(|planned| headline(&planned.step)).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
+        for wrong in ["", "10", "m", "1d", "-1s", "99999999999999999999h"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Against a world that remembers what was asked of it.
+
+use std::sync::Mutex;
+
+use serde_json::{Value, json};
+use tenter_consortium::objects::Kind;
+
+use super::*;
+
+#[derive(Default)]
+struct Memory {
+    written: Mutex<Vec<String>>,
+    refuses: Option<&'static str>,
+    cancels_after: Option<(&'static str, CancellationToken)>,
+}
+
+impl Memory {
+    fn write(&self, what: String) -> Result<StepOutcome, Failure> {
+        if let Some((name, stop)) = &self.cancels_after
+            && what == *name
+        {
+            stop.cancel();
+        }
+        if self.refuses == Some(what.as_str()) {
+            return Err(Failure::new("Refused", format!("{what} is refused")));
+        }
+        self.written.lock().unwrap().push(what);
+        Ok(StepOutcome::Done)
+    }
+}
+
+impl World for Memory {
+    async fn create_namespace(&self, namespace: &str, _organization: &str) -> Result<StepOutcome, Failure> {
+        self.write(namespace.to_owned())
+    }
+
+    async fn apply_object(
+        &self,
+        object: &ObjectRef,
+        _labels: &BTreeMap<String, String>,
+        _spec: &Value,
+    ) -> Result<StepOutcome, Failure> {
+        self.write(object.name.clone())
+    }
+}
+
+fn create(name: &str) -> Step {
+    let object = ObjectRef { kind: Kind::Peer, namespace: "n".to_owned(), name: name.to_owned() };
+    Step::CreateObject { object, labels: BTreeMap::new(), spec: json!({}) }
+}
+
+fn plan(steps: &[(&str, Step, &[&str])]) -> Plan {
+    let steps = steps.iter().map(|(id, step, needs)| {
+        let needs = needs.iter().map(|need| StepId((*need).to_owned())).collect();
+        let planned = PlannedStep { step: step.clone(), needs, reasons: vec![], blocked: None, irreversible: None };
+        (StepId((*id).to_owned()), planned)
+    });
+    Plan {
+        format: 1,
+        consortium: "c".to_owned(),
+        revision: None,
+        steps: steps.collect(),
+        notes: vec![],
+        hash: String::new(),
+    }
+}
+
+async fn run(world: &Memory, plan: &Plan, stop: &CancellationToken) -> (Execution, Vec<String>) {
+    let mut seen = Vec::new();
+    let execution = execute(world, plan, stop, &mut |id, _| seen.push(id.0.clone())).await;
+    (execution, seen)
+}
+
+fn chain() -> Plan {
+    plan(&[
+        ("a", create("third"), &["b"]),
+        ("b", create("second"), &["c"]),
+        ("c", create("first"), &[]),
+        ("x", create("other"), &[]),
+    ])
+}
+
+#[tokio::test]
+async fn steps_are_done_after_what_they_need() {
+    let world = Memory::default();
+    let (execution, seen) = run(&world, &chain(), &CancellationToken::new()).await;
+    assert!(execution.outcomes.values().all(StepOutcome::holds) && execution.wrote() && !execution.interrupted);
+    assert_eq!(seen.len(), 4);
+    let written = world.written.into_inner().unwrap();
+    let place = |name: &str| written.iter().position(|item| item == name).unwrap();
+    assert!(place("first") < place("second") && place("second") < place("third"), "{written:?}");
+}
+
+#[tokio::test]
+async fn a_failure_holds_up_only_what_needs_it() {
+    let world = Memory { refuses: Some("second"), ..Memory::default() };
+    let (execution, _) = run(&world, &chain(), &CancellationToken::new()).await;
+    assert_eq!(execution.failure(), Some((&StepId("b".to_owned()), "second is refused")));
+    let outcome = |id: &str| execution.outcomes[&StepId(id.to_owned())].clone();
+    assert_eq!(outcome("a"), StepOutcome::Waiting("first: create Peer n/second".to_owned()));
+    assert_eq!((outcome("c"), outcome("x")), (StepOutcome::Done, StepOutcome::Done));
+}
+
+#[tokio::test]
+async fn a_blocked_step_is_not_done_nor_what_needs_it() {
+    let mut plan = chain();
+    plan.steps.get_mut(&StepId("b".to_owned())).unwrap().blocked = Some("no".to_owned());
+    let world = Memory::default();
+    let (execution, _) = run(&world, &plan, &CancellationToken::new()).await;
+    assert_eq!(execution.outcomes[&StepId("b".to_owned())], StepOutcome::Waiting("blocked: no".to_owned()));
+    assert!(!execution.outcomes[&StepId("a".to_owned())].holds());
+    assert_eq!(world.written.into_inner().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_cancellation_takes_effect_at_the_next_step() {
+    let stop = CancellationToken::new();
+    let world = Memory { cancels_after: Some(("first", stop.clone())), ..Memory::default() };
+    let (execution, _) = run(&world, &chain(), &stop).await;
+    assert!(execution.interrupted);
+    let written = world.written.into_inner().unwrap();
+    assert!(written.contains(&"first".to_owned()) && !written.contains(&"second".to_owned()), "{written:?}");
+}
+
+#[tokio::test]
+async fn controllers_steps_wait() {
+    let plan = plan(&[
+        ("genesis", Step::PinGenesis { channel: "settlement".to_owned() }, &[]),
+        ("after", create("after"), &["genesis"]),
+    ]);
+    let (execution, _) = run(&Memory::default(), &plan, &CancellationToken::new()).await;
+    assert!(execution.outcomes.values().all(|outcome| matches!(outcome, StepOutcome::Waiting(_))));
+    assert!(!execution.wrote() && !execution.interrupted);
+}

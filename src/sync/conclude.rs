@@ -1,0 +1,282 @@
+//! What a pass comes to: phase, conditions and status of a Consortium, as pure functions.
+
+use tenter_consortium::plan::{NoteLevel, Plan, Step};
+use tenter_consortium::status::{ConsortiumPhase, PlanSummary};
+
+use crate::controllers::conditions::Verdict;
+use crate::controllers::schedule::STALLED_AFTER;
+use crate::execute::{Execution, StepOutcome};
+use crate::report::plan::{headline, ordered, short_revision};
+use crate::report::{count, printable};
+
+/// Notes and next steps that a status holds.
+const LISTED: usize = 10;
+/// Longest line in a status, in characters.
+const LINE: usize = 400;
+
+/// Something about the source or the definition that keeps the newest commit from being applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// CamelCase.
+    pub reason: String,
+    /// What is so, and what to do.
+    pub message: String,
+    /// Whether only a person can change it.
+    pub terminal: bool,
+}
+
+/// What was planned and done.
+#[derive(Clone, Debug)]
+pub struct Applied<'a> {
+    /// The commit.
+    pub revision: &'a str,
+    /// The plan.
+    pub plan: &'a Plan,
+    /// What came of it.
+    pub execution: &'a Execution,
+}
+
+/// Phase and conditions after a pass. `failures` is the number of passes in a row, this one included, that did not succeed.
+pub fn conclude(problem: Option<&Problem>, applied: Option<&Applied<'_>>, failures: u32) -> (ConsortiumPhase, Verdict) {
+    if let Some(problem) = problem {
+        return held_up(problem, applied, failures);
+    }
+    let Some(Applied { revision, plan, execution }) = applied else {
+        return (ConsortiumPhase::Syncing, Verdict::reconciling("Fetching", "the repository is being read"));
+    };
+    if plan.steps.is_empty() {
+        return settled(revision, plan);
+    }
+    if let Some((id, why)) = execution.failure() {
+        let what = plan.steps.get(id).map_or_else(|| id.to_string(), |planned| headline(&planned.step));
+        let message = format!("{what}: {why}");
+        return if failures >= STALLED_AFTER {
+            (ConsortiumPhase::Stalled, Verdict::stalled("StepFailed", message))
+        } else {
+            (ConsortiumPhase::Syncing, Verdict::reconciling("StepFailed", message))
+        };
+    }
+    if execution.wrote() || execution.interrupted {
+        let message = format!("{} of {} done", done(execution), count(plan.steps.len(), "step"));
+        return (ConsortiumPhase::Syncing, Verdict::reconciling("Applying", message));
+    }
+    unfinished(plan, execution)
+}
+
+/// The newest commit cannot be applied; what was applied before stays.
+fn held_up(problem: &Problem, applied: Option<&Applied<'_>>, failures: u32) -> (ConsortiumPhase, Verdict) {
+    let Problem { reason, message, terminal } = problem;
+    let stays = applied.map_or_else(
+        || "nothing was applied yet".to_owned(),
+        |applied| format!("the network stays at {}", short_revision(applied.revision)),
+    );
+    let message = format!("{message}; {stays}");
+    if *terminal || failures >= STALLED_AFTER {
+        (ConsortiumPhase::Stalled, Verdict::stalled(reason, message))
+    } else {
+        (ConsortiumPhase::Waiting, Verdict::reconciling(reason, message))
+    }
+}
+
+/// Nothing is left to do; what the plan says of things that it cannot do counts all the same.
+fn settled(revision: &str, plan: &Plan) -> (ConsortiumPhase, Verdict) {
+    match plan.notes.iter().find(|note| note.level == NoteLevel::Error) {
+        None => {
+            let message = format!("everything is as {} says", short_revision(revision));
+            (ConsortiumPhase::Applied, Verdict::ready("Applied", message))
+        }
+        Some(note) => {
+            let message = format!("{}: {}", note.subject, note.message);
+            (ConsortiumPhase::Stalled, Verdict::stalled(&note.code, message))
+        }
+    }
+}
+
+/// Nothing was done in this pass: everything left waits or is blocked.
+fn unfinished(plan: &Plan, execution: &Execution) -> (ConsortiumPhase, Verdict) {
+    let order = ordered(plan);
+    let planned = |id| plan.steps.get(id);
+    let waiting = order.iter().find(|id| planned(id).is_some_and(|planned| planned.blocked.is_none()));
+    if let Some(id) = waiting {
+        let why = execution.outcomes.get(id).map(waiting_text).unwrap_or_default();
+        let what = planned(id).map_or_else(|| id.to_string(), |planned| headline(&planned.step));
+        return (ConsortiumPhase::Waiting, Verdict::reconciling("Waiting", format!("{what}: {why}")));
+    }
+    let first = order.iter().find_map(|id| {
+        let planned = planned(id)?;
+        Some(format!("{}: {}", headline(&planned.step), planned.blocked.as_deref()?))
+    });
+    let message = format!("{} blocked; the first: {}", count(plan.steps.len(), "step"), first.unwrap_or_default());
+    (ConsortiumPhase::Stalled, Verdict::stalled("Blocked", message))
+}
+
+fn waiting_text(outcome: &StepOutcome) -> String {
+    match outcome {
+        StepOutcome::Waiting(why) | StepOutcome::Failed(why) => why.clone(),
+        StepOutcome::Done | StepOutcome::AlreadyTrue => "done".to_owned(),
+    }
+}
+
+fn done(execution: &Execution) -> usize {
+    execution.outcomes.values().filter(|outcome| outcome.holds()).count()
+}
+
+/// A plan in a few numbers, for the status.
+pub fn summary(plan: &Plan, execution: &Execution) -> PlanSummary {
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let next = ordered(plan)
+        .iter()
+        .filter(|id| !execution.outcomes.get(*id).is_some_and(StepOutcome::holds))
+        .filter_map(|id| {
+            let planned = plan.steps.get(id)?;
+            let why = execution.outcomes.get(id).map(waiting_text).unwrap_or_default();
+            Some(line(&format!("{}: {why}", headline(&planned.step))))
+        })
+        .take(LISTED)
+        .collect();
+    PlanSummary {
+        hash: plan.hash.clone(),
+        steps: number(plan.steps.len()),
+        done: number(done(execution)),
+        blocked: number(plan.steps.values().filter(|planned| planned.blocked.is_some()).count()),
+        next,
+    }
+}
+
+/// The notes of a plan, the most important first.
+pub fn notes(plan: &Plan) -> Vec<String> {
+    let mut notes: Vec<_> = plan.notes.iter().collect();
+    notes.sort_by_key(|note| std::cmp::Reverse(note.level));
+    notes.iter().take(LISTED).map(|note| line(&format!("{}: {}: {}", note.code, note.subject, note.message))).collect()
+}
+
+/// What was changed behind the file's back: the steps of a plan whose commit was applied before.
+pub fn drift(plan: &Plan) -> Vec<String> {
+    plan.steps
+        .values()
+        .filter_map(|planned| match &planned.step {
+            Step::UpdateObject { object, changes, .. } => {
+                let fields: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
+                Some(line(&format!("{object} was changed: {}", fields.join(", "))))
+            }
+            Step::CreateObject { object, .. } => Some(line(&format!("{object} was deleted"))),
+            Step::CreateNamespace { namespace, .. } => Some(line(&format!("Namespace {namespace} was deleted"))),
+            _ => None,
+        })
+        .take(LISTED)
+        .collect()
+}
+
+/// One line of a status.
+pub fn line(text: &str) -> String {
+    printable(text).chars().take(LINE).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use serde_json::json;
+    use tenter_consortium::objects::{Kind, ObjectRef};
+    use tenter_consortium::plan::{FieldChange, PlannedStep, StepId};
+
+    use super::*;
+
+    fn plan(steps: &[(&str, Step, Option<&str>)]) -> Plan {
+        let steps = steps.iter().map(|(id, step, blocked)| {
+            let planned = PlannedStep {
+                step: step.clone(),
+                needs: BTreeSet::new(),
+                reasons: vec![],
+                blocked: blocked.map(ToOwned::to_owned),
+                irreversible: None,
+            };
+            (StepId((*id).to_owned()), planned)
+        });
+        Plan {
+            format: 1,
+            consortium: "trade".to_owned(),
+            revision: None,
+            steps: steps.collect(),
+            notes: vec![],
+            hash: "h".to_owned(),
+        }
+    }
+
+    fn peer() -> ObjectRef {
+        ObjectRef { kind: Kind::Peer, namespace: "n".to_owned(), name: "p".to_owned() }
+    }
+
+    fn create() -> Step {
+        Step::CreateObject { object: peer(), labels: BTreeMap::new(), spec: json!({}) }
+    }
+
+    fn wait() -> Step {
+        Step::AwaitReady { object: peer(), state: "Starting".to_owned() }
+    }
+
+    fn check(
+        problem: Option<(&str, bool)>,
+        plan: Option<&Plan>,
+        outcomes: &[(&str, StepOutcome)],
+        failures: u32,
+        expect: (ConsortiumPhase, &str),
+    ) {
+        let problem =
+            problem.map(|(reason, terminal)| Problem { reason: reason.to_owned(), message: "m".to_owned(), terminal });
+        let outcomes = outcomes.iter().map(|(id, outcome)| (StepId((*id).to_owned()), outcome.clone())).collect();
+        let execution = Execution { outcomes, interrupted: false };
+        let applied = plan.map(|plan| Applied { revision: "r", plan, execution: &execution });
+        let (phase, verdict) = conclude(problem.as_ref(), applied.as_ref(), failures);
+        assert_eq!((phase, verdict.reason()), expect, "{verdict:?}");
+    }
+
+    #[test]
+    fn phases_follow_from_what_was_seen() {
+        let empty = plan(&[]);
+        let one = plan(&[("a", create(), None)]);
+        let waiting = plan(&[("a", wait(), None), ("b", create(), Some("not allowed"))]);
+        let blocked = plan(&[("b", create(), Some("not allowed"))]);
+        let failed = StepOutcome::Failed("no".to_owned());
+        let later = StepOutcome::Waiting("x".to_owned());
+        check(None, None, &[], 0, (ConsortiumPhase::Syncing, "Fetching"));
+        check(None, Some(&empty), &[], 0, (ConsortiumPhase::Applied, "Applied"));
+        check(None, Some(&one), &[("a", StepOutcome::Done)], 0, (ConsortiumPhase::Syncing, "Applying"));
+        check(None, Some(&one), &[("a", failed.clone())], 1, (ConsortiumPhase::Syncing, "StepFailed"));
+        check(None, Some(&one), &[("a", failed)], STALLED_AFTER, (ConsortiumPhase::Stalled, "StepFailed"));
+        let both = [("a", later.clone()), ("b", later.clone())];
+        check(None, Some(&waiting), &both, 0, (ConsortiumPhase::Waiting, "Waiting"));
+        check(None, Some(&blocked), &[("b", later)], 0, (ConsortiumPhase::Stalled, "Blocked"));
+        let lost = Some(("SourceUnreachable", false));
+        check(lost, Some(&empty), &[], 1, (ConsortiumPhase::Waiting, "SourceUnreachable"));
+        check(lost, Some(&empty), &[], STALLED_AFTER, (ConsortiumPhase::Stalled, "SourceUnreachable"));
+        check(Some(("InvalidDefinition", true)), None, &[], 1, (ConsortiumPhase::Stalled, "InvalidDefinition"));
+    }
+
+    #[test]
+    fn drift_names_what_was_changed() {
+        let update = Step::UpdateObject {
+            object: peer(),
+            labels: BTreeMap::new(),
+            spec: json!({}),
+            changes: vec![FieldChange { path: "spec.image".to_owned(), from: None, to: None }],
+        };
+        let plan = plan(&[("a", update, None), ("b", create(), None), ("c", wait(), None)]);
+        assert_eq!(drift(&plan), ["Peer n/p was changed: spec.image", "Peer n/p was deleted"]);
+    }
+
+    #[test]
+    fn a_summary_counts_and_lists_what_is_left() {
+        let plan = plan(&[("a", create(), None), ("b", wait(), None), ("c", create(), Some("no"))]);
+        let execution = Execution {
+            outcomes: BTreeMap::from([
+                (StepId("a".to_owned()), StepOutcome::Done),
+                (StepId("b".to_owned()), StepOutcome::Waiting("Starting".to_owned())),
+            ]),
+            interrupted: false,
+        };
+        let summary = summary(&plan, &execution);
+        assert_eq!((summary.steps, summary.done, summary.blocked), (3, 1, 1));
+        assert_eq!(summary.next, ["create Peer n/p: ", "wait for Peer n/p: Starting"]);
+    }
+}

@@ -1,0 +1,223 @@
+//! The definition that a Consortium names: fetched, read, validated; and the last good one.
+
+use std::path::Path;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use tenter_consortium::diagnostic::Severity;
+use tenter_consortium::document::{self, RepositoryFacts};
+use tenter_consortium::network::Network;
+use tenter_consortium::objects::{ConsortiumSource, ConsortiumSpec};
+
+use super::conclude::{Problem, line};
+use crate::controllers::apply;
+use crate::controllers::context::Context;
+use crate::source::mirror::{self, FetchRequest, Fetched};
+use crate::source::{Credentials, SourceError, folder, process};
+
+/// Findings of a broken definition that a status lists.
+const LISTED: usize = 10;
+
+/// A definition that was read and is valid.
+#[derive(Clone, Debug)]
+pub struct Good {
+    /// The commit, or the name of a folder's content.
+    pub revision: String,
+    /// What it says.
+    pub network: Network,
+}
+
+/// What came of looking for the newest definition.
+#[derive(Clone, Debug, Default)]
+pub struct Newest {
+    /// The newest commit, if it could be told.
+    pub attempted: Option<String>,
+    /// The definition, if it may be applied.
+    pub good: Option<Good>,
+    /// Why it may not be.
+    pub problem: Option<Problem>,
+    /// Findings in it.
+    pub findings: Vec<String>,
+}
+
+impl Newest {
+    fn failed(attempted: Option<String>, problem: Problem) -> Self {
+        Self { attempted, problem: Some(problem), ..Self::default() }
+    }
+}
+
+/// Whether only a person can change what went wrong with a source.
+const fn is_terminal(error: &SourceError) -> bool {
+    match error {
+        SourceError::Unreachable { .. } | SourceError::Timeout { .. } | SourceError::Local { .. } => false,
+        SourceError::Url { .. }
+        | SourceError::Unauthorised { .. }
+        | SourceError::HostKey { .. }
+        | SourceError::TooMuchData { .. }
+        | SourceError::NoRevision { .. }
+        | SourceError::Empty { .. }
+        | SourceError::NoFile { .. }
+        | SourceError::NotAFile { .. }
+        | SourceError::TooLarge { .. } => true,
+    }
+}
+
+fn problem(error: &SourceError) -> Problem {
+    let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+    Problem { reason: error.reason().to_owned(), message: format!("{error}{hint}"), terminal: is_terminal(error) }
+}
+
+/// Reads the credentials that a source names.
+pub async fn credentials(ctx: &Context, source: &ConsortiumSource) -> Result<Credentials, Problem> {
+    let Some(name) = &source.secret else { return Ok(Credentials::default()) };
+    let failed = |message: String| Problem { reason: "SourceSecret".to_owned(), message, terminal: false };
+    let secret = apply::get::<Secret>(ctx, &ctx.namespace, name)
+        .await
+        .map_err(|failure| failed(failure.message))?
+        .ok_or_else(|| failed(format!("Secret {}/{name} (spec.source.secret) does not exist", ctx.namespace)))?;
+    let data = secret.data.unwrap_or_default();
+    let text = |key: &str| {
+        data.get(key)
+            .map(|value| String::from_utf8(value.0.clone()))
+            .transpose()
+            .map_err(|_| failed(format!("`{key}` in Secret {}/{name} is not text", ctx.namespace)))
+    };
+    // A token pasted from a browser ends with a line break; a key needs the one that it has.
+    let trimmed = |value: Option<String>| value.map(|value| value.trim_end_matches(['\r', '\n']).to_owned());
+    Ok(Credentials {
+        username: trimmed(text("username")?),
+        password: trimmed(text("password")?),
+        identity: text("identity")?,
+        known_hosts: text("known_hosts")?,
+    })
+}
+
+/// Fetches the newest definition of a repository. `last_good` is the commit that it must descend from.
+pub async fn from_repository(
+    ctx: &Context,
+    spec: &ConsortiumSpec,
+    cache: &Path,
+    limit: Duration,
+    last_good: Option<&str>,
+) -> Newest {
+    let source = &spec.source;
+    let credentials = match credentials(ctx, source).await {
+        Ok(credentials) => credentials,
+        Err(problem) => return Newest::failed(None, problem),
+    };
+    let request = FetchRequest {
+        cache: cache.to_owned(),
+        url: source.repository.clone(),
+        revision: source.branch.clone(),
+        path: source.path.clone(),
+        last_good: last_good.map(ToOwned::to_owned),
+        credentials,
+    };
+    match process::fetch(&request, limit).await {
+        Ok(fetched) => judge(fetched, spec, last_good),
+        Err(error) => Newest::failed(None, problem(&error)),
+    }
+}
+
+/// Whether a commit may be applied.
+fn judge(fetched: Fetched, spec: &ConsortiumSpec, last_good: Option<&str>) -> Newest {
+    let Fetched { commit, subject: _, fast_forward, organizations, definition } = fetched;
+    if !fast_forward {
+        let message = format!(
+            "commit {commit} of branch {} does not descend from {}, which was applied last: the history was rewritten; put \
+             that commit back, or delete and make the Consortium object again to accept the new history",
+            spec.source.branch,
+            last_good.unwrap_or_default()
+        );
+        return Newest::failed(
+            Some(commit),
+            Problem { reason: "HistoryRewritten".to_owned(), message, terminal: true },
+        );
+    }
+    if spec.organizations.iter().any(|name| name == "*") && !organizations.is_empty() {
+        let message = format!(
+            "spec.organizations is `*`, but the repository's organizations/ folder shows that others take part: name the \
+             organizations that this daemon acts for (the folder has {})",
+            organizations.join(", ")
+        );
+        let reason = "OrganizationsNotNamed".to_owned();
+        return Newest::failed(Some(commit), Problem { reason, message: line(&message), terminal: true });
+    }
+    match definition {
+        Err(error) => Newest::failed(Some(commit), problem(&error)),
+        Ok(bytes) => read(commit, &bytes, &spec.source.path, &RepositoryFacts { organizations }),
+    }
+}
+
+/// Reads a definition from a local folder.
+pub fn from_folder(path: &Path) -> Newest {
+    match folder::read(path) {
+        Err(error) => Newest::failed(None, problem(&error)),
+        Ok((file, bytes)) => read(folder::revision(&bytes), &bytes, &file.display().to_string(), &folder::facts(&file)),
+    }
+}
+
+/// Parses and validates.
+fn read(revision: String, bytes: &[u8], name: &str, facts: &RepositoryFacts) -> Newest {
+    let loaded = document::load(bytes, name, facts);
+    let findings: Vec<String> =
+        loaded.diagnostics.iter().take(LISTED).map(|finding| line(&finding.to_string().replace('\n', " "))).collect();
+    let attempted = Some(revision.clone());
+    if let Some(network) = loaded.network {
+        return Newest { attempted, good: Some(Good { revision, network }), problem: None, findings };
+    }
+    let errors = loaded.diagnostics.iter().filter(|finding| finding.severity == Severity::Error);
+    let first = errors.clone().next().map(|finding| line(&finding.to_string().replace('\n', " "))).unwrap_or_default();
+    let message = format!("{name} has {}: {first}", crate::report::count(errors.count(), "error"));
+    let problem = Problem { reason: "InvalidDefinition".to_owned(), message, terminal: true };
+    Newest { attempted, good: None, problem: Some(problem), findings }
+}
+
+/// The definition that was applied last, out of the mirror: after a restart while the newest one cannot be had.
+pub fn last_applied(spec: &ConsortiumSpec, cache: &Path, commit: &str) -> Option<Good> {
+    let bytes = mirror::read_known(cache, &spec.source.repository, commit, &spec.source.path).ok()?;
+    let loaded = document::load(&bytes, &spec.source.path, &RepositoryFacts::default());
+    loaded.network.map(|network| Good { revision: commit.to_owned(), network })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(organizations: &[&str]) -> ConsortiumSpec {
+        serde_json::from_value(serde_json::json!({
+            "source": { "repository": "https://git.example/trade.git" },
+            "organizations": organizations,
+        }))
+        .unwrap()
+    }
+
+    const GOOD: &str = "apiVersion: tenter.dev/v1alpha1\nkind: Network\nmetadata: {name: trade}\nspec:\n  \
+                        organizations: [{name: acme, peers: [peer1]}]\n";
+
+    fn check(fetched: Fetched, organizations: &[&str], expect: Option<&str>) {
+        let newest = judge(fetched, &spec(organizations), Some("old"));
+        assert_eq!(newest.attempted.as_deref(), Some("new"));
+        assert_eq!(newest.problem.as_ref().map(|problem| problem.reason.as_str()), expect, "{newest:?}");
+        assert_eq!(newest.good.is_some(), expect.is_none());
+    }
+
+    #[test]
+    fn only_a_valid_descendant_may_be_applied() {
+        let fetched = Fetched {
+            commit: "new".to_owned(),
+            subject: String::new(),
+            fast_forward: true,
+            organizations: Vec::new(),
+            definition: Ok(GOOD.as_bytes().to_vec()),
+        };
+        check(fetched.clone(), &["*"], None);
+        check(Fetched { fast_forward: false, ..fetched.clone() }, &["*"], Some("HistoryRewritten"));
+        let broken = GOOD.replace("peers", "peerz").into_bytes();
+        check(Fetched { definition: Ok(broken), ..fetched.clone() }, &["*"], Some("InvalidDefinition"));
+        let missing = SourceError::NoFile { commit: "new".to_owned(), path: "network.yaml".to_owned() };
+        check(Fetched { definition: Err(missing), ..fetched.clone() }, &["*"], Some("DefinitionNotFound"));
+        let shared = Fetched { organizations: vec!["acme".to_owned()], ..fetched };
+        check(shared, &["*"], Some("OrganizationsNotNamed"));
+    }
+}

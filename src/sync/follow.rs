@@ -1,0 +1,386 @@
+//! The loop of one Consortium.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::runtime::events::EventType;
+use tenter_consortium::plan::{Plan, Step};
+use tenter_consortium::settings::Settings;
+use tenter_consortium::status::{ConsortiumPhase, ConsortiumStatus};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::conclude::{Applied, Problem, conclude, drift, notes, summary};
+use super::definition::{Good, Newest, from_folder, from_repository, last_applied};
+use super::triggers::Triggers;
+use super::{Shared, status};
+use crate::controllers::apply;
+use crate::controllers::conditions::Verdict;
+use crate::controllers::failure::Failure;
+use crate::controllers::schedule::{back_off, jitter, seed};
+use crate::execute::lease::{Lease, LeaseError, acquire};
+use crate::execute::objects::Cluster;
+use crate::execute::{Execution, execute};
+use crate::resources::{CertificateAuthority, Consortium, Orderer, Peer};
+use crate::source::folder::Follower;
+use crate::web::metrics::{ConsortiumView, Expiry};
+
+/// Least time between two passes: changes that come together are looked at together.
+const SETTLE: Duration = Duration::from_millis(300);
+/// How soon a plan that is not empty is looked at again, at first; it doubles up to [`LOOK_LATEST`].
+const LOOK_SOONEST: Duration = Duration::from_secs(1);
+/// See [`LOOK_SOONEST`].
+const LOOK_LATEST: Duration = Duration::from_secs(10);
+/// Longest pass: fetching and each write have limits of their own.
+const PASS_LIMIT: Duration = Duration::from_secs(300);
+/// How long another holder of the Lease is waited for before the loop looks around again.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often the certificates' expiry is read for the metrics.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The state that lives between passes. All of it can be lost: it only saves work.
+struct Loop {
+    shared: Arc<Shared>,
+    name: String,
+    lease: Option<Lease>,
+    good: Option<Good>,
+    /// The hash of the plan of the last pass, and how many passes saw it.
+    last_plan: (String, u32),
+    /// What was put back since the last commit.
+    drift: Vec<String>,
+    failures: u32,
+    expiries_read: Option<Instant>,
+}
+
+/// What a pass came to.
+struct Pass {
+    newest: Newest,
+    plan: Option<(String, Plan, Execution)>,
+}
+
+/// When to look again.
+enum Next {
+    After(Duration),
+    /// The object is gone.
+    End,
+}
+
+/// Runs the loop until `stop`.
+pub async fn run(shared: Arc<Shared>, name: String, mut generation: watch::Receiver<i64>, stop: CancellationToken) {
+    let triggers = Triggers::start(&shared.engine.ctx.client, &name);
+    let mut changes = triggers.changes.clone();
+    let follower = shared.options.folder.as_deref().map(Follower::start).transpose();
+    let mut edits = match follower {
+        Ok(follower) => follower,
+        Err(error) => {
+            tracing::error!(consortium = name, "{error}");
+            return;
+        }
+    };
+    let mut this = Loop {
+        shared,
+        name,
+        lease: None,
+        good: None,
+        last_plan: (String::new(), 0),
+        drift: Vec::new(),
+        failures: 0,
+        expiries_read: None,
+    };
+    while !stop.is_cancelled() {
+        changes.mark_unchanged();
+        generation.mark_unchanged();
+        let pause = match this.turn(&stop).await {
+            Next::After(pause) => pause,
+            Next::End => break,
+        };
+        let edited = async {
+            match &mut edits {
+                Some(follower) => follower.changes.changed().await.is_ok(),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = sleep(pause) => {}
+            _ = edited => {}
+            _ = changes.changed() => sleep(SETTLE).await,
+            changed = generation.changed() => if changed.is_err() { break },
+        }
+    }
+    if let Some(lease) = this.lease.take() {
+        lease.release().await;
+    }
+}
+
+impl Loop {
+    /// One turn: settings, Lease, pass, status.
+    async fn turn(&mut self, stop: &CancellationToken) -> Next {
+        let ctx = self.shared.engine.ctx.clone();
+        let object = match apply::get::<Consortium>(&ctx, &ctx.namespace, &self.name).await {
+            Ok(Some(object)) => object,
+            Ok(None) => return Next::End,
+            Err(failure) => return self.failed(&failure),
+        };
+        if object.spec.suspend {
+            return self.suspended(&object).await;
+        }
+        if let Err(error) = self.hold_lease().await {
+            return match error {
+                LeaseError::Held { .. } => {
+                    tracing::info!(consortium = self.name, "{error}");
+                    Next::After(Duration::from_secs(1))
+                }
+                LeaseError::Api { .. } | LeaseError::Silent { .. } => {
+                    self.failed(&Failure::new("Lease", error.to_string()))
+                }
+            };
+        }
+        let lost = self.lease.as_ref().map(|lease| lease.lost().clone()).unwrap_or_default();
+        let halt = CancellationToken::new();
+        let pass = tokio::select! {
+            biased;
+            pass = timeout(PASS_LIMIT, self.pass(&object, &halt)) => pass,
+            () = async { tokio::select! { () = stop.cancelled() => {}, () = lost.cancelled() => {} } } => {
+                // The step under way was cut off; every step may be done twice, and the next pass sees what was done.
+                halt.cancel();
+                return Next::After(Duration::ZERO);
+            }
+        };
+        match pass {
+            Ok(pass) => self.conclude(&object, pass).await,
+            Err(_) => {
+                self.failed(&Failure::new("PassTimeout", format!("a pass took longer than {} s", PASS_LIMIT.as_secs())))
+            }
+        }
+    }
+
+    fn failed(&mut self, failure: &Failure) -> Next {
+        self.failures = self.failures.saturating_add(1);
+        self.shared.telemetry.count_pass(true);
+        tracing::warn!(consortium = self.name, reason = failure.reason, "{}", failure.message);
+        Next::After(back_off(self.failures, seed(&self.name)))
+    }
+
+    async fn suspended(&mut self, object: &Consortium) -> Next {
+        if let Some(lease) = self.lease.take() {
+            lease.release().await;
+        }
+        let mut status = object.status.clone().unwrap_or_default();
+        status.phase = Some(ConsortiumPhase::Suspended);
+        let verdict = Verdict::stalled("Suspended", "spec.suspend is true: nothing is done until it is cleared");
+        self.show(&status, &verdict, None);
+        match status::write(&self.shared.engine.ctx, object, status, &verdict).await {
+            Ok(()) => Next::After(Duration::from_secs(u64::from(object.spec.source.interval_seconds.max(1)))),
+            Err(failure) => self.failed(&failure),
+        }
+    }
+
+    async fn hold_lease(&mut self) -> Result<(), LeaseError> {
+        if self.lease.as_ref().is_some_and(|lease| !lease.lost().is_cancelled()) {
+            return Ok(());
+        }
+        self.lease = None;
+        let ctx = &self.shared.engine.ctx;
+        self.lease = Some(acquire(ctx.client.clone(), &ctx.namespace, &lease_name(&self.name), PATIENCE).await?);
+        Ok(())
+    }
+
+    /// Fetches, plans, executes.
+    async fn pass(&mut self, object: &Consortium, halt: &CancellationToken) -> Pass {
+        let Shared { engine, options, telemetry: _ } = &*self.shared;
+        let applied = object.status.as_ref().and_then(|status| status.last_applied_revision.clone());
+        let mut newest = match &options.folder {
+            Some(folder) => from_folder(folder),
+            None => {
+                let base = self.good.as_ref().map(|good| good.revision.clone()).or_else(|| applied.clone());
+                from_repository(&engine.ctx, &object.spec, &options.cache, options.fetch_limit, base.as_deref()).await
+            }
+        };
+        match newest.good.take() {
+            Some(good) => {
+                if self.good.as_ref().is_none_or(|known| known.revision != good.revision) {
+                    tracing::info!(consortium = self.name, revision = good.revision, "a new revision");
+                    self.drift.clear();
+                }
+                self.good = Some(good);
+            }
+            None => {
+                if let (None, Some(commit)) = (&self.good, &applied) {
+                    self.good = last_applied(&object.spec, &options.cache, commit);
+                }
+            }
+        }
+        let Some(good) = self.good.clone() else { return Pass { newest, plan: None } };
+        let settings = Settings::of(&self.name, &engine.ctx.namespace, &object.spec);
+        let look = engine.look(&good.network, &settings, Some(&good.revision)).await;
+        let was_applied = applied.as_deref() == Some(good.revision.as_str());
+        let changed = if was_applied { drift(&look.plan) } else { Vec::new() };
+        for what in changed {
+            if !self.drift.contains(&what) {
+                status::event(&engine.ctx, object, EventType::Warning, "Drift", &format!("{what}; it is put back"))
+                    .await;
+                self.drift.push(what);
+            }
+        }
+        let world = Cluster { ctx: &engine.ctx, namespaces: &object.spec.namespaces };
+        let name = self.name.as_str();
+        let execution = execute(&world, &look.plan, halt, &mut |id, outcome| {
+            tracing::debug!(consortium = name, step = %id, ?outcome, "step");
+        })
+        .await;
+        Pass { newest, plan: Some((good.revision, look.plan, execution)) }
+    }
+
+    /// Writes the status, and says when to look again.
+    async fn conclude(&mut self, object: &Consortium, pass: Pass) -> Next {
+        let Pass { newest, plan } = pass;
+        let failed =
+            newest.problem.is_some() || plan.as_ref().is_some_and(|(.., execution)| execution.failure().is_some());
+        self.failures = if failed { self.failures.saturating_add(1) } else { 0 };
+        self.shared.telemetry.count_pass(failed);
+        let applied = plan.as_ref().map(|(revision, plan, execution)| Applied { revision, plan, execution });
+        let (phase, verdict) = conclude(newest.problem.as_ref(), applied.as_ref(), self.failures);
+        let status = self.status(object, &newest, applied.as_ref(), phase);
+        self.show(&status, &verdict, plan.as_ref().map(|(_, plan, _)| plan));
+        self.read_expiries().await;
+        let pause = self.pause(object, newest.problem.as_ref(), applied.as_ref());
+        if let Err(failure) = status::write(&self.shared.engine.ctx, object, status, &verdict).await {
+            return self.failed(&failure);
+        }
+        Next::After(pause)
+    }
+
+    fn status(
+        &self,
+        object: &Consortium,
+        newest: &Newest,
+        applied: Option<&Applied<'_>>,
+        phase: ConsortiumPhase,
+    ) -> ConsortiumStatus {
+        let mut status = object.status.clone().unwrap_or_default();
+        status.phase = Some(phase);
+        if newest.attempted.is_some() {
+            status.last_attempted_revision.clone_from(&newest.attempted);
+        }
+        status.notes.clone_from(&newest.findings);
+        if let Some(Applied { revision, plan, execution }) = applied {
+            if plan.steps.is_empty() {
+                status.last_applied_revision = Some((*revision).to_owned());
+            }
+            status.plan = Some(summary(plan, execution));
+            status.notes.extend(notes(plan));
+        }
+        status.drift.clone_from(&self.drift);
+        status
+    }
+
+    /// How long to wait: the interval in sync, sooner while something is to come, with back-off after failures.
+    fn pause(&mut self, object: &Consortium, problem: Option<&Problem>, applied: Option<&Applied<'_>>) -> Duration {
+        let interval = Duration::from_secs(u64::from(object.spec.source.interval_seconds.max(1)));
+        let seed = seed(&self.name).wrapping_add(u64::from(self.failures));
+        if self.failures > 0 {
+            let terminal = problem.is_some_and(|problem| problem.terminal);
+            return if terminal {
+                jitter(interval, seed)
+            } else {
+                back_off(self.failures, seed).min(interval.max(LOOK_LATEST))
+            };
+        }
+        let Some(Applied { plan, execution, .. }) = applied else { return LOOK_SOONEST };
+        if plan.steps.is_empty() {
+            self.last_plan = (String::new(), 0);
+            return jitter(interval, seed);
+        }
+        let digest = plan.steps.keys().map(|id| id.0.as_str()).collect::<Vec<_>>().join("\n");
+        let times =
+            if self.last_plan.0 == digest && !execution.wrote() { self.last_plan.1.saturating_add(1) } else { 0 };
+        self.last_plan = (digest, times);
+        LOOK_SOONEST.saturating_mul(1 << times.min(4)).min(LOOK_LATEST).min(interval.max(LOOK_SOONEST))
+    }
+
+    /// Tells the status page and the metrics.
+    fn show(&self, status: &ConsortiumStatus, verdict: &Verdict, plan: Option<&Plan>) {
+        let mut steps: BTreeMap<String, u64> = BTreeMap::new();
+        for planned in plan.iter().flat_map(|plan| plan.steps.values()) {
+            *steps.entry(action(&planned.step).to_owned()).or_default() += 1;
+        }
+        let view = ConsortiumView {
+            phase: status.phase.map(|phase| phase.to_string()).unwrap_or_default(),
+            reason: verdict.reason().to_owned(),
+            message: verdict.message().to_owned(),
+            revision: status.last_applied_revision.clone(),
+            attempted: status.last_attempted_revision.clone(),
+            steps,
+            next: status.plan.as_ref().map(|plan| plan.next.clone()).unwrap_or_default(),
+            notes: status.notes.clone(),
+            applied: matches!(verdict, Verdict::Ready { .. }),
+        };
+        self.shared.telemetry.set_consortium(&self.name, view);
+    }
+
+    /// Reads for the metrics when certificates expire, now and then. A failure leaves the last known ones.
+    async fn read_expiries(&mut self) {
+        if self.expiries_read.is_some_and(|read| read.elapsed() < EXPIRY_INTERVAL) {
+            return;
+        }
+        self.expiries_read = Some(Instant::now());
+        let ctx = &self.shared.engine.ctx;
+        let labels = format!("{}={}", tenter_consortium::objects::LABEL_CONSORTIUM, self.name);
+        let mut expiries = Vec::new();
+        let mut push = |namespace: String, object: String, certificates: &mut dyn Iterator<Item = (String, String)>| {
+            for (certificate, not_after) in certificates {
+                if let Ok(time) = not_after.parse::<Timestamp>() {
+                    let (namespace, object) = (namespace.clone(), object.clone());
+                    expiries.push(Expiry { namespace, object, certificate, not_after: time.as_second() });
+                }
+            }
+        };
+        let (orderers, peers, authorities) = tokio::join!(
+            apply::list_all::<Orderer>(ctx, &labels),
+            apply::list_all::<Peer>(ctx, &labels),
+            apply::list_all::<CertificateAuthority>(ctx, &labels)
+        );
+        let (Ok(orderers), Ok(peers), Ok(authorities)) = (orderers, peers, authorities) else { return };
+        let nodes = orderers
+            .into_iter()
+            .map(|node| (node.namespace(), format!("Orderer/{}", node.name_any()), node.status))
+            .chain(peers.into_iter().map(|node| (node.namespace(), format!("Peer/{}", node.name_any()), node.status)));
+        for (namespace, object, status) in nodes {
+            let certificates = status.unwrap_or_default().certificates;
+            let mut certificates = certificates.into_iter().map(|(name, status)| (name, status.not_after));
+            push(namespace.unwrap_or_default(), object, &mut certificates);
+        }
+        for authority in authorities {
+            let object = format!("CertificateAuthority/{}", authority.name_any());
+            let namespace = authority.namespace().unwrap_or_default();
+            let status = authority.status.unwrap_or_default();
+            let certificates = status.roots.into_iter().chain(status.identities);
+            push(namespace, object, &mut certificates.map(|(name, status)| (name, status.not_after)));
+        }
+        self.shared.telemetry.set_expiries(&self.name, expiries);
+    }
+}
+
+/// Name of a Consortium's Lease.
+pub fn lease_name(consortium: &str) -> String {
+    format!("tenter-{consortium}")
+}
+
+/// A step's action, as the plan's JSON names it.
+const fn action(step: &Step) -> &'static str {
+    match step {
+        Step::CreateNamespace { .. } => "createNamespace",
+        Step::CreateObject { .. } => "createObject",
+        Step::UpdateObject { .. } => "updateObject",
+        Step::PinGenesis { .. } => "pinGenesis",
+        Step::JoinOrderer { .. } => "joinOrderer",
+        Step::JoinPeer { .. } => "joinPeer",
+        Step::UpdateChannelConfig { .. } => "updateChannelConfig",
+        Step::AwaitReady { .. } => "awaitReady",
+    }
+}

@@ -1,0 +1,93 @@
+//! Command lines and what they print: each file of tests/scripts is run, and its outcome compared.
+//!
+//! A file holds a command line and the expected exit code, standard output and standard error:
+//!
+//! ```text
+//! $ tenter validate good.yaml
+//! --- code 0
+//! --- stdout
+//! ok: good.yaml is valid
+//! --- stderr
+//! ```
+//!
+//! It runs in tests/scripts/files, without any of the caller's environment. `UPDATE_GOLDENS=1` writes what was printed into
+//! the files. Nothing that differs between machines belongs in them: no times, no absolute paths.
+
+#![allow(missing_docs, reason = "a test program has no readers of its documentation")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts")
+}
+
+/// Runs a command line, and writes its outcome in the form of the files.
+fn run(line: &str) -> String {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words.first(), Some(&"tenter"), "a script runs tenter: {line}");
+    let (arguments, input) = match words.iter().position(|word| *word == "<") {
+        Some(place) => (&words[1..place], Some(words[place + 1])),
+        None => (&words[1..], None),
+    };
+    let files = folder().join("files");
+    let stdin = match input {
+        Some(name) => Stdio::from(std::fs::File::open(files.join(name)).expect("the input file")),
+        None => Stdio::null(),
+    };
+    let output = Command::new(env!("CARGO_BIN_EXE_tenter"))
+        .args(arguments)
+        .current_dir(&files)
+        .env_clear()
+        .env("HOME", "/nonexistent")
+        .env("COLUMNS", "100")
+        .stdin(stdin)
+        .output()
+        .expect("tenter runs");
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    let code = output.status.code().expect("it ends by itself");
+    format!("$ {line}\n--- code {code}\n--- stdout\n{}--- stderr\n{}", text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn command_lines_print_what_the_scripts_say() {
+    let update = std::env::var_os("UPDATE_GOLDENS").is_some();
+    let mut scripts: Vec<PathBuf> = std::fs::read_dir(folder())
+        .expect("tests/scripts")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "script"))
+        .collect();
+    scripts.sort();
+    assert!(scripts.len() > 10, "the scripts are found");
+    let mut wrong = Vec::new();
+    for path in scripts {
+        let expect = std::fs::read_to_string(&path).expect("a script");
+        let line =
+            expect.lines().next().and_then(|line| line.strip_prefix("$ ")).expect("a command line first").to_owned();
+        let got = run(&line);
+        if got == expect {
+            continue;
+        }
+        if update {
+            std::fs::write(&path, got).expect("write the script");
+        } else {
+            wrong.push(format!("=== {}\n{}", path.display(), difference(&expect, &got)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\nUPDATE_GOLDENS=1 writes what was printed", wrong.join("\n"));
+}
+
+fn difference(expect: &str, got: &str) -> String {
+    similar::TextDiff::from_lines(expect, got).unified_diff().header("expected", "got").to_string()
+}
+
+#[test]
+fn goldens_hold_nothing_of_this_machine() {
+    for entry in std::fs::read_dir(folder()).expect("tests/scripts") {
+        let path = entry.expect("an entry").path();
+        if path.is_file() {
+            let text = std::fs::read_to_string(&path).expect("text");
+            assert!(!text.contains(env!("CARGO_MANIFEST_DIR")), "{} holds a path of this machine", path.display());
+        }
+    }
+}
