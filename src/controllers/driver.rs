@@ -215,6 +215,11 @@ impl<C: Controlled> Driver<C> {
 
     /// The daemon's settings for the object, or `None` if it is not this daemon's to act on.
     async fn scope(&self, object: &C::Object) -> Result<Option<Scope>, Failure> {
+        let namespace = object.namespace().unwrap_or_default();
+        if lives_beside_consortium(C::Object::KIND) && namespace != self.ctx.namespace {
+            tracing::debug!(object = object.describe(), "left alone: it is not in this daemon's namespace");
+            return Ok(None);
+        }
         let Some(name) = object.consortium() else {
             tracing::debug!(object = object.describe(), "left alone: it names no consortium");
             return Ok(None);
@@ -374,6 +379,12 @@ impl<C: Controlled> Driver<C> {
             tracing::warn!(object = object.describe(), "could not publish an event: {}", describe(&error));
         }
     }
+}
+
+/// Whether objects of a kind belong into the consortium's own namespace. Elsewhere anybody who may write there could
+/// speak for the consortium.
+fn lives_beside_consortium(kind: &str) -> bool {
+    matches!(kind, "Organization" | "Channel")
 }
 
 /// Runs a controller over all objects of its kind until `stop`; what is under way is finished.

@@ -269,7 +269,8 @@ mod tests {
 
     use k8s_openapi::api::core::v1::Secret;
     use tenter_consortium::objects::{
-        CertificateAuthorityType, ConsortiumSource, ConsortiumSpec, LABEL_ORGANIZATION, NamespaceSettings,
+        CertificateAuthorityType, ConsortiumSource, ConsortiumSpec, ImageSettings, LABEL_ORGANIZATION,
+        NamespaceSettings,
     };
 
     use super::*;
@@ -306,7 +307,7 @@ mod tests {
             },
             organizations: vec!["acme".into()],
             namespaces: NamespaceSettings { allowed: vec!["trade-*".into()], create: false },
-            images: Default::default(),
+            images: ImageSettings::default(),
             subjects: vec![],
             suspend: false,
         };

@@ -22,6 +22,7 @@ use crate::controllers::conditions::Verdict;
 use crate::controllers::driver::Decision;
 use crate::controllers::labels::{self, Belonging};
 use crate::controllers::materials::{Material, Need, hours, need, next_look};
+use crate::controllers::quantity::Quantity;
 use crate::controllers::{apply, gates};
 
 pub type NodeDecision = Decision<NodeAction, NodeStatus>;
@@ -310,7 +311,9 @@ fn refuse_changes(decision: NodeDecision, spec: &NodeSpec, address: &str, observ
     let storage = storage(spec, observed);
     let class_changed = spec.storage.class.is_some() && spec.storage.class != storage.class;
     let verdict = if address == spec.address {
-        if storage.size == spec.storage.size && !class_changed {
+        let same_size = storage.size == spec.storage.size
+            || Quantity::parse(&storage.size).is_some_and(|size| Quantity::parse(&spec.storage.size) == Some(size));
+        if same_size && !class_changed {
             return decision;
         }
         let message = format!(

@@ -210,7 +210,12 @@ impl<K: NodeKind> Controlled for NodeController<K> {
         controller
             .owns(Api::<StatefulSet>::all(client.clone()), select(own.clone()))
             .owns(Api::<Service>::all(client.clone()), select(own.clone()))
-            .owns(Api::<ConfigMap>::all(client.clone()), select(own.clone()))
+            // Its configuration, and its join record, which nothing owns.
+            .watches(Api::<ConfigMap>::all(client.clone()), select(LABEL_NODE.to_owned()), |map: ConfigMap| {
+                let component = map.labels().get(labels::COMPONENT);
+                let node = map.labels().get(LABEL_NODE).filter(|_| component.is_none_or(|it| it == K::COMPONENT))?;
+                Some(ObjectRef::<K::Object>::new(node).within(&map.namespace()?))
+            })
             .watches(Api::<Pod>::all(client.clone()), select(own), |pod: Pod| {
                 let node = pod.labels().get(LABEL_NODE)?;
                 Some(ObjectRef::<K::Object>::new(node).within(&pod.namespace()?))

@@ -101,7 +101,7 @@ mod tests {
 
     use super::*;
 
-    fn facts(status: serde_json::Value) -> PodFacts {
+    fn facts(status: &serde_json::Value) -> PodFacts {
         let pod = json!({"metadata": {"uid": "u", "labels": {REVISION: "r1"}}, "status": status});
         PodFacts::of(&serde_json::from_value(pod).unwrap())
     }
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn troubles_are_named_with_the_last_words() {
         let check = |status: serde_json::Value, expect: Option<(&str, &str)>| {
-            let trouble = facts(status).trouble;
+            let trouble = facts(&status).trouble;
             let found = trouble.as_ref().map(|trouble| (trouble.reason.as_str(), trouble.message.as_str()));
             assert_eq!(found, expect);
         };
@@ -143,7 +143,7 @@ mod tests {
             });
             serde_json::from_value(set).unwrap()
         };
-        let pod = facts(json!({}));
+        let pod = facts(&json!({}));
         assert!(!pod.is_outdated(&set(1, 1, "r1")));
         assert!(pod.is_outdated(&set(2, 2, "r2")));
         assert!(!pod.is_outdated(&set(2, 1, "r2")), "not looked at yet");

@@ -195,7 +195,8 @@ fn number(count: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use tenter_consortium::objects::{
-        ConsortiumSource, ConsortiumSpec, NamespaceSettings, NodeResources, NodeSpec, NodeStorage, OrganizationSpec,
+        ConsortiumSource, ConsortiumSpec, ImageSettings, NamespaceSettings, NodeResources, NodeSpec, NodeStorage,
+        OrganizationSpec,
     };
 
     use super::*;
@@ -234,7 +235,7 @@ mod tests {
             source,
             organizations: vec!["acme".into()],
             namespaces: NamespaceSettings { allowed: vec!["trade-*".into()], create: false },
-            images: Default::default(),
+            images: ImageSettings::default(),
             subjects: vec![jane()],
             suspend: false,
         };
