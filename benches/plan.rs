@@ -84,7 +84,10 @@ fn measure(nodes: usize) -> Result<(), Box<dyn Error>> {
         let start = Instant::now();
         let again = plan(&desired(&network, &settings), &world, None);
         syncs.push(start.elapsed());
-        let left = again.steps.values().filter(|step| matches!(step.step, Step::CreateObject { .. } | Step::UpdateObject { .. }));
+        let left = again
+            .steps
+            .values()
+            .filter(|step| matches!(step.step, Step::CreateObject { .. } | Step::UpdateObject { .. }));
         if left.count() != 0 {
             return Err("planning again writes objects".into());
         }
@@ -113,7 +116,8 @@ fn after(plan: &Plan, wanted: &tenter_consortium::desired::Desired) -> Observed 
     let mut world = empty(wanted);
     for step in plan.steps.values() {
         if let Step::CreateObject { object, spec, .. } = &step.step {
-            let live = LiveObject { spec: spec.clone(), generation: 1, phase: None, conditions: Vec::new(), deleting: false };
+            let live =
+                LiveObject { spec: spec.clone(), generation: 1, phase: None, conditions: Vec::new(), deleting: false };
             world.objects.insert(object.clone(), live);
         }
     }

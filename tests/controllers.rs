@@ -373,6 +373,14 @@ async fn what_is_not_tenters_is_never_touched() {
     world.reconcile().await;
     let (_, reason, message) = world.ready::<Orderer>(&namespace, "orderer0").await;
     assert_eq!(reason, "ForeignService", "{message}");
+    // Nor does another daemon of the cluster touch what this one took on, living or going.
+    let other = Arc::new(Context::new(world.client.clone(), "default"));
+    let stranger = Driver::new(OrdererController::default(), other.clone());
+    stranger.reconcile(&namespace, "orderer0").await;
+    assert!(delete::<Orderer>(&world.client, &namespace, "orderer0").await);
+    stranger.reconcile(&namespace, "orderer0").await;
+    assert_eq!(other.writes.total(), 0);
+
     let kept = services.get("orderer0").await.expect("the Service").spec.expect("a spec");
     assert_eq!(kept.selector.expect("a selector"), BTreeMap::from([("app".to_owned(), "theirs".to_owned())]));
     world.remove().await;

@@ -31,6 +31,10 @@ use crate::resources::{Consortium, TenterObject};
 /// Finalizer of every object that has something to be said or done before it goes.
 pub const FINALIZER: &str = "tenter.dev/finalizer";
 
+/// Annotation of every object that a daemon has taken on: the daemon's namespace. Another daemon of the cluster
+/// leaves the object alone, even one with a Consortium of the same name.
+pub const DAEMON: &str = "tenter.dev/daemon";
+
 /// Longest time that one reconciliation may take.
 const TIME_LIMIT: Duration = Duration::from_mins(2);
 /// How often a reconciliation may observe, decide and act before it lets others have their turn.
@@ -200,8 +204,14 @@ impl<C: Controlled> Driver<C> {
         let Some(object) = apply::get::<C::Object>(&self.ctx, namespace, name).await? else {
             return Ok(None);
         };
+        let taken = object.annotations().get(DAEMON);
+        if taken.is_some_and(|namespace| *namespace != self.ctx.namespace) {
+            tracing::debug!(object = object.describe(), daemon = taken, "left alone: it is another daemon's");
+            return Ok(None);
+        }
         if object.meta().deletion_timestamp.is_some() {
-            return self.finish(&object).await;
+            // Its Consortium may be gone already: what this daemon took on, it lets go.
+            return if taken.is_some() { self.finish(&object).await } else { Ok(None) };
         }
         let Some(scope) = self.scope(&object).await? else {
             // Its Consortium may come, or be resumed: nothing that is watched would tell.
@@ -235,12 +245,13 @@ impl<C: Controlled> Driver<C> {
         Ok(Some(Scope { consortium }))
     }
 
-    /// Gives a new object its finalizer and its first conditions.
+    /// Takes on a new object: gives it the finalizer, the daemon's mark and its first conditions.
     async fn begin(&self, object: C::Object) -> Result<C::Object, Failure> {
         let mut object = object;
-        if !object.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
+        let has_finalizer = object.finalizers().iter().any(|finalizer| finalizer == FINALIZER);
+        if !has_finalizer || !object.annotations().contains_key(DAEMON) {
             let mut finalizers = object.finalizers().to_vec();
-            finalizers.push(FINALIZER.to_owned());
+            finalizers.extend((!has_finalizer).then(|| FINALIZER.to_owned()));
             object = self.write_finalizers(&object, &finalizers).await?;
         }
         if object.status().is_none() {
@@ -354,7 +365,11 @@ impl<C: Controlled> Driver<C> {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         // The resource version makes the API server refuse if somebody else changed the list in between.
         let patch = json!({
-            "metadata": {"finalizers": finalizers, "resourceVersion": object.resource_version()},
+            "metadata": {
+                "finalizers": finalizers,
+                "annotations": {DAEMON: self.ctx.namespace},
+                "resourceVersion": object.resource_version(),
+            },
         });
         self.ctx.writes.count(C::Object::KIND);
         Api::<C::Object>::namespaced(self.ctx.client.clone(), &namespace)

@@ -87,3 +87,56 @@ fn fellows(channels: &[Channel], object: &Orderer) -> std::collections::BTreeSet
         .filter(|other| *other != me)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn channel(name: &str, consenters: &[(&str, &str)]) -> Channel {
+        let consenters: Vec<_> = consenters
+            .iter()
+            .map(|(namespace, orderer)| {
+                json!({"organization": "hub", "namespace": namespace, "orderer": orderer, "address": "a:7050"})
+            })
+            .collect();
+        let object = json!({
+            "metadata": {"name": name},
+            "spec": {
+                "consortium": "trade", "channel": name, "organizer": "hub", "ordererOrganizations": [], "members": [],
+                "consensus": {"type": "etcdraft", "consenters": consenters},
+                "policies": {"channel": {}, "orderer": {}, "application": {}},
+                "capabilities": {"channel": "V2_0", "orderer": "V2_0", "application": "V2_5"},
+                "batch": {
+                    "maxMessageCount": 1, "absoluteMaxBytes": 1, "preferredMaxBytes": 1, "timeout": "2s",
+                },
+            },
+        });
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn fellows_are_the_other_consenters_of_ones_own_channels() {
+        let channels = [
+            channel("one", &[("hub", "o1"), ("hub", "o2")]),
+            channel("two", &[("hub", "o1"), ("acme", "o1")]),
+            channel("three", &[("hub", "o3"), ("acme", "o9")]),
+        ];
+        let check = |namespace: &str, name: &str, expect: &[(&str, &str)]| {
+            let spec = json!({
+                "organization": "hub", "mspID": "HubMSP", "domain": "hub.example", "address": "a:7050", "image": "i",
+                "version": "3.1", "resources": {"cpu": "1", "memory": "1Gi"}, "storage": {"size": "1Gi"},
+            });
+            let mut orderer = Orderer::new(name, serde_json::from_value(spec).unwrap());
+            orderer.metadata.namespace = Some(namespace.to_owned());
+            let found = fellows(&channels, &orderer);
+            let expect: Vec<(String, String)> =
+                expect.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+            assert_eq!(found.into_iter().collect::<Vec<_>>(), expect, "{namespace}/{name}");
+        };
+        check("hub", "o1", &[("acme", "o1"), ("hub", "o2")]);
+        check("acme", "o1", &[("hub", "o1")]);
+        check("hub", "o9", &[]);
+    }
+}
