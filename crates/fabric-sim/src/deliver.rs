@@ -278,3 +278,14 @@ pub fn sender<T: Send + 'static>(
         Box::pin(async move { replies.send(Ok(message)).await.is_ok() })
     }
 }
+
+/// Replies as a gRPC stream.
+pub type Replies<T> = std::pin::Pin<Box<dyn futures::Stream<Item = Result<T, tonic::Status>> + Send>>;
+
+/// Waits for the first reply before the stream begins: Fabric's servers send nothing, not even headers, before it, and
+/// a client that waits for headers must cope with that.
+pub async fn from_first_reply<T: Send + 'static>(mut replies: mpsc::Receiver<Result<T, tonic::Status>>) -> Replies<T> {
+    let first = replies.recv().await;
+    let rest = tokio_stream::wrappers::ReceiverStream::new(replies);
+    Box::pin(futures::StreamExt::chain(futures::stream::iter(first), rest))
+}

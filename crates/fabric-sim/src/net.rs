@@ -24,6 +24,8 @@ use crate::settings::TlsFiles;
 use crate::x509::pem_blocks;
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Real servers close connections that ping more often than once a minute.
+const KEEP_ALIVE: Duration = Duration::from_secs(65);
 
 /// A listener or a connection cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -512,7 +514,10 @@ pub async fn dial(
     });
     let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| error.to_string())?
-        .connect_timeout(timeout);
+        .connect_timeout(timeout)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(HANDSHAKE)
+        .keep_alive_while_idle(true);
     tokio::time::timeout(timeout, endpoint.connect_with_connector(connector))
         .await
         .map_err(|_| format!("connecting to {address} took longer than {timeout:?}"))?

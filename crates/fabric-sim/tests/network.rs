@@ -4,7 +4,7 @@
 mod support;
 
 use prost::Message as _;
-use support::client::{at, broadcast, connect, fetch, header, newest, only, propose, proposal, sign};
+use support::client::{at, broadcast, connect, fetch, header, newest, only, proposal, propose, sign};
 use support::network::{Network, Node, eventually};
 use support::organization::{Organization, Person};
 use support::targets;
@@ -12,7 +12,12 @@ use tenter_fabric_sim::block;
 use tenter_fabric_wire::common::{Block, BlockchainInfo, HeaderType};
 use tenter_fabric_wire::protos::ChannelQueryResponse;
 
-async fn read(network: &Network, node: &Node, person: &Person, position: Option<tenter_fabric_wire::orderer::SeekPosition>) -> Result<Block, i32> {
+async fn read(
+    network: &Network,
+    node: &Node,
+    person: &Person,
+    position: Option<tenter_fabric_wire::orderer::SeekPosition>,
+) -> Result<Block, i32> {
     let channel = connect(node.port, &network.hub.tlsca.pem, None).await.map_err(|_| 0)?;
     fetch(channel, person, "ch1", only(position)).await
 }
@@ -40,16 +45,15 @@ async fn join_peer(org: &Organization, node: &Node, genesis: &Block) {
     assert_eq!(list.channels[0].channel_id, "ch1");
 }
 
-/// Orders one message and returns the height that follows, read from that orderer.
-async fn order(network: &Network, node: &Node, person: &Person) -> u64 {
-    let before = eventually("a newest block", async || read(network, node, person, newest()).await.ok()).await;
+/// Orders one message on top of a chain of `tip` blocks through one orderer, and returns the height that follows.
+async fn order(network: &Network, node: &Node, person: &Person, tip: u64) -> u64 {
+    let before = eventually("the newest block", async || read(network, node, person, at(tip - 1)).await.ok()).await;
     let envelope = sign(person, &header(HeaderType::Message, "ch1"), b"hello".to_vec());
     let channel = connect(node.port, &network.hub.tlsca.pem, None).await.unwrap();
     assert_eq!(broadcast(channel, envelope).await, (200, String::new()));
-    let number = block::number(&before) + 1;
-    let found = eventually("the ordered block", async || read(network, node, person, at(number)).await.ok()).await;
-    assert!(block::continues(&found, number, &block::hash(&before)).is_ok());
-    number + 1
+    let found = eventually("the ordered block", async || read(network, node, person, at(tip)).await.ok()).await;
+    assert!(block::continues(&found, tip, &block::hash(&before)).is_ok());
+    tip + 1
 }
 
 async fn run(network: Network) {
@@ -69,7 +73,7 @@ async fn run(network: Network) {
     }
     let mut tip = 1;
     for node in &orderers {
-        tip = order(&network, node, &user).await;
+        tip = order(&network, node, &user, tip).await;
     }
     assert_eq!(tip, 4);
     for (node, org) in peers.iter().zip([&network.acme, &network.globex]) {
@@ -78,7 +82,7 @@ async fn run(network: Network) {
 
     // A consenter that was down for a while catches up.
     orderers[2].kill();
-    tip = order(&network, &orderers[0], &user).await;
+    tip = order(&network, &orderers[0], &user, tip).await;
     orderers[2].start().await;
     let caught_up = eventually("the restarted orderer has the block", async || {
         read(&network, &orderers[2], &user, at(tip - 1)).await.ok()
@@ -90,7 +94,7 @@ async fn run(network: Network) {
     // A restarted peer keeps its ledger and goes on.
     peers[0].kill();
     peers[0].start().await;
-    tip = order(&network, &orderers[1], &user).await;
+    tip = order(&network, &orderers[1], &user, tip).await;
     eventually("the restarted peer goes on", async || {
         (height(&network.acme, &peers[0], &user).await? == tip).then_some(())
     })
@@ -99,7 +103,10 @@ async fn run(network: Network) {
     // Without a quorum: Deliver and Broadcast refuse, status and health stay green.
     orderers[1].kill();
     orderers[2].kill();
-    eventually("Deliver refuses", async || (read(&network, &orderers[0], &user, newest()).await == Err(503)).then_some(())).await;
+    eventually("Deliver refuses", async || {
+        (read(&network, &orderers[0], &user, newest()).await == Err(503)).then_some(())
+    })
+    .await;
     let channel = connect(orderers[0].port, &network.hub.tlsca.pem, None).await.unwrap();
     let envelope = sign(&user, &header(HeaderType::Message, "ch1"), b"lost".to_vec());
     assert_eq!(broadcast(channel.clone(), envelope).await, (503, "no Raft leader".to_owned()));
@@ -107,12 +114,18 @@ async fn run(network: Network) {
     best_effort.error_response = 1;
     assert!(fetch(channel, &user, "ch1", best_effort).await.is_ok());
     let (status, info) = network.admin(&orderers[0]).info("ch1").await.unwrap();
-    assert_eq!((status, info["status"].as_str(), info["consensusRelation"].as_str()), (200, Some("active"), Some("consenter")));
-    assert_eq!(orderers[0].metric("consensus_etcdraft_active_nodes", "ch1").await, Some(0.0));
+    assert_eq!(
+        (status, info["status"].as_str(), info["consensusRelation"].as_str()),
+        (200, Some("active"), Some("consenter"))
+    );
+    eventually("no active nodes", async || {
+        (orderers[0].metric("consensus_etcdraft_active_nodes", "ch1").await? == 0.0).then_some(())
+    })
+    .await;
 
     // It comes back with one more.
     orderers[1].start().await;
-    assert_eq!(order(&network, &orderers[1], &user).await, tip + 1);
+    assert_eq!(order(&network, &orderers[1], &user, tip).await, tip + 1);
 
     let (ended, took) = orderers[0].terminate();
     println!("the orderer ended with {ended} after {took:?}");
@@ -140,7 +153,7 @@ async fn a_node_that_is_no_consenter_follows() {
         orderer.start().await;
         follower.start().await;
         assert_eq!(network.admin(&orderer).join(&genesis).await.unwrap().status, 201);
-        order(&network, &orderer, &user).await;
+        order(&network, &orderer, &user, 1).await;
         let answer = network.admin(&follower).join(&genesis).await.unwrap();
         let joined: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!(joined["consensusRelation"], "follower");

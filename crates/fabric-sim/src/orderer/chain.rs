@@ -261,7 +261,7 @@ impl Chain {
         loop {
             let _ = tokio::time::timeout(beat, link.wake.notified()).await;
             loop {
-                let append = self.raft().append_for(&link.consenter.address);
+                let append = self.raft().append_for(&link.consenter.address, Instant::now());
                 let Some(append) = append else { break };
                 if !self.tell(&link, append).await {
                     break;

@@ -68,6 +68,9 @@ pub struct Append {
     /// The hash of the leader's block 0.
     #[prost(bytes = "vec", tag = "8")]
     pub genesis: Vec<u8>,
+    /// How many consenters the leader hears of, itself included.
+    #[prost(uint32, tag = "9")]
+    pub active: u32,
 }
 
 /// One message; exactly one of the last three is there.

@@ -49,6 +49,7 @@ pub struct Raft {
     timeout: Duration,
     base: Duration,
     changes: u64,
+    told_active: usize,
 }
 
 impl Raft {
@@ -76,6 +77,7 @@ impl Raft {
             timeout: jitter(base),
             base,
             changes: 0,
+            told_active: 0,
         }
     }
 
@@ -94,15 +96,14 @@ impl Raft {
         self.changes
     }
 
-    /// How many consenters are heard of. Only the leader counts; as in Fabric the others show a number of their own,
-    /// here the quorum while there is a leader; 0 means that there is none.
+    /// How many consenters are heard of: the leader counts, and tells the others; 0 means that there is no leader.
     pub fn active(&self, now: Instant) -> usize {
         match &self.role {
             Role::Leader(progress) => {
                 let heard = |progress: &&Progress| now.duration_since(progress.heard) < self.base;
                 1 + progress.values().filter(heard).count()
             }
-            _ if self.leader.is_some() => self.quorum,
+            _ if self.leader.is_some() => self.told_active,
             _ => 0,
         }
     }
@@ -255,7 +256,8 @@ impl Raft {
     }
 
     /// What the leader has to say to another node; `None` when this node does not lead.
-    pub fn append_for(&mut self, other: &str) -> Option<Append> {
+    pub fn append_for(&mut self, other: &str, now: Instant) -> Option<Append> {
+        let active = u32::try_from(self.active(now)).unwrap_or(u32::MAX);
         let Role::Leader(progress) = &self.role else {
             return None;
         };
@@ -281,6 +283,7 @@ impl Raft {
             entries,
             commit: self.committed(),
             genesis: self.genesis.clone(),
+            active,
         })
     }
 
@@ -302,6 +305,7 @@ impl Raft {
         self.heard = now;
         self.timeout = jitter(self.base);
         self.follow(append.term, Some(append.leader.clone()))?;
+        self.told_active = append.active as usize;
         let agreed = self.ledger.height().saturating_sub(1);
         let fits = match self.at(append.prev_index) {
             Some((_, hash)) if append.prev_index <= agreed => hash == append.prev_hash,

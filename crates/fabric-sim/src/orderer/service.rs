@@ -7,7 +7,6 @@ use tenter_fabric_wire::common::{Envelope, HeaderType, Status};
 use tenter_fabric_wire::orderer::{BroadcastResponse, DeliverResponse, deliver_response};
 use tenter_fabric_wire::service::atomic_broadcast_server::AtomicBroadcast;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Streaming};
 
 use super::chain::Chain;
@@ -15,7 +14,7 @@ use super::node::Node;
 use super::registrar::Registrar;
 use crate::block::{self, Opened};
 use crate::channel::{Bundle, SignedData};
-use crate::deliver::{self, Reply, Rules, now_seconds};
+use crate::deliver::{self, Replies, Reply, Rules, from_first_reply, now_seconds};
 use crate::faults::Area;
 use crate::msp::Identity;
 use crate::net::PeerInfo;
@@ -121,8 +120,8 @@ fn check_size(bundle: &Bundle, envelope: &Envelope) -> Result<(), (Status, Strin
 
 #[tonic::async_trait]
 impl AtomicBroadcast for Service {
-    type BroadcastStream = ReceiverStream<Result<BroadcastResponse, tonic::Status>>;
-    type DeliverStream = ReceiverStream<Result<DeliverResponse, tonic::Status>>;
+    type BroadcastStream = Replies<BroadcastResponse>;
+    type DeliverStream = Replies<DeliverResponse>;
 
     async fn broadcast(
         &self,
@@ -140,7 +139,7 @@ impl AtomicBroadcast for Service {
                 }
             }
         });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(Response::new(from_first_reply(stream).await))
     }
 
     async fn deliver(
@@ -161,6 +160,6 @@ impl AtomicBroadcast for Service {
             let find = |name: &str| service.registrar.source(name);
             deliver::serve(&service.rules, certificate, request.into_inner(), find, send).await;
         });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(Response::new(from_first_reply(stream).await))
     }
 }

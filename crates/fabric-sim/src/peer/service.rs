@@ -13,7 +13,6 @@ use tenter_fabric_wire::protos::{
 use tenter_fabric_wire::service::deliver_server::Deliver;
 use tenter_fabric_wire::service::endorser_server::Endorser;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::channels::{Channels, validation_codes};
@@ -21,7 +20,7 @@ use super::node::Node;
 use super::proposal::{Unpacked, filter};
 use super::system::{Answer, Context, cscc, qscc};
 use crate::block;
-use crate::deliver::{self, Reply, Rules};
+use crate::deliver::{self, Replies, Reply, Rules, from_first_reply};
 use crate::faults::Area;
 use crate::net::PeerInfo;
 
@@ -123,11 +122,11 @@ impl Service {
         }
     }
 
-    fn stream(
+    async fn stream(
         &self,
         request: Request<Streaming<Envelope>>,
         filtered: bool,
-    ) -> Response<ReceiverStream<Result<DeliverResponse, Status>>> {
+    ) -> Response<Replies<DeliverResponse>> {
         let certificate = request.extensions().get::<PeerInfo>().and_then(|info| info.certificate.clone());
         let (replies, stream) = mpsc::channel(16);
         let service = self.clone();
@@ -150,7 +149,7 @@ impl Service {
             let find = |name: &str| service.channels.get(name).map(|channel| channel.source());
             deliver::serve(&service.rules, certificate, request.into_inner(), find, send).await;
         });
-        Response::new(ReceiverStream::new(stream))
+        Response::new(from_first_reply(stream).await)
     }
 }
 
@@ -217,19 +216,19 @@ impl Endorser for Service {
 
 #[tonic::async_trait]
 impl Deliver for Service {
-    type DeliverStream = ReceiverStream<Result<DeliverResponse, Status>>;
-    type DeliverFilteredStream = ReceiverStream<Result<DeliverResponse, Status>>;
-    type DeliverWithPrivateDataStream = ReceiverStream<Result<DeliverResponse, Status>>;
+    type DeliverStream = Replies<DeliverResponse>;
+    type DeliverFilteredStream = Replies<DeliverResponse>;
+    type DeliverWithPrivateDataStream = Replies<DeliverResponse>;
 
     async fn deliver(&self, request: Request<Streaming<Envelope>>) -> Result<Response<Self::DeliverStream>, Status> {
-        Ok(self.stream(request, false))
+        Ok(self.stream(request, false).await)
     }
 
     async fn deliver_filtered(
         &self,
         request: Request<Streaming<Envelope>>,
     ) -> Result<Response<Self::DeliverFilteredStream>, Status> {
-        Ok(self.stream(request, true))
+        Ok(self.stream(request, true).await)
     }
 
     async fn deliver_with_private_data(

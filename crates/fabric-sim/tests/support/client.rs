@@ -40,10 +40,7 @@ pub fn header(kind: HeaderType, channel: &str) -> ChannelHeader {
     ChannelHeader {
         r#type: kind as i32,
         channel_id: channel.to_owned(),
-        timestamp: Some(Timestamp {
-            seconds: now(),
-            nanos: 0,
-        }),
+        timestamp: Some(Timestamp { seconds: now(), nanos: 0 }),
         ..ChannelHeader::default()
     }
 }
@@ -61,22 +58,15 @@ pub fn sign(person: &Person, channel: &ChannelHeader, data: Vec<u8>) -> Envelope
         data,
     }
     .encode_to_vec();
-    Envelope {
-        signature: person.key.sign(&payload),
-        payload,
-    }
+    Envelope { signature: person.key.sign(&payload), payload }
 }
 
 pub fn at(number: u64) -> Option<SeekPosition> {
-    Some(SeekPosition {
-        r#type: Some(Position::Specified(SeekSpecified { number })),
-    })
+    Some(SeekPosition { r#type: Some(Position::Specified(SeekSpecified { number })) })
 }
 
 pub fn newest() -> Option<SeekPosition> {
-    Some(SeekPosition {
-        r#type: Some(Position::Newest(SeekNewest {})),
-    })
+    Some(SeekPosition { r#type: Some(Position::Newest(SeekNewest {})) })
 }
 
 /// What came back of a Deliver stream, in order.
@@ -93,9 +83,12 @@ pub enum Event {
 /// Sends requests to an orderer's Deliver, closes the sending side, and reads until the end or silence.
 pub async fn deliver(channel: Channel, requests: Vec<Envelope>) -> Vec<Event> {
     let mut client = AtomicBroadcastClient::new(channel).max_decoding_message_size(100 << 20);
-    let mut replies = match client.deliver(tokio_stream::iter(requests)).await {
-        Ok(replies) => replies.into_inner(),
-        Err(status) => return vec![Event::Failed(status.message().to_owned())],
+    // A server sends nothing, not even headers, before its first reply.
+    let call = client.deliver(tokio_stream::iter(requests));
+    let mut replies = match tokio::time::timeout(Duration::from_millis(700), call).await {
+        Ok(Ok(replies)) => replies.into_inner(),
+        Ok(Err(status)) => return vec![Event::Failed(status.message().to_owned())],
+        Err(_) => return vec![Event::Silent],
     };
     let mut events = Vec::new();
     loop {
@@ -129,37 +122,23 @@ pub async fn fetch(channel: Channel, person: &Person, name: &str, seek: SeekInfo
 }
 
 pub fn only(position: Option<SeekPosition>) -> SeekInfo {
-    SeekInfo {
-        start: position.clone(),
-        stop: position,
-        ..SeekInfo::default()
-    }
+    SeekInfo { start: position.clone(), stop: position, ..SeekInfo::default() }
 }
 
 /// Status and text of one broadcast.
 pub async fn broadcast(channel: Channel, envelope: Envelope) -> (i32, String) {
     let mut client = AtomicBroadcastClient::new(channel);
-    let mut replies = client
-        .broadcast(tokio_stream::iter([envelope]))
-        .await
-        .unwrap()
-        .into_inner();
+    let mut replies = client.broadcast(tokio_stream::iter([envelope])).await.unwrap().into_inner();
     let reply = tokio::time::timeout(TIMEOUT, replies.message()).await.unwrap().unwrap().unwrap();
     (reply.status, reply.info)
 }
 
 pub fn proposal(person: &Person, channel: &str, chaincode: &str, args: &[&[u8]]) -> SignedProposal {
     let nonce = rand::random::<[u8; 24]>().to_vec();
-    let id = ChaincodeId {
-        name: chaincode.to_owned(),
-        ..ChaincodeId::default()
-    };
+    let id = ChaincodeId { name: chaincode.to_owned(), ..ChaincodeId::default() };
     let mut head = header(HeaderType::EndorserTransaction, channel);
     head.tx_id = hex::encode(Sha256::digest([&nonce[..], &person.creator].concat()));
-    head.extension = ChaincodeHeaderExtension {
-        chaincode_id: Some(id.clone()),
-    }
-    .encode_to_vec();
+    head.extension = ChaincodeHeaderExtension { chaincode_id: Some(id.clone()) }.encode_to_vec();
     let spec = ChaincodeInvocationSpec {
         chaincode_spec: Some(ChaincodeSpec {
             r#type: 1,
@@ -174,25 +153,15 @@ pub fn proposal(person: &Person, channel: &str, chaincode: &str, args: &[&[u8]])
     let bytes = Proposal {
         header: Header {
             channel_header: head.encode_to_vec(),
-            signature_header: SignatureHeader {
-                creator: person.creator.clone(),
-                nonce,
-            }
+            signature_header: SignatureHeader { creator: person.creator.clone(), nonce }.encode_to_vec(),
+        }
+        .encode_to_vec(),
+        payload: ChaincodeProposalPayload { input: spec.encode_to_vec(), ..ChaincodeProposalPayload::default() }
             .encode_to_vec(),
-        }
-        .encode_to_vec(),
-        payload: ChaincodeProposalPayload {
-            input: spec.encode_to_vec(),
-            ..ChaincodeProposalPayload::default()
-        }
-        .encode_to_vec(),
         extension: Vec::new(),
     }
     .encode_to_vec();
-    SignedProposal {
-        signature: person.key.sign(&bytes),
-        proposal_bytes: bytes,
-    }
+    SignedProposal { signature: person.key.sign(&bytes), proposal_bytes: bytes }
 }
 
 /// The response, or the text of a gRPC error.
@@ -215,10 +184,7 @@ pub struct Answer {
 
 impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     pub fn text(&self) -> String {
@@ -252,7 +218,8 @@ fn parse(bytes: &[u8]) -> Result<Answer, String> {
     let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").ok_or("EOF")?;
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let mut lines = head.lines();
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok()).ok_or("no status")?;
+    let status =
+        lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok()).ok_or("no status")?;
     Ok(Answer {
         status,
         headers: lines
@@ -268,12 +235,21 @@ pub async fn plain_http(port: u16, method: &str, path: &str, body: Option<&[u8]>
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(|error| error.to_string())?;
     stream.write_all(&request_bytes(method, path, &[], body)).await.map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
-    tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut bytes)).await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+    tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut bytes))
+        .await
+        .map_err(|e| e.to_string())?
+        .map_err(|e| e.to_string())?;
     parse(&bytes)
 }
 
 impl AdminAccess {
-    pub async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Result<Answer, String> {
+    pub async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Result<Answer, String> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.tlsca.as_bytes()).unwrap()).unwrap();
         let builder = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -297,7 +273,8 @@ impl AdminAccess {
         // A server that refuses early may close while the body is still being written: its answer counts.
         let _ = stream.write_all(&request).await;
         let mut bytes = Vec::new();
-        let read = tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut bytes)).await.map_err(|error| error.to_string())?;
+        let read =
+            tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut bytes)).await.map_err(|error| error.to_string())?;
         match (read, bytes.is_empty()) {
             (Err(error), true) => Err(error.to_string()),
             _ => parse(&bytes),

@@ -31,32 +31,19 @@ pub struct Profile<'a> {
 }
 
 fn value(message: &impl Message) -> ConfigValue {
-    ConfigValue {
-        value: message.encode_to_vec(),
-        mod_policy: "Admins".to_owned(),
-        ..ConfigValue::default()
-    }
+    ConfigValue { value: message.encode_to_vec(), mod_policy: "Admins".to_owned(), ..ConfigValue::default() }
 }
 
 fn policy(kind: i32, message: &impl Message) -> ConfigPolicy {
     ConfigPolicy {
-        policy: Some(Policy {
-            r#type: kind,
-            value: message.encode_to_vec(),
-        }),
+        policy: Some(Policy { r#type: kind, value: message.encode_to_vec() }),
         mod_policy: "Admins".to_owned(),
         ..ConfigPolicy::default()
     }
 }
 
 fn meta(rule: i32, sub_policy: &str) -> ConfigPolicy {
-    policy(
-        3,
-        &ImplicitMetaPolicy {
-            sub_policy: sub_policy.to_owned(),
-            rule,
-        },
-    )
+    policy(3, &ImplicitMetaPolicy { sub_policy: sub_policy.to_owned(), rule })
 }
 
 fn any_role(msp_id: &str, roles: &[MspRoleType]) -> ConfigPolicy {
@@ -64,34 +51,24 @@ fn any_role(msp_id: &str, roles: &[MspRoleType]) -> ConfigPolicy {
         .iter()
         .map(|role| MspPrincipal {
             principal_classification: Classification::Role as i32,
-            principal: MspRole {
-                msp_identifier: msp_id.to_owned(),
-                role: *role as i32,
-            }
-            .encode_to_vec(),
+            principal: MspRole { msp_identifier: msp_id.to_owned(), role: *role as i32 }.encode_to_vec(),
         })
         .collect();
     let rules = (0..i32::try_from(roles.len()).unwrap())
-        .map(|index| SignaturePolicy {
-            r#type: Some(Type::SignedBy(index)),
-        })
+        .map(|index| SignaturePolicy { r#type: Some(Type::SignedBy(index)) })
         .collect();
     policy(
         1,
         &SignaturePolicyEnvelope {
             version: 0,
-            rule: Some(SignaturePolicy {
-                r#type: Some(Type::NOutOf(NOutOf { n: 1, rules })),
-            }),
+            rule: Some(SignaturePolicy { r#type: Some(Type::NOutOf(NOutOf { n: 1, rules })) }),
             identities,
         },
     )
 }
 
 fn capabilities(name: &str) -> ConfigValue {
-    value(&Capabilities {
-        capabilities: BTreeMap::from([(name.to_owned(), Capability::default())]),
-    })
+    value(&Capabilities { capabilities: BTreeMap::from([(name.to_owned(), Capability::default())]) })
 }
 
 fn standard(more: &[(&str, ConfigPolicy)]) -> BTreeMap<String, ConfigPolicy> {
@@ -118,10 +95,7 @@ fn group(
 
 fn msp_value(org: &Organization) -> ConfigValue {
     let unit = |name: &str| {
-        Some(FabricOuIdentifier {
-            certificate: Vec::new(),
-            organizational_unit_identifier: name.to_owned(),
-        })
+        Some(FabricOuIdentifier { certificate: Vec::new(), organizational_unit_identifier: name.to_owned() })
     };
     let config = FabricMspConfig {
         name: org.msp_id.clone(),
@@ -140,10 +114,7 @@ fn msp_value(org: &Organization) -> ConfigValue {
         }),
         ..FabricMspConfig::default()
     };
-    value(&MspConfig {
-        r#type: 0,
-        config: config.encode_to_vec(),
-    })
+    value(&MspConfig { r#type: 0, config: config.encode_to_vec() })
 }
 
 fn orderer_group(profile: &Profile<'_>) -> ConfigGroup {
@@ -183,19 +154,11 @@ fn orderer_group(profile: &Profile<'_>) -> ConfigGroup {
         &[
             (
                 "ConsensusType",
-                value(&ConsensusType {
-                    r#type: "etcdraft".to_owned(),
-                    metadata: metadata.encode_to_vec(),
-                    state: 0,
-                }),
+                value(&ConsensusType { r#type: "etcdraft".to_owned(), metadata: metadata.encode_to_vec(), state: 0 }),
             ),
             (
                 "BatchSize",
-                value(&BatchSize {
-                    max_message_count: 10,
-                    absolute_max_bytes: 1 << 20,
-                    preferred_max_bytes: 1 << 19,
-                }),
+                value(&BatchSize { max_message_count: 10, absolute_max_bytes: 1 << 20, preferred_max_bytes: 1 << 19 }),
             ),
             ("BatchTimeout", value(&BatchTimeout { timeout: "100ms".to_owned() })),
             ("ChannelRestrictions", value(&ChannelRestrictions::default())),
@@ -217,10 +180,8 @@ fn application_group(profile: &Profile<'_>) -> ConfigGroup {
                 ("Admins", &[Admin]),
                 ("Endorsement", &[Peer]),
             ];
-            let policies = roles
-                .into_iter()
-                .map(|(name, roles)| (name.to_owned(), any_role(&org.msp_id, roles)))
-                .collect();
+            let policies =
+                roles.into_iter().map(|(name, roles)| (name.to_owned(), any_role(&org.msp_id, roles))).collect();
             let config = group(BTreeMap::new(), &[("MSP", msp_value(org))], policies);
             (org.msp_id.clone(), config)
         })
@@ -247,46 +208,26 @@ pub fn block(profile: &Profile<'_>) -> Block {
         ],
         standard(&[]),
     );
-    let config = ConfigEnvelope {
-        config: Some(Config {
-            sequence: 0,
-            channel_group: Some(root),
-        }),
-        last_update: None,
-    };
+    let config = ConfigEnvelope { config: Some(Config { sequence: 0, channel_group: Some(root) }), last_update: None };
     let header = Header {
         channel_header: ChannelHeader {
             r#type: HeaderType::Config as i32,
             version: 1,
-            timestamp: Some(Timestamp {
-                seconds: 1_790_000_000,
-                nanos: 0,
-            }),
+            timestamp: Some(Timestamp { seconds: 1_790_000_000, nanos: 0 }),
             channel_id: profile.channel.to_owned(),
             ..ChannelHeader::default()
         }
         .encode_to_vec(),
-        signature_header: SignatureHeader {
-            creator: Vec::new(),
-            nonce: vec![profile.nonce; 24],
-        }
-        .encode_to_vec(),
+        signature_header: SignatureHeader { creator: Vec::new(), nonce: vec![profile.nonce; 24] }.encode_to_vec(),
     };
     let envelope = Envelope {
-        payload: Payload {
-            header: Some(header),
-            data: config.encode_to_vec(),
-        }
-        .encode_to_vec(),
+        payload: Payload { header: Some(header), data: config.encode_to_vec() }.encode_to_vec(),
         signature: Vec::new(),
     };
     let mut first = block::assemble(0, Vec::new(), vec![envelope.encode_to_vec()]);
     first.metadata.as_mut().unwrap().metadata[0] = Metadata {
-        value: OrdererBlockMetadata {
-            last_config: Some(LastConfig { index: 0 }),
-            consenter_metadata: Vec::new(),
-        }
-        .encode_to_vec(),
+        value: OrdererBlockMetadata { last_config: Some(LastConfig { index: 0 }), consenter_metadata: Vec::new() }
+            .encode_to_vec(),
         signatures: Vec::new(),
     }
     .encode_to_vec();

@@ -10,10 +10,8 @@ use std::path::PathBuf;
 
 /// The recorded vectors: `FABRIC_VECTORS_DIR`, or `tests/vectors` of the repository.
 pub fn vectors() -> PathBuf {
-    std::env::var_os("FABRIC_VECTORS_DIR").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors"),
-        PathBuf::from,
-    )
+    std::env::var_os("FABRIC_VECTORS_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors"), PathBuf::from)
 }
 
 /// The programs to run a suite on: always the simulator, and real Fabric where `FABRIC_BIN_DIR` has it.

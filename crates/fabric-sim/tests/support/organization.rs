@@ -23,10 +23,7 @@ impl Authority {
         params.not_after = date_time_ymd(2044, 1, 1);
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
-        Self {
-            pem,
-            issuer: Issuer::new(params, key),
-        }
+        Self { pem, issuer: Issuer::new(params, key) }
     }
 
     fn issue(&self, name: &str, unit: Option<&str>, expired: bool) -> (String, String) {
@@ -35,14 +32,9 @@ impl Authority {
         if let Some(unit) = unit {
             params.distinguished_name.push(DnType::OrganizationalUnitName, unit);
         } else {
-            params.subject_alt_names = vec![
-                SanType::DnsName("localhost".try_into().unwrap()),
-                SanType::IpAddress([127, 0, 0, 1].into()),
-            ];
-            params.extended_key_usages = vec![
-                ExtendedKeyUsagePurpose::ServerAuth,
-                ExtendedKeyUsagePurpose::ClientAuth,
-            ];
+            params.subject_alt_names =
+                vec![SanType::DnsName("localhost".try_into().unwrap()), SanType::IpAddress([127, 0, 0, 1].into())];
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         }
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.not_before = date_time_ymd(2025, 1, 1);
@@ -63,11 +55,8 @@ pub struct Person {
 impl Person {
     pub fn new(msp_id: &str, certificate: &str, key: &str) -> Self {
         Self {
-            creator: SerializedIdentity {
-                mspid: msp_id.to_owned(),
-                id_bytes: certificate.as_bytes().to_vec(),
-            }
-            .encode_to_vec(),
+            creator: SerializedIdentity { mspid: msp_id.to_owned(), id_bytes: certificate.as_bytes().to_vec() }
+                .encode_to_vec(),
             key: SigningKey::from_pem(key.as_bytes()).unwrap(),
         }
     }
@@ -116,9 +105,8 @@ impl Organization {
         write("msp/tlscacerts/tlsca.pem", &self.tlsca.pem);
         write("msp/signcerts/cert.pem", &certificate);
         write("msp/keystore/key.pem", &key);
-        let unit = |name: &str, role: &str| {
-            format!("  {name}OUIdentifier:\n    OrganizationalUnitIdentifier: {role}\n")
-        };
+        let unit =
+            |name: &str, role: &str| format!("  {name}OUIdentifier:\n    OrganizationalUnitIdentifier: {role}\n");
         write(
             "msp/config.yaml",
             &format!(
