@@ -29,8 +29,8 @@ impl NodeError {
     /// The exit code of the real programs: 1 where they say why and go, 2 where they panic.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Settings(SettingsError::Inconsistent(_)) | Self::Net(_) | Self::Refused(_) | Self::Fatal(_) => 2,
-            Self::Settings(_) => 1,
+            Self::Settings(SettingsError::Inconsistent(_)) | Self::Refused(_) | Self::Fatal(_) => 2,
+            Self::Settings(_) | Self::Net(_) => 1,
         }
     }
 }

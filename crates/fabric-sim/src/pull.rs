@@ -99,7 +99,7 @@ impl Puller {
             let before = ledger.height();
             turn = turn.wrapping_add(1);
             if let Some(endpoint) = endpoints.get(turn % endpoints.len().max(1)) {
-                match self.from_one(&resolve(endpoint), ledger, &mut take).await {
+                match self.pull_one(&resolve(endpoint), ledger, &mut take).await {
                     Ok(Taken::Done) => return,
                     Ok(_) => {}
                     Err(reason) => {
@@ -120,7 +120,7 @@ impl Puller {
         }
     }
 
-    async fn from_one(
+    async fn pull_one(
         &self,
         endpoint: &Endpoint,
         ledger: &Ledger,

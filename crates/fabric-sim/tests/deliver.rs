@@ -3,6 +3,18 @@
 //!
 //! Numbers of blocks are relative to the height: the recorded chain had 16 blocks, of which the first 12 were kept.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::format_push_string,
+    clippy::similar_names,
+    clippy::unnecessary_wraps,
+    clippy::zero_sized_map_values,
+    clippy::too_many_lines,
+    reason = "helpers of tests fail loudly; each test uses another part of them"
+)]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,17 @@
 //! Who satisfies which principal: the simulator's MSP against what real orderers decided.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::format_push_string,
+    clippy::similar_names,
+    clippy::unnecessary_wraps,
+    clippy::zero_sized_map_values,
+    clippy::too_many_lines,
+    reason = "helpers of tests fail loudly; each test uses another part of them"
+)]
+
 mod support;
 
 use prost::Message as _;

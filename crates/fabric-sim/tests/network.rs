@@ -1,6 +1,18 @@
 //! Three orderers and two peers on loopback: join, order, follow, restart, lose the quorum. The same on real Fabric
 //! where `FABRIC_BIN_DIR` has it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::format_push_string,
+    clippy::similar_names,
+    clippy::unnecessary_wraps,
+    clippy::zero_sized_map_values,
+    clippy::too_many_lines,
+    reason = "helpers of tests fail loudly; each test uses another part of them"
+)]
+
 mod support;
 
 use prost::Message as _;

@@ -7,6 +7,18 @@
 //! recorded network to be running (`tests/network.rs` makes that situation), and the recorded answers that hold blocks,
 //! which are compared with the block that was joined.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::format_push_string,
+    clippy::similar_names,
+    clippy::unnecessary_wraps,
+    clippy::zero_sized_map_values,
+    clippy::too_many_lines,
+    reason = "helpers of tests fail loudly; each test uses another part of them"
+)]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -21,6 +21,18 @@ use crate::net::PeerInfo;
 const BASE: &str = "/participation/v1";
 const CHANNELS: &str = "/participation/v1/channels";
 
+#[derive(Serialize)]
+struct Short {
+    name: String,
+    url: String,
+}
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct List {
+    system_channel: Option<Short>,
+    channels: Option<Vec<Short>>,
+}
+
 /// What the handler needs.
 #[derive(Debug, Clone)]
 pub struct Admin {
@@ -60,17 +72,6 @@ impl Admin {
             Method::GET => {
                 if let Some(refused) = refuse_accept(request.headers()) {
                     return refused;
-                }
-                #[derive(Serialize)]
-                struct Short {
-                    name: String,
-                    url: String,
-                }
-                #[derive(Serialize)]
-                #[serde(rename_all = "camelCase")]
-                struct List {
-                    system_channel: Option<Short>,
-                    channels: Option<Vec<Short>>,
                 }
                 let all: Vec<Short> =
                     self.registrar.list().into_iter().map(|info| Short { name: info.name, url: info.url }).collect();

@@ -164,7 +164,7 @@ impl Chain {
 
     /// After anything that may have changed leader or log: writes agreed blocks, tells who waits.
     fn after_change(&self, raft: &mut Raft) -> Result<(), LedgerError> {
-        while let Some(entry) = raft.to_apply() {
+        while let Some(entry) = raft.next_agreed() {
             let block = Block::decode(&entry.block[..])
                 .map_err(|_| LedgerError::Chain(format!("entry {} of the log is no block", entry.index)))?;
             self.write(block)?;
@@ -336,7 +336,7 @@ impl Chain {
         let mut deadline = None;
         loop {
             let bundle = self.bundle.borrow().clone();
-            let due = deadline.unwrap_or_else(|| tokio::time::Instant::now() + Duration::from_secs(3600));
+            let due = deadline.unwrap_or_else(|| tokio::time::Instant::now() + Duration::from_hours(1));
             tokio::select! {
                 () = tokio::time::sleep_until(due), if deadline.is_some() => self.propose(&mut pending),
                 next = queue.recv() => {

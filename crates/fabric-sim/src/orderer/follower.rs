@@ -55,10 +55,10 @@ impl Follower {
             pair: Some(node.cluster_pair.clone()),
             best_effort: true,
         };
-        let (follower, node) = (self.clone(), node.clone());
+        let (me, node) = (self.clone(), node.clone());
         let handle = tokio::spawn(async move {
-            let (pulled, bundle) = (follower.clone(), follower.bundle.subscribe());
-            puller.run(bundle, &pulled.ledger, Clone::clone, |block| pulled.take(&node, &block)).await;
+            let bundle = me.bundle.subscribe();
+            puller.run(bundle, &me.ledger, Clone::clone, |block| me.take(&node, &block)).await;
             promote();
         })
         .abort_handle();

@@ -114,7 +114,7 @@ impl Raft {
     }
 
     /// The next agreed entry that the ledger does not have yet.
-    pub fn to_apply(&mut self) -> Option<Entry> {
+    pub fn next_agreed(&mut self) -> Option<Entry> {
         let next = self.ledger.height();
         if next > self.wal.state().commit {
             return None;
@@ -214,7 +214,7 @@ impl Raft {
         tracing::info!(node = self.me, term, "raft leader changed, this node leads");
         for index in self.committed() + 1..=last {
             if let Some(entry) = self.wal.entry(index) {
-                self.wal.append(Entry { term, ..entry })?;
+                self.wal.append(&Entry { term, ..entry })?;
             }
         }
         self.advance()
@@ -321,7 +321,7 @@ impl Raft {
             let known = self.wal.at(entry.index);
             let same = known.is_some_and(|(term, hash)| term == entry.term && hash == entry.hash);
             if entry.index > agreed && !same {
-                self.wal.append(entry.clone())?;
+                self.wal.append(entry)?;
             }
         }
         self.commit(append.commit.min(last))?;
@@ -387,7 +387,7 @@ impl Raft {
         };
         let mut new = block::assemble(last + 1, hash, entries);
         new.metadata = None;
-        self.wal.append(Entry {
+        self.wal.append(&Entry {
             index: last + 1,
             term: self.wal.state().term,
             hash: block::hash(&new),

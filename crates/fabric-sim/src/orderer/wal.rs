@@ -127,11 +127,11 @@ impl Wal {
     }
 
     /// Writes and syncs an entry.
-    pub fn append(&mut self, entry: Entry) -> Result<(), LedgerError> {
+    pub fn append(&mut self, entry: &Entry) -> Result<(), LedgerError> {
         let record = self.file.len();
         let written = Record { entry: Some(entry.clone()), state: None };
         self.file.append(&written.encode_to_vec())?;
-        self.place(&entry, record);
+        self.place(entry, record);
         Ok(())
     }
 
@@ -160,7 +160,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut wal = Wal::open(dir.path()).unwrap();
         for (index, term, text) in [(1, 1, "a"), (2, 1, "b"), (3, 1, "c"), (2, 2, "d")] {
-            wal.append(entry(index, term, text)).unwrap();
+            wal.append(&entry(index, term, text)).unwrap();
         }
         let state = HardState { term: 2, vote: "x".to_owned(), commit: 1 };
         wal.save(state.clone()).unwrap();

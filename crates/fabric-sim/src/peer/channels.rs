@@ -104,7 +104,7 @@ impl Channel {
         Ok(if moved { Taken::Reconnect } else { Taken::More })
     }
 
-    /// A block of a crash fault tolerant channel carries a signature that satisfies BlockValidation. Byzantine ones
+    /// A block of a crash fault tolerant channel carries a signature that satisfies `BlockValidation`. Byzantine ones
     /// are accepted by their hashes only.
     fn verify_signature(&self, block: &Block) -> Result<(), String> {
         let bundle = self.bundle();

@@ -153,7 +153,7 @@ impl Service {
     }
 }
 
-/// What DeliverFiltered shows of a block: ids, kinds, codes, and events without their payload.
+/// What `DeliverFiltered` shows of a block: ids, kinds, codes, and events without their payload.
 fn filter_block(block: &Block, channel: &str) -> FilteredBlock {
     let codes = validation_codes(block);
     let transactions = block.data.iter().flat_map(|data| &data.data).enumerate();

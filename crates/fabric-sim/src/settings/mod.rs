@@ -93,7 +93,7 @@ impl Source {
         self.environment.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    fn from_environment(&self, key: &str) -> Option<&str> {
+    fn variable_for(&self, key: &str) -> Option<&str> {
         let name = format!("{}_{}", self.prefix, key.replace('.', "_")).to_uppercase();
         self.variable(&name)
     }
@@ -110,7 +110,7 @@ impl Source {
 
     /// The text at a key; empty and null count as absent.
     pub fn text(&self, key: &str) -> Result<Option<String>, SettingsError> {
-        if let Some(value) = self.from_environment(key) {
+        if let Some(value) = self.variable_for(key) {
             return Ok(Some(value.to_owned()));
         }
         match self.node(key) {
@@ -165,7 +165,7 @@ impl Source {
 
     /// A list of texts.
     pub fn list(&self, key: &str) -> Result<Vec<String>, SettingsError> {
-        if let Some(value) = self.from_environment(key) {
+        if let Some(value) = self.variable_for(key) {
             return Ok(if self.bracketed_lists {
                 value
                     .trim_start_matches('[')

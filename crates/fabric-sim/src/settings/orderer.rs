@@ -155,7 +155,7 @@ impl OrdererSettings {
             tls,
             msp_id: source.text_or("General.LocalMSPID", "SampleOrg")?,
             msp_dir: source.folder().join(source.text_or("General.LocalMSPDir", "msp")?),
-            time_window: source.duration("General.Authentication.TimeWindow", Duration::from_secs(900))?,
+            time_window: source.duration("General.Authentication.TimeWindow", Duration::from_mins(15))?,
             no_expiration_checks: source.flag("General.Authentication.NoExpirationChecks", false)?,
             max_message: source.bytes("General.MaxRecvMsgSize", 100 << 20)?,
             ledger: source.path("FileLedger.Location")?.unwrap_or_else(|| production.clone()),

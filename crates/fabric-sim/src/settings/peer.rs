@@ -83,7 +83,7 @@ impl PeerSettings {
                 client_roots: source.paths("peer.tls.clientRootCAs.files")?,
             },
             client: source.path("peer.tls.clientCert.file")?.zip(source.path("peer.tls.clientKey.file")?),
-            time_window: source.duration("peer.authentication.timewindow", Duration::from_secs(900))?,
+            time_window: source.duration("peer.authentication.timewindow", Duration::from_mins(15))?,
             max_message: source.bytes("peer.maxRecvMsgSize", 100 << 20)?,
             data,
             overrides: overrides(source),

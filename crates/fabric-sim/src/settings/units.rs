@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn reads_go_durations_and_sizes() {
-        assert_eq!(duration("15m"), Some(Duration::from_secs(900)));
+        assert_eq!(duration("15m"), Some(Duration::from_mins(15)));
         assert_eq!(duration("1m30s"), Some(Duration::from_secs(90)));
         assert_eq!(duration("200ms"), Some(Duration::from_millis(200)));
         assert_eq!(duration("2"), None);
