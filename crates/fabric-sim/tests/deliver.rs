@@ -117,7 +117,7 @@ impl World<'_> {
         let person = self.signer(recorded_header).unwrap_or(person);
         let mut channel = ChannelHeader::decode(&recorded_header.channel_header[..]).unwrap();
         if ["cc1", "bft1"].contains(&channel.channel_id.as_str()) {
-            channel.channel_id = self.channel.to_owned();
+            self.channel.clone_into(&mut channel.channel_id);
         }
         channel.timestamp = match describe {
             "no timestamp" => None,
