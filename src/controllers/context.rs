@@ -25,7 +25,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// Counts what was written to the API server: in sync means that it does not move.
+/// Counts what was written to the API server, or changed in Fabric: in sync means that it does not move.
 #[derive(Debug, Default)]
 pub struct Writes {
     total: AtomicU64,
@@ -33,7 +33,7 @@ pub struct Writes {
 }
 
 impl Writes {
-    /// Counts one write to `kind` (for example `Secret`, `Peer/status`, `Event`).
+    /// Counts one write of a kind (for example `Secret`, `Peer/status`, `Event`, `JoinPeer`).
     pub fn count(&self, kind: &str) {
         self.total.fetch_add(1, Ordering::Relaxed);
         // A poisoned counter is still a counter.
@@ -62,6 +62,8 @@ pub struct Context {
     pub namespace: String,
     /// What was written.
     pub writes: Writes,
+    /// What was changed on Fabric nodes, by what was done (`JoinOrderer`, `JoinPeer`).
+    pub fabric_changes: Writes,
     /// Publishes events.
     pub recorder: Recorder,
 }
@@ -81,6 +83,7 @@ impl Context {
             clock,
             namespace: namespace.into(),
             writes: Writes::default(),
+            fabric_changes: Writes::default(),
         }
     }
 

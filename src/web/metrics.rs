@@ -161,16 +161,22 @@ impl Telemetry {
 }
 
 fn context_metrics(text: &mut String, ctx: &Context) {
-    let to_signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    let writes = ctx.writes.by_kind();
-    let samples: Vec<_> =
-        writes.iter().map(|(kind, count)| (vec![("kind", kind.as_str())], to_signed(*count))).collect();
     let help = "Writes to the API server, those of the Lease aside.";
+    counted(text, "tenter_api_writes_total", help, "kind", &ctx.writes.by_kind());
+    let help = "Changes that were asked of Fabric nodes.";
+    counted(text, "tenter_fabric_changes_total", help, "action", &ctx.fabric_changes.by_kind());
+}
+
+/// A counter by one label; a zero without the label where nothing was counted yet.
+fn counted(text: &mut String, name: &str, help: &str, label: &str, counts: &BTreeMap<String, u64>) {
+    let mut samples: Vec<_> = counts
+        .iter()
+        .map(|(key, count)| (vec![(label, key.as_str())], i64::try_from(*count).unwrap_or(i64::MAX)))
+        .collect();
     if samples.is_empty() {
-        family(text, "tenter_api_writes_total", "counter", help, [(vec![], 0)]);
-    } else {
-        family(text, "tenter_api_writes_total", "counter", help, samples);
+        samples.push((vec![], 0));
     }
+    family(text, name, "counter", help, samples);
 }
 
 /// One metric: its comments and its samples.

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use getrandom::SysRng;
+use getrandom::rand_core::UnwrapErr;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret};
@@ -403,7 +405,7 @@ async fn expire_soon(world: &World, namespace: &str, node: &str) -> (Vec<u8>, Ve
         lifetime: SignedDuration::from_secs(120),
     };
     let short = authority
-        .issue_for(&request, &info.public_key().expect("its key"), Timestamp::now(), &mut rng())
+        .issue_for(&request, &info.public_key().expect("its key"), Timestamp::now(), &mut UnwrapErr(SysRng))
         .expect("a certificate");
     let patch = json!({"stringData": {"tls.crt": short}});
     secrets.patch(&format!("{node}-tls"), &PatchParams::default(), &Patch::Merge(patch)).await.expect("patch");

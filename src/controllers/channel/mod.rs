@@ -158,8 +158,9 @@ impl Controlled for ChannelController {
     }
 
     async fn act(&self, ctx: &Context, object: &Channel, observed: &Observed, action: &Action) -> Result<(), Failure> {
-        if matches!(action, Action::Pin | Action::Record(_)) {
-            ctx.writes.count("ConfigMap");
+        match action {
+            Action::Pin | Action::Record(_) => ctx.writes.count("ConfigMap"),
+            Action::Join(_) => ctx.fabric_changes.count("JoinOrderer"),
         }
         perform(&self.nodes, &ctx.namespace, &object.spec, &observed.seen, action).await
     }

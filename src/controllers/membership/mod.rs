@@ -154,8 +154,9 @@ impl Controlled for MembershipController {
     }
 
     async fn act(&self, ctx: &Context, object: &Membership, observed: &Seen, action: &Action) -> Result<(), Failure> {
-        if matches!(action, Action::Record(_)) {
-            ctx.writes.count("ConfigMap");
+        match action {
+            Action::Record(_) => ctx.writes.count("ConfigMap"),
+            Action::Join(_) => ctx.fabric_changes.count("JoinPeer"),
         }
         perform(&self.nodes, &object.spec, observed, action).await
     }
