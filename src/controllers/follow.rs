@@ -61,7 +61,7 @@ impl Followers {
 
 /// Longest time without progress before the source is taken for lost and the next one is tried: a busy
 /// channel is never idle that long, and for an idle one a new stream costs little.
-const IDLE: Duration = Duration::from_secs(15 * 60);
+const IDLE: Duration = Duration::from_mins(15);
 
 async fn run(nodes: Arc<Nodes>, channel: String, sources: Vec<Node>, from: u64, changes: watch::Sender<u64>) {
     let mut next = from;

@@ -24,7 +24,7 @@ impl Wait {
 
 /// How often something that is in its final state is looked at. Config blocks are followed and objects
 /// watched; this is for what announces nothing, such as a lost quorum or an emptied volume.
-const SPARSE: Duration = Duration::from_secs(60);
+const SPARSE: Duration = Duration::from_mins(1);
 
 /// How it is with a thing, and when to look again.
 #[derive(Clone, Debug, PartialEq, Eq)]

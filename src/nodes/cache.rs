@@ -51,7 +51,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn values_live_for_their_time_and_no_longer() {
-        let cache = Cache::new(Duration::from_secs(60));
+        let cache = Cache::new(Duration::from_mins(1));
         cache.put("a", 1);
         tokio::time::advance(Duration::from_secs(59)).await;
         assert_eq!(cache.get(&"a").as_deref(), Some(&1));
@@ -61,7 +61,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_failed_is_forgotten() {
-        let cache = Cache::new(Duration::from_secs(60));
+        let cache = Cache::new(Duration::from_mins(1));
         cache.put("a", 1);
         cache.put("b", 2);
         cache.forget(&"a");

@@ -32,7 +32,7 @@ use self::dial::Route;
 use self::store::Store;
 
 /// How long clients are kept: a renewed identity is taken up after this at the latest.
-const CLIENT_LIFETIME: Duration = Duration::from_secs(5 * 60);
+const CLIENT_LIFETIME: Duration = Duration::from_mins(5);
 
 /// Whether a node orders or endorses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

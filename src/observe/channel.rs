@@ -19,7 +19,9 @@ pub const CONCURRENCY: usize = 16;
 const TIME_LIMIT: Duration = Duration::from_secs(20);
 
 /// Bounds a question to a node.
-pub async fn bounded<T>(node: &Node, what: &str, question: impl Future<Output = Observation<T>>) -> Observation<T> {
+///
+/// The question comes boxed: a client's future is large, and callers hold many.
+pub async fn bounded<T>(node: &Node, what: &str, question: BoxFuture<'_, Observation<T>>) -> Observation<T> {
     timeout(TIME_LIMIT, question).await.unwrap_or_else(|_| Observation::Unreachable {
         evidence: format!("{node} did not answer in {} s: {what}", TIME_LIMIT.as_secs()),
     })
@@ -44,13 +46,13 @@ where
 
 /// What an orderer says of a channel, with its record.
 pub async fn orderer(nodes: &Nodes, node: &Node, channel: &str) -> NodeChannel<OrdererChannel> {
-    let live = bounded(node, "participation API", nodes.orderer_channel(node, channel)).await;
+    let live = bounded(node, "participation API", nodes.orderer_channel(node, channel).boxed()).await;
     with_record(nodes.store(), &node.reference, channel, live).await
 }
 
 /// What a peer says of a channel, with its record.
 pub async fn peer(nodes: &Nodes, node: &Node, channel: &str) -> NodeChannel<PeerChannel> {
-    let live = bounded(node, "channels", nodes.peer_channel(node, channel)).await;
+    let live = bounded(node, "channels", nodes.peer_channel(node, channel).boxed()).await;
     with_record(nodes.store(), &node.reference, channel, live).await
 }
 
@@ -61,7 +63,7 @@ pub async fn config(nodes: &Nodes, sources: &[Node], channel: &str, pinned: Opti
     let mut forbidden = 0;
     for node in sources {
         if let Some(hash) = pinned {
-            match bounded(node, "block 0", nodes.genesis_hash(node, channel)).await {
+            match bounded(node, "block 0", nodes.genesis_hash(node, channel).boxed()).await {
                 Observation::Present { value } if value != hash => {
                     evidence.push(format!("{node} holds block 0 {value} instead of {hash}"));
                     continue;
@@ -73,7 +75,7 @@ pub async fn config(nodes: &Nodes, sources: &[Node], channel: &str, pinned: Opti
                 }
             }
         }
-        match bounded(node, "config block", nodes.config_block(node, channel)).await {
+        match bounded(node, "config block", nodes.config_block(node, channel).boxed()).await {
             Observation::Present { value } => match live_channel(&value) {
                 Ok(value) => return Observation::Present { value },
                 Err(why) => evidence.push(format!("config block {} of {node}: {why}", value.number())),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::FutureExt as _;
 use tenter_consortium::desired::channel_facts;
 use tenter_consortium::objects::{ChannelSpec, LABEL_CHANNEL, LABEL_CONSORTIUM, LABEL_ORGANIZATION};
 use tenter_consortium::observation::Observation;
@@ -105,8 +106,8 @@ async fn look_at(nodes: &Nodes, node: &Node, channel: &str) -> OrdererView {
         };
     }
     let (genesis, ordering) = tokio::join!(
-        bounded(node, "block 0", nodes.genesis_hash(node, channel)),
-        bounded(node, "newest block", nodes.ordering(node, channel)),
+        bounded(node, "block 0", nodes.genesis_hash(node, channel).boxed()),
+        bounded(node, "newest block", nodes.ordering(node, channel).boxed()),
     );
     OrdererView { channel: seen, genesis, ordering }
 }

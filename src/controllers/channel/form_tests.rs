@@ -19,6 +19,7 @@ use tenter_fabric::client::{Dialer, DirectDialer, Target};
 use tenter_fabric_testnet::{Kind, Node as Process, NodeOptions, Organization, Programs};
 
 use super::{decide, form};
+use crate::controllers::follow::Followers;
 use crate::controllers::membership::{decide as member, join};
 use crate::nodes::dial::Route;
 use crate::nodes::memory::MemoryStore;
@@ -65,7 +66,7 @@ fn reference(organization: &str, name: &str) -> NodeRef {
 
 struct World {
     store: Arc<MemoryStore>,
-    nodes: Nodes,
+    nodes: Arc<Nodes>,
     spec: ChannelSpec,
     processes: BTreeMap<NodeRef, Process>,
     folder: TempDir,
@@ -207,7 +208,7 @@ impl World {
             store.put_secret(&node.namespace, &format!("{}-tls", node.name), pair(&process.tls));
             store.put_secret(&node.namespace, &format!("{}-enrolment", node.name), pair(&process.enrolment));
         }
-        let nodes = Nodes::new(Arc::clone(&store) as _, Arc::new(table(&processes)));
+        let nodes = Arc::new(Nodes::new(Arc::clone(&store) as _, Arc::new(table(&processes))));
         Self { spec: spec(&hub, &acme, &processes), store, nodes, processes, folder }
     }
 
@@ -258,7 +259,7 @@ impl World {
 
     /// Reconciles the channel until it is in this phase with nothing left to do.
     async fn until(&self, phase: ChannelPhase) -> decide::Decision {
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + Duration::from_mins(1);
         loop {
             let decision = self.channel(usize::MAX).await;
             if decision.phase == phase && decision.actions.is_empty() {
@@ -295,7 +296,7 @@ async fn a_channel_forms_and_survives_what_goes_wrong() {
     let decision = world.until(ChannelPhase::Active).await;
     assert_eq!(decision.outlook.verdict.reason(), "Ordering", "{decision:?}");
 
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_mins(1);
     loop {
         let decision = world.membership().await;
         if decision.phase == MembershipPhase::Active && decision.actions.is_empty() {
@@ -317,6 +318,11 @@ async fn a_channel_forms_and_survives_what_goes_wrong() {
     }
     let decision = world.until(ChannelPhase::Degraded).await;
     assert_eq!(decision.outlook.verdict.reason(), "QuorumLost", "{decision:?}");
+    // Config blocks are followed by whichever node answers; the genesis block is one.
+    let followers = Followers::default();
+    let mut changes = followers.changes();
+    followers.follow(&world.nodes, CHANNEL, world.own(), 0);
+    tokio::time::timeout(Duration::from_secs(30), changes.changed()).await.unwrap().unwrap();
     for name in ["orderer1", "orderer2"] {
         world.processes.get_mut(&reference("hub", name)).unwrap().start().await.unwrap();
     }

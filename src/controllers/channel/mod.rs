@@ -8,6 +8,8 @@ pub mod material;
 pub mod status;
 
 #[cfg(test)]
+mod config_tests;
+#[cfg(test)]
 mod form_tests;
 
 use std::sync::Arc;

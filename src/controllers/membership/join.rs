@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::FutureExt as _;
 use tenter_consortium::objects::{LABEL_CONSORTIUM, LABEL_ORGANIZATION, MembershipSpec};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{JoinRecord, NodeChannel, NodeRef, PinnedGenesis};
@@ -38,10 +39,10 @@ pub struct Parties {
 /// as many blocks as they had is not behind.
 pub async fn look(nodes: &Nodes, namespace: &str, spec: &MembershipSpec, parties: Parties) -> Seen {
     let name = &spec.channel;
-    let own = |node: &&Node| spec.orderers.iter().any(|orderer| *orderer == node.reference.name);
+    let own = |node: &&Node| spec.orderers.contains(&node.reference.name);
     let (pinned, heights) = tokio::join!(
         read_pinned(nodes.store(), namespace, name, block_hash),
-        each(&parties.consenters, |node| bounded(node, "newest block", nodes.ordering(node, name))),
+        each(&parties.consenters, |node| bounded(node, "newest block", nodes.ordering(node, name).boxed())),
     );
     let ordering = serving(name, &heights);
     let leaders: Vec<Node> = parties
@@ -84,7 +85,7 @@ pub async fn look(nodes: &Nodes, namespace: &str, spec: &MembershipSpec, parties
 async fn look_at(nodes: &Nodes, node: &Node, channel: &str) -> PeerView {
     let seen = channel::peer(nodes, node, channel).await;
     let genesis = if seen.live.value().is_some() {
-        bounded(node, "block 0", nodes.genesis_hash(node, channel)).await
+        bounded(node, "block 0", nodes.genesis_hash(node, channel).boxed()).await
     } else {
         Observation::Unreachable { evidence: format!("{node} was not asked for block 0 of channel {channel}") }
     };
