@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::Value;
+use tenter_fabric::policy::SignaturePolicy;
 
 use crate::network::{self, Channel, Network, Node, Organization, Retired};
 use crate::objects::{
-    CertificateAuthoritySpec, ChannelConsensus, ChannelMember, ChannelSpec, ConsensusType, ConsenterRef, Kind,
-    LABEL_CHANNEL, LABEL_CONSORTIUM, LABEL_NODE, LABEL_ORGANIZATION, MembershipRole, MembershipSpec, NodeSpec,
-    ObjectRef, OrdererOrganization, OrganizationSpec,
+    CertificateAuthoritySpec, ChannelConsensus, ChannelMember, ChannelPolicies, ChannelSpec, ConsensusType,
+    ConsenterRef, Kind, LABEL_CHANNEL, LABEL_CONSORTIUM, LABEL_NODE, LABEL_ORGANIZATION, MembershipRole,
+    MembershipSpec, NodeSpec, ObjectRef, OrdererOrganization, OrganizationSpec,
 };
 use crate::observed::{ChannelFacts, NodeRef};
 use crate::plan::Origin;
@@ -438,6 +439,13 @@ fn channel_spec(network: &Network, consortium: &str, channel: &Channel) -> Chann
 /// it from the consenters, whatever was configured.
 pub fn channel_facts(spec: &ChannelSpec) -> ChannelFacts {
     let mut policies = spec.policies.clone();
+    let ChannelPolicies { channel, orderer, application } = &mut policies;
+    for rule in channel.values_mut().chain(orderer.values_mut()).chain(application.values_mut()) {
+        // The ledger keeps the tree, not the text: blanks and spellings are as the library writes them.
+        if let Ok(policy) = rule.parse::<SignaturePolicy>() {
+            *rule = policy.to_string();
+        }
+    }
     if spec.consensus.consensus_type == ConsensusType::Bft {
         policies.orderer.remove("BlockValidation");
     }

@@ -98,8 +98,7 @@ fn sample(consensus_type: ConsensusType, consenters: usize) -> (ChannelSpec, Mat
 #[test]
 fn what_a_spec_makes_is_what_it_asks_for() {
     for (consensus_type, consenters) in [(ConsensusType::EtcdRaft, 3), (ConsensusType::Bft, 4)] {
-        let (mut spec, material) = sample(consensus_type, consenters);
-        spec.policies.application.insert("Endorsement".to_owned(), "ANY Endorsement".to_owned());
+        let (spec, material) = sample(consensus_type, consenters);
         let block = genesis(&spec, &material).unwrap();
         let live = live_channel(&block).unwrap();
         assert_eq!(differences(&live.facts, &channel_facts(&spec)), Vec::<String>::new(), "{consensus_type:?}");
