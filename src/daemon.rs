@@ -26,7 +26,7 @@ use crate::web::{self, WebError};
 /// How long parts may take to end; then the process ends without them.
 const GRACE: Duration = Duration::from_secs(20);
 /// How long another operator's Lease is waited for before the log says so again.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Pause after the API server did not give the Lease.
 const RETRY: Duration = Duration::from_secs(5);
 /// Name of the controllers' Lease.

@@ -1,6 +1,7 @@
 //! `tenter apply`: carries out the plan, and waits until everything is so.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{self, BufRead as _, IsTerminal as _};
 use std::time::Duration;
 
@@ -80,7 +81,7 @@ impl Report for Applied {
         }
         let mut text = format!("{}: {} left of {consortium}:\n", style.red("Not done"), count(left.len(), "step"));
         for (id, why) in left {
-            text.push_str(&format!("  {id}: {}\n", printable(why)));
+            let _ = writeln!(text, "  {id}: {}", printable(why));
         }
         text
     }
@@ -306,7 +307,7 @@ mod tests {
     #[test]
     fn durations_are_read() {
         assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(duration("10m"), Ok(Duration::from_mins(10)));
         for wrong in ["", "10", "m", "1d", "-1s", "99999999999999999999h"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }

@@ -85,8 +85,9 @@ pub struct Global {
         default_value_t = Format::Text
     )]
     pub output: Format,
-    /// When to use colours; auto honours NO_COLOR, CLICOLOR and CLICOLOR_FORCE
+    /// When to use colours
     #[arg(
+        help = "When to use colours; auto honours NO_COLOR, CLICOLOR and CLICOLOR_FORCE",
         long,
         global = true,
         env = "TENTER_COLOR",

@@ -100,8 +100,14 @@ pub struct RepositoryArgs {
     /// Folder for mirrors of repositories [default: the user's cache folder]
     #[arg(long, env = "TENTER_CACHE_DIR", hide_env_values = true, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
-    /// User name for https; the password is only read from TENTER_GIT_PASSWORD
-    #[arg(long, env = "TENTER_GIT_USERNAME", hide_env_values = true, value_name = "NAME")]
+    /// User name for https
+    #[arg(
+        help = "User name for https; the password is only read from TENTER_GIT_PASSWORD",
+        long,
+        env = "TENTER_GIT_USERNAME",
+        hide_env_values = true,
+        value_name = "NAME"
+    )]
     pub git_username: Option<String>,
     /// File with the SSH private key
     #[arg(long, env = "TENTER_GIT_IDENTITY", hide_env_values = true, value_name = "FILE")]

@@ -1,5 +1,6 @@
 //! What a subcommand returns, and the one place that prints it.
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use serde_json::Value;
@@ -115,7 +116,7 @@ fn complain(color: Color, message: &str, hint: Option<&str>) {
     let style = stderr_style(color);
     let mut text = format!("{} {message}\n", style.red("error:"));
     if let Some(hint) = hint {
-        text.push_str(&format!("{} {hint}\n", style.cyan("hint:")));
+        let _ = writeln!(text, "{} {hint}", style.cyan("hint:"));
     }
     say(&text);
 }

@@ -145,12 +145,11 @@ impl DefinitionArgs {
     ) -> Result<Inputs, CliError> {
         let located = self.locate(cluster, consortium).await?;
         let network = load(&located)?;
-        let settings = match consortium {
-            Some(object) => Settings::of(&object.name_any(), &global.namespace, &object.spec),
-            None => {
-                let name = global.consortium.as_deref().unwrap_or(&network.name);
-                self.settings.settings(name, &global.namespace)?
-            }
+        let settings = if let Some(object) = consortium {
+            Settings::of(&object.name_any(), &global.namespace, &object.spec)
+        } else {
+            let name = global.consortium.as_deref().unwrap_or(&network.name);
+            self.settings.settings(name, &global.namespace)?
         };
         Ok(Inputs { located, network, settings })
     }

@@ -41,12 +41,12 @@ impl Writes {
         *kinds.entry(kind.to_owned()).or_default() += 1;
     }
 
-    /// All writes so far.
+    /// All so far.
     pub fn total(&self) -> u64 {
         self.total.load(Ordering::Relaxed)
     }
 
-    /// The writes so far by kind.
+    /// Those so far by kind.
     pub fn by_kind(&self) -> BTreeMap<String, u64> {
         self.kinds.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
@@ -64,6 +64,10 @@ pub struct Context {
     pub writes: Writes,
     /// What was changed on Fabric nodes, by what was done (`JoinOrderer`, `JoinPeer`).
     pub fabric_changes: Writes,
+    /// Reconciliations by kind, and those of them that failed.
+    pub reconciles: Writes,
+    /// See [`Context::reconciles`].
+    pub failures: Writes,
     /// Publishes events.
     pub recorder: Recorder,
 }
@@ -84,6 +88,8 @@ impl Context {
             namespace: namespace.into(),
             writes: Writes::default(),
             fabric_changes: Writes::default(),
+            reconciles: Writes::default(),
+            failures: Writes::default(),
         }
     }
 

@@ -166,6 +166,7 @@ impl<C: Controlled> Driver<C> {
             let message = format!("the reconciliation took longer than {} s and is tried again", TIME_LIMIT.as_secs());
             Err(Failure::new("TimeLimit", message))
         });
+        self.ctx.reconciles.count(C::Object::KIND);
         let failures = {
             let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
             if outcome.is_ok() {
@@ -181,6 +182,7 @@ impl<C: Controlled> Driver<C> {
         match outcome {
             Ok(requeue) => requeue.map(|pause| jitter(pause, seed)),
             Err(failure) => {
+                self.ctx.failures.count(C::Object::KIND);
                 tracing::warn!(
                     kind = C::Object::KIND,
                     namespace,

@@ -168,16 +168,13 @@ impl Keeper {
     /// Creates or replaces the Lease; the resource version that was read guards against another writer.
     async fn put(&self, live: Option<LeaseObject>, spec: LeaseSpec) -> Result<bool, LeaseError> {
         let parameters = PostParams::default();
-        let result = match live {
-            Some(mut live) => {
-                live.spec = Some(spec);
-                self.bounded("write", self.api.replace(&self.name, &parameters, &live)).await.map(|_| ())
-            }
-            None => {
-                let mut fresh = LeaseObject { spec: Some(spec), ..LeaseObject::default() };
-                fresh.metadata.name = Some(self.name.clone());
-                self.bounded("create", self.api.create(&parameters, &fresh)).await.map(|_| ())
-            }
+        let result = if let Some(mut live) = live {
+            live.spec = Some(spec);
+            self.bounded("write", self.api.replace(&self.name, &parameters, &live)).await.map(|_| ())
+        } else {
+            let mut fresh = LeaseObject { spec: Some(spec), ..LeaseObject::default() };
+            fresh.metadata.name = Some(self.name.clone());
+            self.bounded("create", self.api.create(&parameters, &fresh)).await.map(|_| ())
         };
         match result {
             Ok(()) => Ok(true),

@@ -155,8 +155,9 @@ fn idle_outcome(plan: &Plan, planned: &PlannedStep, execution: &Execution) -> Op
     }
     match &planned.step {
         Step::CreateNamespace { .. } | Step::CreateObject { .. } | Step::UpdateObject { .. } => None,
-        Step::PinGenesis { channel } => Some(StepOutcome::Waiting(format!("Channel {channel} is being formed"))),
-        Step::JoinOrderer { channel, .. } => Some(StepOutcome::Waiting(format!("Channel {channel} is being formed"))),
+        Step::PinGenesis { channel } | Step::JoinOrderer { channel, .. } => {
+            Some(StepOutcome::Waiting(format!("Channel {channel} is being formed")))
+        }
         Step::JoinPeer { channel, peer } => {
             Some(StepOutcome::Waiting(format!("Membership {}/{channel} is being carried out", peer.namespace)))
         }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde_json::Value;
+use std::fmt::Write as _;
 use tenter_consortium::diagnostic::{Diagnostic, Severity, Span};
 
 use super::{Style, count, printable_char};
@@ -91,19 +92,13 @@ fn one(finding: &Diagnostic, lines: &[&str], style: Style) -> String {
     let width = last.to_string().len();
     let bar = style.cyan("|");
     let mut text = format!("{headline}: {}\n", style.bold(message));
-    text.push_str(&format!("{:width$}{} {file}:{}:{}\n", "", style.cyan("-->"), span.line, span.column));
+    let _ = writeln!(text, "{:width$}{} {file}:{}:{}", "", style.cyan("-->"), span.line, span.column);
     excerpt(&mut text, *span, "", '^', lines, width, style);
     for other in related {
         excerpt(&mut text, other.span, &other.message, '-', lines, width, style);
     }
     if let Some(help) = help {
-        text.push_str(&format!(
-            "{:width$} {bar}\n{:width$} {} {}: {help}\n",
-            "",
-            "",
-            style.cyan("="),
-            style.bold("help")
-        ));
+        let _ = writeln!(text, "{:width$} {bar}\n{:width$} {} {}: {help}", "", "", style.cyan("="), style.bold("help"));
     }
     text
 }
@@ -124,9 +119,9 @@ fn excerpt(text: &mut String, span: Span, label: &str, mark: char, lines: &[&str
     let marks = format!("{marks}{}{label}", if label.is_empty() { "" } else { " " });
     let marks = if mark == '^' { style.red(&marks) } else { style.cyan(&marks) };
     let bar = style.cyan("|");
-    text.push_str(&format!("{:width$} {bar}\n", ""));
-    text.push_str(&format!("{} {bar} {shown}\n", style.cyan(&format!("{:>width$}", span.line))));
-    text.push_str(&format!("{:width$} {bar} {:from$}{marks}\n", "", ""));
+    let _ = writeln!(text, "{:width$} {bar}", "");
+    let _ = writeln!(text, "{} {bar} {shown}", style.cyan(&format!("{:>width$}", span.line)));
+    let _ = writeln!(text, "{:width$} {bar} {:from$}{marks}", "", "");
 }
 
 #[cfg(test)]

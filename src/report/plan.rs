@@ -1,6 +1,7 @@
 //! A plan, for people and for programs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
@@ -41,12 +42,12 @@ impl PlanReport {
         let Self { plan, file, offline } = self;
         let mut text = format!("Plan for {}", style.bold(&plan.consortium));
         if let Some(revision) = &plan.revision {
-            text.push_str(&format!(" at {}", short_revision(revision)));
+            let _ = write!(text, " at {}", short_revision(revision));
         }
         text.push('\n');
         if *offline {
             let warning = "Offline: planned as if nothing existed; the real plan needs the cluster.";
-            text.push_str(&format!("{}\n", style.yellow(warning)));
+            let _ = writeln!(text, "{}", style.yellow(warning));
         }
         text.push('\n');
         let order = ordered(plan);
@@ -59,7 +60,7 @@ impl PlanReport {
             text.push('\n');
         }
         text.push_str(&notes_text(&plan.notes, style));
-        text.push_str(&format!("{}\n", summary(plan, style)));
+        let _ = writeln!(text, "{}", summary(plan, style));
         text
     }
 }
@@ -151,14 +152,16 @@ fn step_text(number: usize, planned: &PlannedStep, file: &str, style: Style) -> 
                 text.push_str(&change_text(change, style));
             }
         }
-        Step::AwaitReady { state, .. } => text.push_str(&format!("        {}\n", printable(state))),
+        Step::AwaitReady { state, .. } => {
+            let _ = writeln!(text, "        {}", printable(state));
+        }
         _ => {}
     }
     if let Some(blocked) = &planned.blocked {
-        text.push_str(&format!("        {} {}\n", style.red("blocked:"), printable(blocked)));
+        let _ = writeln!(text, "        {} {}", style.red("blocked:"), printable(blocked));
     }
     if let Some(irreversible) = &planned.irreversible {
-        text.push_str(&format!("        {} {}\n", style.yellow("cannot be undone:"), printable(irreversible)));
+        let _ = writeln!(text, "        {} {}", style.yellow("cannot be undone:"), printable(irreversible));
     }
     text
 }
@@ -203,7 +206,7 @@ fn change_text(change: &FieldChange, style: Style) -> String {
         lines.push(style.dim(&format!("({} left out; -o json has them)", count(left_out, "line"))));
     }
     for line in lines {
-        text.push_str(&format!("          {line}\n"));
+        let _ = writeln!(text, "          {line}");
     }
     text
 }
@@ -227,7 +230,7 @@ fn notes_text(notes: &[Note], style: Style) -> String {
             NoteLevel::Warning => style.yellow("warning"),
             NoteLevel::Error => style.red("error"),
         };
-        text.push_str(&format!("{word}[{code}]: {}: {}\n", printable(subject), printable(message)));
+        let _ = writeln!(text, "{word}[{code}]: {}: {}", printable(subject), printable(message));
     }
     if !notes.is_empty() {
         text.push('\n');

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde_json::Value;
+use std::fmt::Write as _;
 use tenter_consortium::objects::Condition;
 
 use super::{Style, printable};
@@ -241,7 +242,7 @@ fn draw(items: &[Item], indent: &str, text: &mut String, style: Style) {
     for (place, item) in items.iter().enumerate() {
         let last = place + 1 == items.len();
         let (branch, more) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-        text.push_str(&format!("{}{}\n", style.dim(&format!("{indent}{branch}")), item.text));
+        let _ = writeln!(text, "{}{}", style.dim(&format!("{indent}{branch}")), item.text);
         draw(&item.children, &format!("{indent}{more}"), text, style);
     }
 }

@@ -32,11 +32,10 @@ pub fn verify(record: &str, host: &str, port: Option<u16>, key: &str) -> Verdict
         }
         match marker {
             Some("@revoked") if listed == key => return Verdict::Mismatch,
-            // A certificate authority's line says nothing of the key itself.
-            Some(_) => {}
             None if listed == key => verdict = Verdict::Known,
             None if verdict == Verdict::Unknown => verdict = Verdict::Mismatch,
-            None => {}
+            // A certificate authority's line says nothing of the key itself, and one match is enough.
+            Some(_) | None => {}
         }
     }
     verdict

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
-use tenter_consortium::diagnostic::Severity;
+use tenter_consortium::diagnostic::{Diagnostic, Severity};
 use tenter_consortium::document::{self, RepositoryFacts};
 use tenter_consortium::network::Network;
 use tenter_consortium::objects::{ConsortiumSource, ConsortiumSpec};
@@ -157,17 +157,22 @@ pub fn from_folder(path: &Path) -> Newest {
     }
 }
 
+/// A finding in one line.
+fn one_line(finding: &Diagnostic) -> String {
+    let text = finding.to_string();
+    line(&text.lines().map(str::trim).collect::<Vec<_>>().join("; "))
+}
+
 /// Parses and validates.
 fn read(revision: String, bytes: &[u8], name: &str, facts: &RepositoryFacts) -> Newest {
     let loaded = document::load(bytes, name, facts);
-    let findings: Vec<String> =
-        loaded.diagnostics.iter().take(LISTED).map(|finding| line(&finding.to_string().replace('\n', " "))).collect();
+    let findings: Vec<String> = loaded.diagnostics.iter().take(LISTED).map(one_line).collect();
     let attempted = Some(revision.clone());
     if let Some(network) = loaded.network {
         return Newest { attempted, good: Some(Good { revision, network }), problem: None, findings };
     }
     let errors = loaded.diagnostics.iter().filter(|finding| finding.severity == Severity::Error);
-    let first = errors.clone().next().map(|finding| line(&finding.to_string().replace('\n', " "))).unwrap_or_default();
+    let first = errors.clone().next().map(one_line).unwrap_or_default();
     let message = format!("{name} has {}: {first}", crate::report::count(errors.count(), "error"));
     let problem = Problem { reason: "InvalidDefinition".to_owned(), message, terminal: true };
     Newest { attempted, good: None, problem: Some(problem), findings }

@@ -36,11 +36,11 @@ const LOOK_SOONEST: Duration = Duration::from_secs(1);
 /// See [`LOOK_SOONEST`].
 const LOOK_LATEST: Duration = Duration::from_secs(10);
 /// Longest pass: fetching and each write have limits of their own.
-const PASS_LIMIT: Duration = Duration::from_secs(300);
+const PASS_LIMIT: Duration = Duration::from_mins(5);
 /// How long another holder of the Lease is waited for before the loop looks around again.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the certificates' expiry is read for the metrics.
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
+const EXPIRY_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The state that lives between passes. All of it can be lost: it only saves work.
 struct Loop {
@@ -109,7 +109,7 @@ pub async fn run(shared: Arc<Shared>, name: String, mut generation: watch::Recei
             () = sleep(pause) => {}
             _ = edited => {}
             _ = changes.changed() => sleep(SETTLE).await,
-            changed = generation.changed() => if changed.is_err() { break },
+            spec = generation.changed() => if spec.is_err() { break },
         }
     }
     if let Some(lease) = this.lease.take() {
@@ -194,12 +194,11 @@ impl Loop {
     async fn pass(&mut self, object: &Consortium, halt: &CancellationToken) -> Pass {
         let Shared { engine, options, telemetry: _ } = &*self.shared;
         let applied = object.status.as_ref().and_then(|status| status.last_applied_revision.clone());
-        let mut newest = match &options.folder {
-            Some(folder) => from_folder(folder),
-            None => {
-                let base = self.good.as_ref().map(|good| good.revision.clone()).or_else(|| applied.clone());
-                from_repository(&engine.ctx, &object.spec, &options.cache, options.fetch_limit, base.as_deref()).await
-            }
+        let mut newest = if let Some(folder) = &options.folder {
+            from_folder(folder)
+        } else {
+            let base = self.good.as_ref().map(|good| good.revision.clone()).or_else(|| applied.clone());
+            from_repository(&engine.ctx, &object.spec, &options.cache, options.fetch_limit, base.as_deref()).await
         };
         match newest.good.take() {
             Some(good) => {
@@ -247,7 +246,9 @@ impl Loop {
         let (phase, verdict) = conclude(newest.problem.as_ref(), applied.as_ref(), self.failures);
         let status = self.status(object, &newest, applied.as_ref(), phase);
         self.show(&status, &verdict, plan.as_ref().map(|(_, plan, _)| plan));
-        self.read_expiries().await;
+        if matches!(verdict, Verdict::Ready { .. }) {
+            self.read_expiries().await;
+        }
         let pause = self.pause(object, newest.problem.as_ref(), applied.as_ref());
         if let Err(failure) = status::write(&self.shared.engine.ctx, object, status, &verdict).await {
             return self.failed(&failure);

@@ -165,6 +165,9 @@ fn context_metrics(text: &mut String, ctx: &Context) {
     counted(text, "tenter_api_writes_total", help, "kind", &ctx.writes.by_kind());
     let help = "Changes that were asked of Fabric nodes.";
     counted(text, "tenter_fabric_changes_total", help, "action", &ctx.fabric_changes.by_kind());
+    counted(text, "tenter_reconciles_total", "Reconciliations.", "kind", &ctx.reconciles.by_kind());
+    let help = "Reconciliations that failed.";
+    counted(text, "tenter_reconcile_errors_total", help, "kind", &ctx.failures.by_kind());
 }
 
 /// A counter by one label; a zero without the label where nothing was counted yet.
