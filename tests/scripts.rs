@@ -13,7 +13,7 @@
 //! It runs in tests/scripts/files, without any of the caller's environment. `UPDATE_GOLDENS=1` writes what was printed into
 //! the files. Nothing that differs between machines belongs in them: no times, no absolute paths.
 
-#![allow(missing_docs, reason = "a test program has no readers of its documentation")]
+#![expect(clippy::expect_used, reason = "what goes wrong here fails the test")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
