@@ -109,15 +109,12 @@ async fn operate(engine: Engine, telemetry: Arc<Telemetry>, stop: CancellationTo
             }
         };
         telemetry.set_ready();
-        let halt = stop.child_token();
-        let mut running = std::pin::pin!(control(&engine, &halt));
+        // When told to stop, the controllers end what is under way. When the Lease is lost they are cut off: dropping
+        // them aborts their reconciliations too (kube-runtime's tasks end with their handles), before another
+        // process may take over.
         tokio::select! {
-            () = &mut running => {}
-            () = lease.lost().cancelled() => {
-                tracing::warn!("the controllers stop: their Lease is lost");
-                halt.cancel();
-                running.await;
-            }
+            () = control(&engine, &stop) => {}
+            () = lease.lost().cancelled() => tracing::warn!("the controllers stop: their Lease is lost"),
         }
         lease.release().await;
     }

@@ -93,10 +93,14 @@ fn start_logs(global: &Global) {
     let level = match (global.quiet, global.verbose) {
         (true, _) => "error,kube_client=off",
         (false, 0) => "warn,tenter=info,kube_client=off",
-        (false, 1) => "info,tenter=debug",
-        (false, _) => "debug",
+        (false, 1) => "info,tenter=debug,kube_client=error",
+        (false, _) => "debug,kube_client=error",
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    // Below `error` the Kubernetes client logs answers that it cannot read as they are: one could hold a Secret.
+    let filter = match (EnvFilter::try_from_default_env(), "kube_client=error".parse()) {
+        (Ok(given), Ok(quieter)) => given.add_directive(quieter),
+        _ => EnvFilter::new(level),
+    };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let ansi = outcome::stderr_style(global.color).color;
     // A second set-up is refused; the first one stays.

@@ -1,6 +1,7 @@
 //! Reads and writes of Kubernetes objects: only a 404 is absence, and nothing is written that is already so.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
@@ -11,6 +12,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tenter_consortium::objects::FIELD_MANAGER;
 use tenter_consortium::observation::Observation;
+use tokio::time::timeout;
 
 use super::context::Context;
 use super::failure::{Failure, describe};
@@ -55,13 +57,27 @@ pub enum Written {
     Unchanged,
 }
 
+/// Longest answer of the API server: the client itself has no limit, so that watches can be silent.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// The API server did not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer within {} s", ANSWER.as_secs())]
+struct Silent;
+
+/// Bounds one call. Whether a write was done that had no answer is seen at the next look.
+pub async fn bounded<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+    timeout(ANSWER, call).await.unwrap_or_else(|_| Err(kube::Error::Service(Box::new(Silent))))
+}
+
 fn named<K: Namespaced>(namespace: &str, name: &str) -> String {
     format!("{} {namespace}/{name}", K::kind(&()))
 }
 
 /// Reads an object; `None` only when the API server says that there is none.
 pub async fn get<K: Namespaced>(ctx: &Context, namespace: &str, name: &str) -> Result<Option<K>, Failure> {
-    Api::<K>::namespaced(ctx.client.clone(), namespace).get_opt(name).await.map_err(|error| {
+    let api = Api::<K>::namespaced(ctx.client.clone(), namespace);
+    bounded(api.get_opt(name)).await.map_err(|error| {
         Failure::kube(format!("Read{}", K::kind(&())), format!("read {}", named::<K>(namespace, name)), &error)
     })
 }
@@ -69,7 +85,8 @@ pub async fn get<K: Namespaced>(ctx: &Context, namespace: &str, name: &str) -> R
 /// Looks at an object, and says what was seen with its evidence.
 pub async fn observe<K: Namespaced>(ctx: &Context, namespace: &str, name: &str) -> Observation<K> {
     let what = named::<K>(namespace, name);
-    match Api::<K>::namespaced(ctx.client.clone(), namespace).get_opt(name).await {
+    let api = Api::<K>::namespaced(ctx.client.clone(), namespace);
+    match bounded(api.get_opt(name)).await {
         Ok(Some(value)) => Observation::Present { value },
         Ok(None) => Observation::Absent { evidence: format!("the API server has no {what}") },
         Err(kube::Error::Api(status)) if status.is_forbidden() => {
@@ -82,8 +99,8 @@ pub async fn observe<K: Namespaced>(ctx: &Context, namespace: &str, name: &str) 
 /// Lists the objects of a namespace that carry `labels` (a label selector), by name.
 pub async fn list<K: Namespaced>(ctx: &Context, namespace: &str, labels: &str) -> Result<Vec<K>, Failure> {
     let parameters = ListParams::default().labels(labels);
-    let mut items = Api::<K>::namespaced(ctx.client.clone(), namespace)
-        .list(&parameters)
+    let api = Api::<K>::namespaced(ctx.client.clone(), namespace);
+    let mut items = bounded(api.list(&parameters))
         .await
         .map_err(|error| {
             let kind = K::kind(&());
@@ -97,8 +114,8 @@ pub async fn list<K: Namespaced>(ctx: &Context, namespace: &str, labels: &str) -
 /// Lists the objects of all namespaces that carry `labels` (a label selector), by namespace and name.
 pub async fn list_all<K: Namespaced>(ctx: &Context, labels: &str) -> Result<Vec<K>, Failure> {
     let parameters = ListParams::default().labels(labels);
-    let mut items = Api::<K>::all(ctx.client.clone())
-        .list(&parameters)
+    let api = Api::<K>::all(ctx.client.clone());
+    let mut items = bounded(api.list(&parameters))
         .await
         .map_err(|error| {
             let kind = K::kind(&());
@@ -114,7 +131,8 @@ pub async fn create<K: Namespaced>(ctx: &Context, object: &K) -> Result<Written,
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     ctx.writes.count(&K::kind(&()));
-    match Api::<K>::namespaced(ctx.client.clone(), &namespace).create(&parameters, object).await {
+    let api = Api::<K>::namespaced(ctx.client.clone(), &namespace);
+    match bounded(api.create(&parameters, object)).await {
         Ok(_) => Ok(Written::Changed),
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(Written::Unchanged),
         Err(error) => Err(Failure::kube(
@@ -130,19 +148,19 @@ pub async fn replace<K: Namespaced>(ctx: &Context, object: &K) -> Result<Written
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     ctx.writes.count(&K::kind(&()));
-    Api::<K>::namespaced(ctx.client.clone(), &namespace).replace(&name, &parameters, object).await.map_err(
-        |error| {
-            let what = format!("replace {}", named::<K>(&namespace, &name));
-            Failure::kube(format!("Replace{}", K::kind(&())), what, &error)
-        },
-    )?;
+    let api = Api::<K>::namespaced(ctx.client.clone(), &namespace);
+    bounded(api.replace(&name, &parameters, object)).await.map_err(|error| {
+        let what = format!("replace {}", named::<K>(&namespace, &name));
+        Failure::kube(format!("Replace{}", K::kind(&())), what, &error)
+    })?;
     Ok(Written::Changed)
 }
 
 /// Deletes an object in the background; one that is not there is deleted already.
 pub async fn delete<K: Namespaced>(ctx: &Context, namespace: &str, name: &str) -> Result<Written, Failure> {
     ctx.writes.count(&K::kind(&()));
-    match Api::<K>::namespaced(ctx.client.clone(), namespace).delete(name, &DeleteParams::background()).await {
+    let api = Api::<K>::namespaced(ctx.client.clone(), namespace);
+    match bounded(api.delete(name, &DeleteParams::background())).await {
         Ok(_) => Ok(Written::Changed),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Written::Unchanged),
         Err(error) => {
@@ -174,13 +192,13 @@ pub async fn apply<K: Namespaced>(ctx: &Context, wanted: &K) -> Result<Written, 
         }
     }
     ctx.writes.count(&K::kind(&()));
-    Api::<K>::namespaced(ctx.client.clone(), &namespace)
-        .patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&wanted))
-        .await
-        .map_err(|error| {
+    let api = Api::<K>::namespaced(ctx.client.clone(), &namespace);
+    bounded(api.patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&wanted))).await.map_err(
+        |error| {
             let what = format!("apply {}", named::<K>(&namespace, &name));
             Failure::kube(format!("Apply{}", K::kind(&())), what, &error)
-        })?;
+        },
+    )?;
     Ok(Written::Changed)
 }
 

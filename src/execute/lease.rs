@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::holder::Holder;
@@ -26,6 +26,8 @@ const RENEWAL: Duration = Duration::from_secs(5);
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How often a Lease that somebody else holds is looked at.
 const POLL: Duration = Duration::from_secs(1);
+/// Pause before a renewal is tried again that another write came before.
+const AGAIN: Duration = Duration::from_millis(50);
 /// Longest answer of the API server.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -89,6 +91,17 @@ enum Standing {
     Held(String),
 }
 
+/// What came of a renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Renewal {
+    /// It is this process's for another while.
+    Renewed,
+    /// Another write came in between; only the next look tells whose.
+    Overtaken,
+    /// It is somebody else's, or gone.
+    Taken,
+}
+
 /// Who holds a Lease. `unchanged` is how long it was seen not to change.
 fn standing(spec: &LeaseSpec, this: &Holder, unchanged: Duration) -> Standing {
     let Some(holder) = spec.holder_identity.as_deref().filter(|holder| !holder.is_empty()) else {
@@ -123,8 +136,9 @@ pub async fn acquire(client: Client, namespace: &str, name: &str, patience: Dura
         let spec = live.as_ref().and_then(|live| live.spec.clone()).unwrap_or_default();
         match standing(&spec, &keeper.this, since.elapsed()) {
             Standing::Free => {
+                let asked = Instant::now();
                 if keeper.write(live, &spec, true).await? {
-                    return Ok(keeper.hold());
+                    return Ok(keeper.hold(asked));
                 }
                 // Somebody else was faster: look again.
             }
@@ -139,9 +153,10 @@ pub async fn acquire(client: Client, namespace: &str, name: &str, patience: Dura
 }
 
 impl Keeper {
-    fn hold(self) -> Lease {
+    /// `asked` is when the write was sent that took the Lease.
+    fn hold(self, asked: Instant) -> Lease {
         let lost = CancellationToken::new();
-        let renewing = tokio::spawn(self.clone().renew(lost.clone()));
+        let renewing = tokio::spawn(self.clone().renew(asked, lost.clone()));
         Lease { keeper: self, lost, renewing }
     }
 
@@ -199,36 +214,45 @@ impl Keeper {
     }
 
     /// Renews until it is lost. Ends when dropped.
-    async fn renew(self, lost: CancellationToken) {
-        let mut renewed = Instant::now();
+    ///
+    /// Time counts from before a request is sent: the server may have written long before its answer comes.
+    async fn renew(self, mut renewed: Instant, lost: CancellationToken) {
+        let mut pause = RENEWAL;
         loop {
-            sleep(RENEWAL.min(DEADLINE.saturating_sub(renewed.elapsed())).max(POLL)).await;
-            match self.renew_once().await {
-                Ok(true) => renewed = Instant::now(),
-                Ok(false) => {
-                    tracing::warn!(name = self.name, "the Lease was taken by another process");
-                    lost.cancel();
-                    return;
+            let deadline = renewed + DEADLINE;
+            sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
+            let asked = Instant::now();
+            pause = match timeout_at(deadline, self.renew_once()).await {
+                Ok(Ok(Renewal::Renewed)) => {
+                    renewed = asked;
+                    RENEWAL
                 }
-                Err(error) => tracing::warn!("{error}"),
-            }
+                Ok(Ok(Renewal::Overtaken)) => AGAIN,
+                Ok(Ok(Renewal::Taken)) => {
+                    tracing::warn!(name = self.name, "the Lease was taken by another process");
+                    break;
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!("{error}");
+                    POLL
+                }
+                Err(_) => POLL,
+            };
             if renewed.elapsed() >= DEADLINE {
                 tracing::warn!(name = self.name, "the Lease could not be renewed in time");
-                lost.cancel();
-                return;
+                break;
             }
         }
+        lost.cancel();
     }
 
-    /// `false` when it is somebody else's.
-    async fn renew_once(&self) -> Result<bool, LeaseError> {
-        let Some(live) = self.read().await? else { return Ok(false) };
+    async fn renew_once(&self) -> Result<Renewal, LeaseError> {
+        let Some(live) = self.read().await? else { return Ok(Renewal::Taken) };
         let spec = live.spec.clone().unwrap_or_default();
         if spec.holder_identity.as_deref() != Some(self.this.name().as_str()) {
-            return Ok(false);
+            return Ok(Renewal::Taken);
         }
-        // A conflict means that somebody wrote in between: the next look tells who.
-        self.write(Some(live), &spec, false).await.map(|_| true)
+        Ok(if self.write(Some(live), &spec, false).await? { Renewal::Renewed } else { Renewal::Overtaken })
     }
 }
 

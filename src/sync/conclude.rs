@@ -150,18 +150,26 @@ pub fn notes(plan: &Plan) -> Vec<String> {
     notes.iter().take(LISTED).map(|note| line(&format!("{}: {}: {}", note.code, note.subject, note.message))).collect()
 }
 
-/// What was changed behind the file's back: the steps of a plan whose commit was applied before.
+/// What was changed behind the file's back: the steps of a plan whose commit was applied before, and what becomes of
+/// each. A blocked step that would make something tells of no drift: that nothing was seen is no sign that it is gone.
 pub fn drift(plan: &Plan) -> Vec<String> {
     plan.steps
         .values()
-        .filter_map(|planned| match &planned.step {
-            Step::UpdateObject { object, changes, .. } => {
-                let fields: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
-                Some(line(&format!("{object} was changed: {}", fields.join(", "))))
-            }
-            Step::CreateObject { object, .. } => Some(line(&format!("{object} was deleted"))),
-            Step::CreateNamespace { namespace, .. } => Some(line(&format!("Namespace {namespace} was deleted"))),
-            _ => None,
+        .filter_map(|planned| {
+            let what = match (&planned.step, &planned.blocked) {
+                (Step::UpdateObject { object, changes, .. }, _) => {
+                    let fields: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
+                    format!("{object} was changed: {}", fields.join(", "))
+                }
+                (Step::CreateObject { object, .. }, None) => format!("{object} was deleted"),
+                (Step::CreateNamespace { namespace, .. }, None) => format!("Namespace {namespace} was deleted"),
+                _ => return None,
+            };
+            let fate = planned
+                .blocked
+                .as_ref()
+                .map_or_else(|| "it is put back".to_owned(), |why| format!("it cannot be put back: {why}"));
+            Some(line(&format!("{what}; {fate}")))
         })
         .take(LISTED)
         .collect()
@@ -261,8 +269,19 @@ mod tests {
             spec: json!({}),
             changes: vec![FieldChange { path: "spec.image".to_owned(), from: None, to: None }],
         };
-        let plan = plan(&[("a", update, None), ("b", create(), None), ("c", wait(), None)]);
-        assert_eq!(drift(&plan), ["Peer n/p was changed: spec.image", "Peer n/p was deleted"]);
+        let plan = plan(&[
+            ("a", update.clone(), None),
+            ("b", create(), None),
+            ("c", wait(), None),
+            ("d", create(), Some("cannot tell whether it exists")),
+            ("e", update, Some("not allowed")),
+        ]);
+        let expect = [
+            "Peer n/p was changed: spec.image; it is put back",
+            "Peer n/p was deleted; it is put back",
+            "Peer n/p was changed: spec.image; it cannot be put back: not allowed",
+        ];
+        assert_eq!(drift(&plan), expect);
     }
 
     #[test]

@@ -39,6 +39,10 @@ const LOOK_LATEST: Duration = Duration::from_secs(10);
 const PASS_LIMIT: Duration = Duration::from_mins(5);
 /// How long another holder of the Lease is waited for before the loop looks around again.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest turn: a pass, and what comes before and after it.
+const TURN_LIMIT: Duration = Duration::from_mins(6);
+/// Changes behind the file's back that a status lists.
+const DRIFT_LISTED: usize = 20;
 /// How often the certificates' expiry is read for the metrics.
 const EXPIRY_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -94,7 +98,16 @@ pub async fn run(shared: Arc<Shared>, name: String, mut generation: watch::Recei
     while !stop.is_cancelled() {
         changes.mark_unchanged();
         generation.mark_unchanged();
-        let pause = match this.turn(&stop).await {
+        // Whatever is cut off here may be done twice.
+        let turn = tokio::select! {
+            turn = timeout(TURN_LIMIT, this.turn()) => turn,
+            () = stop.cancelled() => break,
+        };
+        let next = turn.unwrap_or_else(|_| {
+            let message = format!("a turn of the loop took longer than {} s", TURN_LIMIT.as_secs());
+            this.failed(&Failure::new("TurnTimeout", message))
+        });
+        let pause = match next {
             Next::After(pause) => pause,
             Next::End => break,
         };
@@ -119,7 +132,7 @@ pub async fn run(shared: Arc<Shared>, name: String, mut generation: watch::Recei
 
 impl Loop {
     /// One turn: settings, Lease, pass, status.
-    async fn turn(&mut self, stop: &CancellationToken) -> Next {
+    async fn turn(&mut self) -> Next {
         let ctx = self.shared.engine.ctx.clone();
         let object = match apply::get::<Consortium>(&ctx, &ctx.namespace, &self.name).await {
             Ok(Some(object)) => object,
@@ -145,7 +158,7 @@ impl Loop {
         let pass = tokio::select! {
             biased;
             pass = timeout(PASS_LIMIT, self.pass(&object, &halt)) => pass,
-            () = async { tokio::select! { () = stop.cancelled() => {}, () = lost.cancelled() => {} } } => {
+            () = lost.cancelled() => {
                 // The step under way was cut off; every step may be done twice, and the next pass sees what was done.
                 halt.cancel();
                 return Next::After(Duration::ZERO);
@@ -221,11 +234,13 @@ impl Loop {
         let changed = if was_applied { drift(&look.plan) } else { Vec::new() };
         for what in changed {
             if !self.drift.contains(&what) {
-                status::event(&engine.ctx, object, EventType::Warning, "Drift", &format!("{what}; it is put back"))
-                    .await;
+                status::event(&engine.ctx, object, EventType::Warning, "Drift", &what).await;
                 self.drift.push(what);
             }
         }
+        // The newest stay: a person who changes the same thing again and again must not fill the status.
+        let surplus = self.drift.len().saturating_sub(DRIFT_LISTED);
+        self.drift.drain(..surplus);
         let world = Cluster { ctx: &engine.ctx, namespaces: &object.spec.namespaces };
         let name = self.name.as_str();
         let execution = execute(&world, &look.plan, halt, &mut |id, outcome| {

@@ -7,6 +7,7 @@ use serde_json::json;
 use tenter_consortium::objects::FIELD_MANAGER;
 use tenter_consortium::status::{ConsortiumStatus, ObjectStatus as _};
 
+use crate::controllers::apply::bounded;
 use crate::controllers::conditions::{Verdict, conditions, state};
 use crate::controllers::context::Context;
 use crate::controllers::failure::{Failure, describe};
@@ -36,8 +37,8 @@ pub async fn write(
         "status": status,
     });
     ctx.writes.count("Consortium/status");
-    Api::<Consortium>::namespaced(ctx.client.clone(), &ctx.namespace)
-        .patch_status(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&document))
+    let api = Api::<Consortium>::namespaced(ctx.client.clone(), &ctx.namespace);
+    bounded(api.patch_status(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&document)))
         .await
         .map_err(|error| {
             Failure::kube("WriteStatus", format!("write the status of Consortium {}/{name}", ctx.namespace), &error)
@@ -62,7 +63,7 @@ pub async fn event(ctx: &Context, object: &Consortium, kind: EventType, reason: 
         secondary: None,
     };
     ctx.writes.count("Event");
-    if let Err(error) = ctx.recorder.publish(&event, &object.object_ref(&())).await {
+    if let Err(error) = bounded(ctx.recorder.publish(&event, &object.object_ref(&()))).await {
         tracing::warn!(consortium = object.name_any(), "could not publish an event: {}", describe(&error));
     }
 }
