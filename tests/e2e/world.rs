@@ -139,6 +139,14 @@ impl World {
         }
     }
 
+    /// What the daemon holds in memory now (`VmRSS`), in MiB.
+    pub fn daemon_memory(&self) -> f64 {
+        let process = self.daemon.as_ref().expect("the daemon runs").id();
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("/proc");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).expect("a number") / 1024.0
+    }
+
     /// What the daemon has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()

@@ -1,0 +1,108 @@
+//! From a push to a plan, and to a channel that all peers of the example network have joined; and what the daemon holds in memory
+//! when it is idle. Beside it, in the same run, what Fabric's own programs need by hand for the same network.
+//!
+//! Needs a cluster with the images of `deploy/images`: `make bench` sees to both.
+
+use std::error::Error;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+#[path = "../tests/e2e/world.rs"]
+#[expect(dead_code, reason = "the scenarios use more of the world than the measurement")]
+mod world;
+
+use world::World;
+
+/// Runs of the whole; the median is printed.
+const ROUNDS: usize = 3;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("Fabric is {}", world::fabric());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut plans = Vec::new();
+    let mut totals = Vec::new();
+    let mut idle = Vec::new();
+    for round in 0..ROUNDS {
+        let (plan, total, memory) = runtime.block_on(converge(round));
+        println!(
+            "round {round}: push to plan {:.2} s, push to converged {:.2} s, idle {memory:.1} MiB",
+            plan.as_secs_f64(),
+            total.as_secs_f64()
+        );
+        plans.push(plan);
+        totals.push(total);
+        idle.push(memory);
+    }
+    plans.sort();
+    totals.sort();
+    idle.sort_by(f64::total_cmp);
+    let total = totals[ROUNDS / 2].as_secs_f64();
+    println!(
+        "median: push to plan {:.2} s, push to converged {total:.2} s, idle daemon {:.1} MiB",
+        plans[ROUNDS / 2].as_secs_f64(),
+        idle[ROUNDS / 2]
+    );
+    match by_hand()? {
+        Some(seconds) => println!("by hand {seconds:.2} s; push to converged is {:.1} times that", total / seconds),
+        None => println!("by hand: not measured, Fabric's programs are not there (FABRIC_BIN_DIR)"),
+    }
+    Ok(())
+}
+
+/// One network from nothing: time to the plan, time to convergence, and the idle daemon's memory in MiB.
+async fn converge(round: usize) -> (Duration, Duration, f64) {
+    let mut world = World::new(&format!("bench{round}-")).await;
+    world.consortium(json!({})).await;
+    world.start();
+    // The daemon is at work when it has said that there is nothing yet.
+    world
+        .eventually("the daemon to look at the empty repository", async || {
+            let status = world.status().await;
+            if status["conditions"].is_array() { Ok(()) } else { Err(status.to_string()) }
+        })
+        .await;
+    let definition = include_str!("../examples-repo/network.yaml").replace("name: trade\n", &format!("name: {}\n", world.name));
+    let commit = world.commit(&definition);
+    let start = Instant::now();
+    world
+        .eventually("the plan", async || {
+            let status = world.status().await;
+            if status["lastAttemptedRevision"] == commit.as_str() { Ok(()) } else { Err(status.to_string()) }
+        })
+        .await;
+    let plan = start.elapsed();
+    world.applied(&commit).await;
+    let total = start.elapsed();
+    let passes = world.metric("tenter_sync_passes_total").await;
+    world
+        .eventually("ten idle passes", async || {
+            let now = world.metric("tenter_sync_passes_total").await;
+            if now >= passes + 10.0 { Ok(()) } else { Err(format!("{now}")) }
+        })
+        .await;
+    (plan, total, world.daemon_memory())
+}
+
+/// Seconds that Fabric's programs need by hand, where they are.
+fn by_hand() -> Result<Option<f64>, Box<dyn Error>> {
+    let fabric = world::fabric();
+    let Some(programs) = fabric.strip_prefix("real ").and_then(|rest| rest.split(' ').next()) else { return Ok(None) };
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/by-hand");
+    let mut totals = Vec::new();
+    for _ in 0..ROUNDS {
+        let output = Command::new(script).arg(programs).output()?;
+        if output.status.code() == Some(3) {
+            return Ok(None);
+        }
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            return Err(format!("benches/by-hand: {text}{}", String::from_utf8_lossy(&output.stderr)).into());
+        }
+        let total = text.lines().find_map(|line| line.strip_prefix("total ")).ok_or("benches/by-hand printed no total")?;
+        totals.push(total.parse::<f64>()?);
+    }
+    totals.sort_by(f64::total_cmp);
+    Ok(Some(totals[ROUNDS / 2]))
+}
