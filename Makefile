@@ -45,7 +45,7 @@ test-unit: setup ## Tests that need no cluster; Fabric's programs are used when 
 	cargo test --locked --workspace --all-features
 
 .PHONY: test-e2e
-test-e2e: build ## Scenarios on the dev cluster (or the one in KUBECONFIG)
+test-e2e: setup ## Scenarios on the dev cluster (or the one in KUBECONFIG)
 	deploy/e2e
 
 .PHONY: bench

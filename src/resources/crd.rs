@@ -245,7 +245,7 @@ pub fn crds() -> Result<Vec<CustomResourceDefinition>, CrdError> {
         )
         .columns(vec![
             Column("Issued", "integer", ".status.issued", false),
-            Column("First expiry", "date", ".status.firstExpiry", false),
+            Column("First expiry", "string", ".status.firstExpiry", false),
         ])
         .rules(vec![
             Rule::Immutable(&["organization"]),
