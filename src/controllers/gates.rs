@@ -55,6 +55,16 @@ pub fn admit(settings: &ConsortiumSpec, organization: &str, namespace: &str) -> 
     Ok(())
 }
 
+/// Whether a node may have this name: what is made for some would be taken for what is made for others.
+pub fn node_name(name: &str) -> Result<(), Verdict> {
+    // The Secrets of the roots are `ca-enrolment` and `ca-tls`; the admin Service of a node `x` is `x-admin`.
+    if name != "ca" && !name.ends_with("-admin") {
+        return Ok(());
+    }
+    let message = format!("the name {name} is taken by objects that Tenter makes itself: give the node another name");
+    Err(Verdict::stalled("ReservedName", message))
+}
+
 /// Whether a namespace is the organization's own: it is there, stays, and carries its labels.
 pub fn own_namespace(
     facts: Option<&NamespaceFacts>,
@@ -107,6 +117,16 @@ mod tests {
     fn facts(labels: &[(&str, &str)]) -> NamespaceFacts {
         let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         NamespaceFacts { labels, deleting: false }
+    }
+
+    #[test]
+    fn some_names_are_taken() {
+        let check = |name: &str, expect: bool| assert_eq!(node_name(name).is_ok(), expect, "{name}");
+        check("orderer0", true);
+        check("ca1", true);
+        check("admin", true);
+        check("ca", false);
+        check("peer0-admin", false);
     }
 
     #[test]

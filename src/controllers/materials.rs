@@ -13,6 +13,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use kube::core::ObjectMeta;
+use tenter_consortium::objects::{FIELD_MANAGER, LABEL_NODE};
 use tenter_consortium::status::CertificateStatus;
 use tenter_fabric::ca::{Authority, CaError, CertificateRequest, CertificateRoot, Usage};
 use tenter_fabric::keys::{PrivateKey, SecretKey};
@@ -147,8 +148,10 @@ pub fn need(material: &Material, wanted: &CertificateRequest, root: &Certificate
         }
         Usage::Enrolment(_) | Usage::TlsNode { .. } | Usage::TlsClient => {}
     }
-    let end = (now + wanted.lifetime).min(root.not_after);
-    if renewal_due(certificate, now) && end > certificate.not_after + wanted.lifetime / 10 {
+    // A lifetime beyond the calendar is refused where it is issued; here it only means that the root ends first.
+    let end = now.checked_add(wanted.lifetime).unwrap_or(root.not_after).min(root.not_after);
+    let gain = end.duration_since(certificate.not_after);
+    if renewal_due(certificate, now) && gain > wanted.lifetime / 10 {
         return Need::Renewal("it expires soon");
     }
     Need::Nothing
@@ -160,13 +163,16 @@ pub fn hours(hours: u32) -> SignedDuration {
 }
 
 /// When a certificate has to be looked at again: when its renewal is due, at the latest in an hour.
+///
+/// It is asked when nothing has to be done now: a certificate whose renewal is due all the same is one that a
+/// renewal would not help, and is looked at as rarely as any other.
 pub fn next_look<'a>(certificates: impl Iterator<Item = &'a CertificateInfo>, now: Timestamp) -> Duration {
     certificates
         .map(|certificate| {
             let life = certificate.not_after.duration_since(certificate.not_before);
             let left = certificate.not_after.duration_since(now) - life / 3;
             // One second more: at the due time itself a third is left, not less.
-            Duration::try_from(left).unwrap_or_default() + Duration::from_secs(1)
+            Duration::try_from(left).map_or(LONGEST_LOOK, |left| left + Duration::from_secs(1))
         })
         .fold(LONGEST_LOOK, Duration::min)
 }
@@ -231,17 +237,18 @@ pub async fn issue_new(
     apply::create(ctx, &key_secret(metadata, &issued.cert_pem, &issued.key_pem, roots)).await.map(drop)
 }
 
-/// Issues a certificate again for the key that its Secret holds.
+/// Issues a certificate again for the key that its Secret holds. The Secret must be that of `node`, or of none.
 pub async fn issue_again(
     ctx: &Context,
     authority: &Authority,
     request: &CertificateRequest,
-    namespace: &str,
-    name: &str,
+    (namespace, name): (&str, &str),
+    node: Option<&str>,
 ) -> Result<(), Failure> {
     let gone = || Failure::new("SecretMissing", format!("Secret {namespace}/{name} went while it was being renewed"));
     let mut secret = apply::get::<Secret>(ctx, namespace, name).await?.ok_or_else(gone)?;
     let unusable = |why| Failure::terminal("SecretUnusable", why);
+    belongs(&secret, node).map_err(unusable)?;
     let certificate = read(&secret).map_err(unusable)?;
     let key = certificate.public_key().map_err(|error| unusable(error.to_string()))?;
     let cert_pem = authority.issue_for(request, &key, ctx.now(), &mut randomness()).map_err(|error| refused(&error))?;
@@ -249,6 +256,21 @@ pub async fn issue_again(
         data.insert(TLS_CRT.to_owned(), ByteString(cert_pem.into_bytes()));
     }
     apply::replace(ctx, &secret).await.map(drop)
+}
+
+/// Whether a Secret is Tenter's, and that of `node` or of no node: two names must never come to share a key.
+fn belongs(secret: &Secret, node: Option<&str>) -> Result<(), String> {
+    let label = |key: &str| secret.labels().get(key).map(String::as_str);
+    let wanted = [(apply::MANAGED_BY, Some(FIELD_MANAGER)), (LABEL_NODE, node)];
+    match wanted.into_iter().find(|(key, value)| label(key) != *value) {
+        None => Ok(()),
+        Some((key, value)) => Err(format!(
+            "Secret {} is not renewed: its label {key} is {}, not {}; set it if the Secret is the right one",
+            secret.name_any(),
+            label(key).unwrap_or("absent"),
+            value.unwrap_or("absent")
+        )),
+    }
 }
 
 #[cfg(test)]
@@ -332,6 +354,23 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_secret_of_another_node_is_not_renewed() {
+        let ca = root(RootKind::Tls);
+        let mut secret = issued(&ca, &request("peer0", Usage::TlsClient, 300), 0);
+        let mut check = |labels: &[(&str, &str)], node: Option<&str>, expect: bool| {
+            let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            secret.metadata.labels = Some(labels);
+            assert_eq!(belongs(&secret, node).is_ok(), expect, "{:?} for {node:?}", secret.metadata.labels);
+        };
+        let own = (apply::MANAGED_BY, FIELD_MANAGER);
+        check(&[own, (LABEL_NODE, "peer0")], Some("peer0"), true);
+        check(&[own], None, true);
+        check(&[own, (LABEL_NODE, "peer0")], Some("peer1"), false);
+        check(&[own, (LABEL_NODE, "ca")], None, false);
+        check(&[(LABEL_NODE, "peer0")], Some("peer0"), false);
+    }
+
+    #[test]
     fn the_next_look_is_when_renewal_is_due() {
         let ca = root(RootKind::Clients);
         let certificate = |lifetime: u32| {
@@ -341,6 +380,7 @@ pub(crate) mod tests {
         let pause = next_look([certificate(300)].iter(), at(199));
         assert!(pause <= LONGEST_LOOK && pause > Duration::from_mins(50), "{pause:?}");
         assert_eq!(next_look([certificate(300)].iter(), at(0)), LONGEST_LOOK);
-        assert_eq!(next_look([certificate(300)].iter(), at(290)), Duration::from_secs(1));
+        // Due, but declined: no reason to look every second.
+        assert_eq!(next_look([certificate(300)].iter(), at(290)), LONGEST_LOOK);
     }
 }

@@ -4,7 +4,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 use tenter_consortium::objects::{
-    CertificateAuthoritySpec, ChannelSpec, ConsortiumSpec, GROUP, MembershipSpec, NodeSpec, OrganizationSpec, VERSION,
+    CertificateAuthoritySpec, ChannelSpec, ConsortiumSpec, GROUP, MAX_ROOT_LIFETIME_HOURS, MembershipSpec, NodeSpec,
+    OrganizationSpec, VERSION,
 };
 use tenter_consortium::status::{
     CertificateAuthorityStatus, ChannelStatus, ConsortiumStatus, MembershipStatus, NodeStatus, OrganizationStatus,
@@ -65,8 +66,12 @@ enum Rule {
     MaxItems(&'static [&'static str], u32),
     /// A text is this long at most.
     MaxLength(&'static [&'static str], u32),
+    /// A number is in this range.
+    Range(&'static [&'static str], u32, u32),
     /// A condition over the object's spec.
     Spec(&'static str, &'static str),
+    /// A condition over the object, of whose metadata it sees the name.
+    Object(&'static str, &'static str),
 }
 
 struct Definition {
@@ -77,6 +82,7 @@ struct Definition {
     rules: Vec<Rule>,
     spec: Value,
     status: Value,
+    object: serde_json::Map<String, Value>,
 }
 
 impl Definition {
@@ -93,6 +99,7 @@ impl Definition {
             rules: Vec::new(),
             spec: schema::structural::<Spec>(),
             status: schema::structural::<Status>(),
+            object: serde_json::Map::new(),
         }
     }
 
@@ -128,6 +135,10 @@ impl Definition {
                 json!({"name": name, "type": kind, "jsonPath": path, "priority": i32::from(*wide)})
             })
             .collect();
+        let mut object = self.object;
+        object.insert("type".to_owned(), json!("object"));
+        object.insert("required".to_owned(), json!(["spec"]));
+        object.insert("properties".to_owned(), json!({"spec": self.spec, "status": self.status}));
         json!({
             "apiVersion": "apiextensions.k8s.io/v1",
             "kind": "CustomResourceDefinition",
@@ -152,11 +163,7 @@ impl Definition {
                     "storage": true,
                     "subresources": {"status": {}},
                     "additionalPrinterColumns": columns,
-                    "schema": {"openAPIV3Schema": {
-                        "type": "object",
-                        "required": ["spec"],
-                        "properties": {"spec": self.spec, "status": self.status},
-                    }},
+                    "schema": {"openAPIV3Schema": object},
                 }],
             },
         })
@@ -177,7 +184,13 @@ impl Definition {
             Rule::MaxLength(path, most) => {
                 self.field(path)?.insert("maxLength".to_owned(), json!(most));
             }
+            Rule::Range(path, least, most) => {
+                let field = self.field(path)?;
+                field.insert("minimum".to_owned(), json!(least));
+                field.insert("maximum".to_owned(), json!(most));
+            }
             Rule::Spec(rule, message) => validation(self.field(&[])?, rule, message),
+            Rule::Object(rule, message) => validation(&mut self.object, rule, message),
         }
         Ok(())
     }
@@ -211,6 +224,10 @@ pub fn crds() -> Result<Vec<CustomResourceDefinition>, CrdError> {
             Rule::Immutable(&["mspID"]),
             Rule::Pattern(&["mspID"], MSP_ID),
             Rule::Pattern(&["address"], ADDRESS),
+            Rule::Object(
+                "self.metadata.name != 'ca' && !self.metadata.name.endsWith('-admin')",
+                "this name is taken by objects that Tenter makes itself",
+            ),
         ]
     };
     vec![
@@ -252,6 +269,12 @@ pub fn crds() -> Result<Vec<CustomResourceDefinition>, CrdError> {
             Rule::Immutable(&["mspID"]),
             Rule::Immutable(&["domain"]),
             Rule::Pattern(&["mspID"], MSP_ID),
+            Rule::Range(&["certificateLifetimeHours"], 1, MAX_ROOT_LIFETIME_HOURS),
+            Rule::Range(&["rootLifetimeHours"], 1, MAX_ROOT_LIFETIME_HOURS),
+            Rule::Spec(
+                "self.certificateLifetimeHours <= self.rootLifetimeHours",
+                "certificates would live longer than their root",
+            ),
         ]),
         Definition::new::<NodeSpec, NodeStatus>("Orderer", "orderers", &["ord"])
             .columns(node_columns())

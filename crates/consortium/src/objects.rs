@@ -154,6 +154,9 @@ pub enum CertificateAuthorityType {
     Builtin,
 }
 
+/// Longest life of a root, in hours: 50 years.
+pub const MAX_ROOT_LIFETIME_HOURS: u32 = 50 * 365 * 24;
+
 /// An organization's certificate authority, in its namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -186,7 +186,7 @@ rules! {
         "A number with an optional unit: `100m` (CPU), `512Mi`, `10Gi`.";
     DURATION = "network/duration", Error, "Durations have a unit.",
         "Lifetimes of certificates: hours, days or years (`720h`, `90d`, `1y`). Times of the ordering service are Go durations: `500ms`, `2s`, `1m30s`.";
-    LIFETIME = "network/lifetime", Error, "Certificates live at least a day, and not longer than their root.",
+    LIFETIME = "network/lifetime", Error, "Certificates live at least a day, and not longer than their root, which lives 50 years at most.",
         "A certificate is renewed when a third of its lifetime is left; one that outlives its root ends with it.";
     VERSION = "network/version", Error, "Fabric versions are ones that Tenter supports.",
         "2.5 and 3.x: `major.minor` or `major.minor.patch`, in quotes.";

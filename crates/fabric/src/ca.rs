@@ -40,6 +40,9 @@ const MAX_NAME: usize = 64;
 /// How far a certificate starts in the past, so that a node whose clock is a little behind accepts it at once.
 const BACKDATE: SignedDuration = SignedDuration::from_mins(5);
 
+/// Why a lifetime cannot be added to a time: certificates end in the year 9999 at the latest.
+const TOO_LONG: &str = "its lifetime would end after the year 9999; ask for a shorter one";
+
 /// How long a root lives: 15 years.
 pub const ROOT_LIFETIME: SignedDuration = SignedDuration::from_hours(15 * 365 * 24);
 /// How long an issued certificate lives where nothing else is asked for: 1 year.
@@ -58,7 +61,7 @@ pub enum CaError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// The root has expired, has not begun, or the lifetime asked for is not positive.
+    /// The root has expired, has not begun, or the lifetime asked for is not positive or too long for a certificate.
     #[error("cannot issue at {now} from the root {root}: {why}")]
     Validity {
         /// The root's subject.
@@ -134,11 +137,13 @@ impl CertificateRoot {
         let key = PrivateKey::generate(rng);
         let identifier = key.public_key().subject_key_identifier();
         let profile = Profile { issuer: subject.clone(), subject, extensions: root_extensions(&identifier)? };
-        let validity = (now - BACKDATE, now - BACKDATE + lifetime);
-        if validity.1 <= now {
-            return Err(CaError::Validity { root: common_name, now, why: "its lifetime is not positive".to_owned() });
+        let refuse = |why: &str| CaError::Validity { root: common_name.clone(), now, why: why.to_owned() };
+        let start = now.checked_sub(BACKDATE).map_err(|_| refuse("the time of issue is out of range"))?;
+        let end = start.checked_add(lifetime).map_err(|_| refuse(TOO_LONG))?;
+        if end <= now {
+            return Err(refuse("its lifetime is not positive"));
         }
-        let der = build(profile, validity, &key.public_key(), &key, rng)?;
+        let der = build(profile, (start, end), &key.public_key(), &key, rng)?;
         Ok(Self { cert_pem: CertificateInfo::from_der(&der)?.to_pem()?, key_pem: key.to_pkcs8_pem()? })
     }
 }
@@ -301,9 +306,12 @@ impl Authority {
     /// Fabric checks an identity's chain at the identity's `NotBefore` (`msp/mspimplvalidate.go`), so a certificate that
     /// began before its root would never be valid.
     fn validity(&self, lifetime: SignedDuration, now: Timestamp) -> Result<(Timestamp, Timestamp), CaError> {
-        let start = (now - BACKDATE).max(self.info.not_before);
-        let end = (start + lifetime).min(self.info.not_after);
         let refuse = |why: String| CaError::Validity { root: self.info.subject.clone(), now, why };
+        let start = now
+            .checked_sub(BACKDATE)
+            .map_err(|_| refuse("the time of issue is out of range".to_owned()))?
+            .max(self.info.not_before);
+        let end = start.checked_add(lifetime).map_err(|_| refuse(TOO_LONG.to_owned()))?.min(self.info.not_after);
         if now >= self.info.not_after {
             return Err(refuse(format!("the root ended at {}; make a new one", self.info.not_after)));
         }

@@ -33,7 +33,7 @@ pub async fn act(
         }
         CaAction::Renew(secret, root, request) => {
             let authority = materials::authority(ctx, &namespace, root, recorded_root(observed, root)?).await?;
-            materials::issue_again(ctx, &authority, request, &namespace, secret).await
+            materials::issue_again(ctx, &authority, request, (&namespace, secret), None).await
         }
         CaAction::Publish(msp) => msp.apply(ctx).await,
     }

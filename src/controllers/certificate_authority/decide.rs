@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 use tenter_consortium::objects::CertificateAuthoritySpec;
@@ -24,6 +24,9 @@ type CaDecision = Decision<CaAction, CertificateAuthorityStatus>;
 
 /// The part of the network that this controller's objects are.
 pub const COMPONENT: &str = "certificate-authority";
+
+/// How long before its end a root is announced to end, however short its certificates live.
+const HORIZON: SignedDuration = SignedDuration::from_hours(90 * 24);
 
 /// The roles of an MSP, without naming a certificate: it would have to change with the root
 /// (`msp/configbuilder.go` takes any root then).
@@ -159,8 +162,33 @@ fn decide_identities(
         return Decision::act(actions, phase(status, Phase::Starting), verdict);
     }
     let requeue = next_look(observed.identities.values().filter_map(Material::certificate), now);
-    let message = format!("it issues for {}", object.spec.domain);
-    Decision { requeue, ..Decision::settled(phase(status, Phase::Ready), Verdict::ready("Issuing", message)) }
+    let verdict = root_ends(object, observed, now).unwrap_or_else(|| {
+        let message = format!("it issues for {}", object.spec.domain);
+        Verdict::ready("Issuing", message)
+    });
+    Decision { requeue, ..Decision::settled(phase(status, Phase::Ready), verdict) }
+}
+
+/// Says that a root ends soon, so soon that what it issues now lives shorter than is wanted, or within [`HORIZON`].
+fn root_ends(object: &CertificateAuthority, observed: &Observed, now: Timestamp) -> Option<Verdict> {
+    let lifetime = hours(object.spec.certificate_lifetime_hours);
+    let roots = ROOTS.into_iter().filter_map(|(secret, _)| Some((secret, observed.roots.get(secret)?.certificate()?)));
+    let (secret, root) = roots.min_by_key(|(_, root)| root.not_after)?;
+    let left = root.not_after.duration_since(now);
+    let cut = if left < lifetime {
+        "; what it issues from now on ends with it, earlier than is wanted"
+    } else if left < HORIZON {
+        ""
+    } else {
+        return None;
+    };
+    let message = format!(
+        "it issues for {}, but the root in Secret {secret} ends on {}{cut}: plan the move of the organization to a new \
+         root, which its channels have to learn first",
+        object.spec.domain,
+        rfc3339(root.not_after)
+    );
+    Some(Verdict::ready("RootEndsSoon", message))
 }
 
 /// What is wrong with the roots, if anything is: one is gone, another than on record, unusable or over.
@@ -475,6 +503,20 @@ mod tests {
         check(&|o| o.settings.namespaces.allowed = vec!["other".into()], "NamespaceNotAllowed");
         check(&|o| o.namespace = None, "NamespaceMissing");
         check(&|o| o.namespace.as_mut().unwrap().labels.clear(), "NamespaceNotLabelled");
+    }
+
+    #[test]
+    fn a_root_that_ends_soon_says_so() {
+        let mut world = world();
+        world.settle();
+        let check = |hour: i64, expect: &str, cut: bool| {
+            let verdict = root_ends(&world.object, &world.observed, pki::at(hour));
+            assert_eq!(verdict.as_ref().map_or("", Verdict::reason), expect, "{hour}");
+            assert_eq!(verdict.is_some_and(|verdict| verdict.message().contains("earlier")), cut, "{hour}");
+        };
+        check(7_000, "", false);
+        check(8_000, "RootEndsSoon", false);
+        check(9_800, "RootEndsSoon", true);
     }
 
     #[test]

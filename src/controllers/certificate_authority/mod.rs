@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Api;
 use kube::runtime::controller::Controller;
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
+use kube::{Api, ResourceExt as _};
 use tenter_consortium::objects::ConsortiumSpec;
 use tenter_fabric::ca::{CertificateRequest, RootKind};
 
@@ -79,7 +80,18 @@ impl Controlled for CertificateAuthorityController {
 
     fn watch(&self, controller: Controller<CertificateAuthority>, ctx: &Context) -> Controller<CertificateAuthority> {
         let managed = watcher::Config::default().labels(&format!("{}={}", labels::COMPONENT, decide::COMPONENT));
-        controller.owns(Api::<ConfigMap>::all(ctx.client.clone()), managed)
+        let store = controller.store();
+        // Nothing owns the public MSP: it outlives the object. It concerns the authority of its namespace.
+        controller.watches(Api::<ConfigMap>::all(ctx.client.clone()), managed, move |msp: ConfigMap| {
+            let namespace = msp.namespace();
+            let authorities: Vec<ObjectRef<CertificateAuthority>> = store
+                .state()
+                .iter()
+                .filter(|authority| authority.namespace() == namespace)
+                .map(|authority| ObjectRef::from_obj(&**authority))
+                .collect();
+            authorities
+        })
     }
 
     async fn observe(&self, ctx: &Context, scope: &Scope, object: &CertificateAuthority) -> Result<Observed, Failure> {

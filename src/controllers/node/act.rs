@@ -39,7 +39,7 @@ async fn enrol<K: NodeKind>(
     };
     let authority = materials::authority(ctx, &namespace, root, &issue.root).await?;
     if issue.same_key {
-        return materials::issue_again(ctx, &authority, &issue.request, &namespace, &secret).await;
+        return materials::issue_again(ctx, &authority, &issue.request, (&namespace, &secret), Some(&name)).await;
     }
     let belonging = Belonging {
         consortium: &observed.consortium,

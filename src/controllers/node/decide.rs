@@ -63,7 +63,7 @@ fn in_phase(phase: Phase) -> NodeStatus {
 fn steps<K: NodeKind>(object: &K::Object, observed: &Observed, now: Timestamp) -> Result<NodeDecision, Stop> {
     let namespace = object.namespace().unwrap_or_default();
     let spec = object.spec();
-    let image = admit(spec, observed, &namespace)?;
+    let image = admit(&object.name_any(), spec, observed, &namespace)?;
     let (roots, lifetime) = authority(observed, &namespace)?;
     let name = object.name_any();
     let address = address(spec, observed);
@@ -117,12 +117,13 @@ fn steps<K: NodeKind>(object: &K::Object, observed: &Observed, now: Timestamp) -
 }
 
 /// The gates: what this daemon's settings and the namespace allow. Returns the image to pull.
-fn admit(spec: &NodeSpec, observed: &Observed, namespace: &str) -> Result<String, Stop> {
+fn admit(name: &str, spec: &NodeSpec, observed: &Observed, namespace: &str) -> Result<String, Stop> {
     let shown = if observed.stateful_set().is_some() { Phase::Degraded } else { Phase::Pending };
     let stop = |verdict| Stop(shown, verdict);
     let Some(settings) = &observed.settings else {
         return Err(stop(Verdict::reconciling("NoSettings", "the Consortium object was not seen")));
     };
+    gates::node_name(name).map_err(stop)?;
     gates::admit(settings, &spec.organization, namespace).map_err(stop)?;
     gates::own_namespace(observed.namespace.as_ref(), &observed.consortium, &spec.organization, namespace)
         .map_err(stop)?;

@@ -219,6 +219,7 @@ fn what_stands_in_the_way_is_named() {
     };
     check(&|w| w.observed.namespace = None, Phase::Pending, "NamespaceMissing");
     check(&|w| w.observed.settings.as_mut().unwrap().organizations.clear(), Phase::Pending, "OrganizationNotAllowed");
+    check(&|w| w.object.metadata.name = Some("ca".into()), Phase::Pending, "ReservedName");
     check(&|w| w.object.spec.image = "evil.example/orderer".into(), Phase::Pending, "ImageNotAllowed");
     check(&|w| w.observed.certificate_lifetime = None, Phase::Pending, "AuthorityNotReady");
     check(&|w| w.observed.msp = None, Phase::Pending, "AuthorityNotReady");

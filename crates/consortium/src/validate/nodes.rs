@@ -6,7 +6,7 @@ use super::{Context, organization_path};
 use crate::definition::{NodeEntry, NodeSettings, OrganizationEntry};
 use crate::diagnostic::quoted;
 use crate::network::Organization;
-use crate::objects::{Quota, Subject, SubjectKind};
+use crate::objects::{MAX_ROOT_LIFETIME_HOURS, Quota, Subject, SubjectKind};
 use crate::path::Path;
 use crate::rules;
 use crate::values::{Address, Image, Version, go_duration_nanos, lifetime_hours, quantity_millis};
@@ -103,6 +103,10 @@ fn check_authority(context: &mut Context<'_>, entry: &OrganizationEntry, path: &
     } else if leaf > root {
         let message = "certificates would live longer than their root".to_owned();
         context.report(rules::LIFETIME, &path, message, "make `rootLifetime` longer than `certificateLifetime`");
+    }
+    if root > MAX_ROOT_LIFETIME_HOURS {
+        let message = "the root would live longer than 50 years".to_owned();
+        context.report(rules::LIFETIME, &path.key("rootLifetime"), message, "use `50y` or less");
     }
 }
 

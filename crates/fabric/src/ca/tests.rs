@@ -210,3 +210,16 @@ fn openssl_accepts_the_chains() {
         CertificateRequest { common_name: "tenter".to_owned(), usage: Usage::TlsClient, lifetime: LEAF_LIFETIME };
     verify(&roots.clients, &client, "sslclient");
 }
+
+#[test]
+fn a_lifetime_beyond_all_calendars_is_an_error() {
+    let lifetime = SignedDuration::from_hours(9000 * 365 * 24);
+    let refused = CertificateRoot::generate(RootKind::Tls, "acme.example", lifetime, now(), &mut TestRng::new(13));
+    assert!(matches!(refused, Err(CaError::Validity { .. })), "{refused:?}");
+    let root =
+        CertificateRoot::generate(RootKind::Clients, "acme.example", ROOT_LIFETIME, now(), &mut TestRng::new(13))
+            .unwrap();
+    let request = CertificateRequest { common_name: "tenter".to_owned(), usage: Usage::TlsClient, lifetime };
+    let refused = Authority::load(&root).unwrap().issue(&request, now(), &mut TestRng::new(13));
+    assert!(matches!(refused, Err(CaError::Validity { .. })), "{refused:?}");
+}
