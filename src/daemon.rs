@@ -127,7 +127,7 @@ async fn control(engine: &Engine, stop: &CancellationToken) {
     tokio::join!(
         controllers::run(OrganizationController, ctx(), stop.clone()),
         controllers::run(CertificateAuthorityController, ctx(), stop.clone()),
-        controllers::run(OrdererController::default(), ctx(), stop.clone()),
+        controllers::run(OrdererController::asking(engine.nodes.clone()), ctx(), stop.clone()),
         controllers::run(PeerController::default(), ctx(), stop.clone()),
         controllers::run(ChannelController::new(engine.nodes.clone(), followers), ctx(), stop.clone()),
         controllers::run(MembershipController::new(engine.nodes.clone()), ctx(), stop.clone()),

@@ -5,28 +5,17 @@ use kube::api::{DeleteParams, Preconditions};
 use kube::core::object::HasSpec as _;
 use kube::{Api, ResourceExt as _};
 
-use super::{Certificate, Issue, NodeAction, NodeKind, Observed};
+use super::restart::gate;
+use super::{Certificate, Issue, NodeKind, Observed, PodFacts, Surroundings};
+use crate::controllers::apply;
 use crate::controllers::context::Context;
 use crate::controllers::failure::Failure;
 use crate::controllers::labels::{self, Belonging};
 use crate::controllers::materials;
+use crate::nodes::Nodes;
 
-pub async fn act<K: NodeKind>(
-    ctx: &Context,
-    object: &K::Object,
-    observed: &Observed,
-    action: &NodeAction,
-) -> Result<(), Failure> {
-    match action {
-        NodeAction::Issue(issue) => enrol::<K>(ctx, object, observed, issue).await,
-        NodeAction::Apply(child) => child.apply(ctx).await,
-        NodeAction::Restart { uid } => {
-            restart(ctx, &object.namespace().unwrap_or_default(), &object.name_any(), uid).await
-        }
-    }
-}
-
-async fn enrol<K: NodeKind>(
+/// Issues one of a node's certificates.
+pub async fn enrol<K: NodeKind>(
     ctx: &Context,
     object: &K::Object,
     observed: &Observed,
@@ -55,8 +44,35 @@ async fn enrol<K: NodeKind>(
     materials::issue_new(ctx, &authority, &issue.request, belonging.metadata(&secret), roots.as_deref()).await
 }
 
-/// Stops the Pod that was looked at, and no other of its name.
-async fn restart(ctx: &Context, namespace: &str, node: &str, uid: &str) -> Result<(), Failure> {
+/// Stops the Pod that was looked at, and no other of its name, if it may still be restarted.
+///
+/// The caller lets nobody else in: since the decision another node may have been stopped. If so, nothing is done, and
+/// the next look decides anew.
+pub async fn restart<K: NodeKind>(
+    ctx: &Context,
+    nodes: Option<&Nodes>,
+    object: &K::Object,
+    observed: &Observed,
+    uid: &str,
+) -> Result<(), Failure> {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let Some(settings) = &observed.settings else {
+        return Ok(());
+    };
+    let live = apply::get::<Pod>(ctx, &namespace, &labels::pod(&name)).await?.map(|pod| PodFacts::of(&pod));
+    let Some(live) = live.filter(|live| live.uid == uid && !live.deleting) else {
+        return Ok(());
+    };
+    let around = Surroundings { ctx, nodes, consortium: &observed.consortium, settings };
+    let neighbours = K::neighbours(&around, object).await?;
+    if let Err(why) = gate(&format!("{namespace}/{name}"), &live, &neighbours, ctx.now()) {
+        tracing::info!(namespace, name, "not restarted after all: {why}");
+        return Ok(());
+    }
+    stop(ctx, &namespace, &name, uid).await
+}
+
+async fn stop(ctx: &Context, namespace: &str, node: &str, uid: &str) -> Result<(), Failure> {
     let parameters = DeleteParams {
         preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
         ..DeleteParams::default()

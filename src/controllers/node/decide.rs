@@ -4,21 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
-use kube::core::object::HasSpec as _;
+use kube::core::object::{HasSpec as _, HasStatus as _};
 use serde_json::json;
-use tenter_consortium::objects::{NodeSpec, NodeStorage};
+use tenter_consortium::objects::{Condition, NodeSpec, NodeStorage};
 use tenter_consortium::settings::{image_allowed, resolve_image};
-use tenter_consortium::status::{NodePhase as Phase, NodeStatus};
+use tenter_consortium::status::{NodePhase as Phase, NodeStatus, ObjectStatus};
 use tenter_fabric::ca::{CertificateRequest, Usage};
 use tenter_fabric::x509::CertificateInfo;
 
 use super::manifests::{CERTIFICATES, Wanted, live_address, live_storage};
-use super::{Certificate, ConfigInput, Issue, NodeAction, NodeKind, Observed, PodFacts, may_restart};
+use super::restart::gate;
+use super::{Certificate, ConfigInput, Issue, NodeAction, NodeKind, Observed, PodFacts};
 use crate::controllers::children::{Child, pending};
-use crate::controllers::conditions::Verdict;
+use crate::controllers::conditions::{RECONCILING, STALLED, Verdict};
 use crate::controllers::driver::Decision;
 use crate::controllers::labels::{self, Belonging};
 use crate::controllers::materials::{Material, Need, hours, need, next_look};
@@ -31,6 +32,13 @@ pub type NodeDecision = Decision<NodeAction, NodeStatus>;
 const SOON: Duration = Duration::from_secs(3);
 /// How soon a node that waits for a person is looked at again.
 const LATER: Duration = Duration::from_secs(15);
+
+/// How long a node waits for its restart before a person is called.
+const RESTART_PATIENCE: SignedDuration = SignedDuration::from_mins(30);
+/// Reason of a node that waits for its restart.
+const WAITING_TO_RESTART: &str = "WaitingToRestart";
+/// Reason of one that has waited longer than [`RESTART_PATIENCE`].
+const RESTART_BLOCKED: &str = "RestartBlocked";
 
 /// What stops a decision early: the phase to show, and why.
 struct Stop(Phase, Verdict);
@@ -112,7 +120,8 @@ fn steps<K: NodeKind>(object: &K::Object, observed: &Observed, now: Timestamp) -
         let verdict = Verdict::reconciling("Applying", format!("the objects of {name} are being written"));
         return Ok(Decision::act(actions, in_phase(phase), verdict));
     }
-    run(&format!("{namespace}/{name}"), observed, &wanted, now)
+    let conditions = object.status().map(ObjectStatus::conditions).unwrap_or_default();
+    run(&format!("{namespace}/{name}"), conditions, observed, &wanted, now)
         .map(|decision| refuse_changes(decision, spec, address, observed))
 }
 
@@ -255,7 +264,13 @@ fn mounted(observed: &Observed) -> String {
 }
 
 /// Everything is written: what the Pod does, and whether it has to be restarted.
-fn run(me: &str, observed: &Observed, wanted: &Wanted<'_>, now: Timestamp) -> Result<NodeDecision, Stop> {
+fn run(
+    me: &str,
+    conditions: &[Condition],
+    observed: &Observed,
+    wanted: &Wanted<'_>,
+    now: Timestamp,
+) -> Result<NodeDecision, Stop> {
     let Some(pod) = &observed.pod else {
         let why = observed.volume.clone().unwrap_or_else(|| format!("{me} has no Pod yet"));
         return Err(Stop(Phase::Starting, Verdict::reconciling("PodMissing", why)));
@@ -266,16 +281,19 @@ fn run(me: &str, observed: &Observed, wanted: &Wanted<'_>, now: Timestamp) -> Re
     }
     if observed.stateful_set().is_some_and(|set| pod.is_outdated(set)) {
         let phase = changing(pod, wanted);
-        // One that does not serve loses nothing by a restart, and may be mended by it.
-        let free = if pod.ready { may_restart(me, &observed.neighbours) } else { Ok(()) };
-        return match free {
+        return match gate(me, pod, &observed.neighbours, now) {
             Ok(()) => {
                 let verdict = Verdict::reconciling("Restarting", format!("{me} is restarted with what is wanted now"));
                 Ok(Decision::act(vec![NodeAction::Restart { uid: pod.uid.clone() }], in_phase(phase), verdict))
             }
             Err(why) => {
                 let message = format!("{me} runs with what was wanted before, and waits to be restarted: {why}");
-                Err(Stop(phase, Verdict::reconciling("WaitingToRestart", message)))
+                let verdict = if waited_long(conditions, now) {
+                    Verdict::stalled(RESTART_BLOCKED, message)
+                } else {
+                    Verdict::reconciling(WAITING_TO_RESTART, message)
+                };
+                Err(Stop(phase, verdict))
             }
         };
     }
@@ -295,6 +313,20 @@ fn run(me: &str, observed: &Observed, wanted: &Wanted<'_>, now: Timestamp) -> Re
     }
     let message = format!("the program of {me} is starting");
     Err(Stop(Phase::Starting, Verdict::reconciling("ProgramStarting", message)))
+}
+
+/// Whether a node has waited for its restart for so long that a person should look, by its own conditions.
+fn waited_long(conditions: &[Condition], now: Timestamp) -> bool {
+    conditions.iter().filter(|condition| condition.status == "True").any(|condition| {
+        let since = condition.last_transition_time.parse::<Timestamp>().ok();
+        match condition.condition_type.as_str() {
+            RECONCILING if condition.reason == WAITING_TO_RESTART => {
+                since.is_some_and(|since| now.duration_since(since) >= RESTART_PATIENCE)
+            }
+            STALLED => condition.reason == RESTART_BLOCKED,
+            _ => false,
+        }
+    })
 }
 
 /// What a restart is for: other certificates, or another image or configuration.

@@ -13,8 +13,8 @@ use super::*;
 use crate::controllers::apply::{Namespaced, prepared};
 use crate::controllers::gates::NamespaceFacts;
 use crate::controllers::materials::{material, tests as pki};
-use crate::controllers::node::Neighbour;
 use crate::controllers::node::pod::Trouble;
+use crate::controllers::node::{Neighbour, Neighbourhood, State};
 use crate::controllers::orderer::OrdererKind;
 use crate::resources::Orderer;
 
@@ -153,6 +153,7 @@ impl World {
         self.observed.pod = Some(PodFacts {
             uid: format!("pod{}", self.revision),
             ready: true,
+            running: true,
             revision: Some(format!("r{}", self.revision)),
             image: template.spec.as_ref().and_then(|spec| spec.containers[0].image.clone()),
             annotations: template.metadata.as_ref().and_then(|meta| meta.annotations.clone()).unwrap_or_default(),
@@ -264,23 +265,48 @@ fn what_the_pod_says_becomes_the_phase() {
 
 #[test]
 fn a_changed_template_waits_for_the_others() {
-    let neighbour = |running| Neighbour { name: "trade-b/orderer0".into(), running, outdated: false };
+    let neighbours = |state| {
+        let nodes = vec![Neighbour { name: "trade-b/orderer0".into(), state, outdated: false }];
+        Neighbourhood { nodes, channels: Vec::new() }
+    };
     let mut world = world().settle();
     world.object.spec.image = "docker.io/hyperledger/fabric-orderer:3.2".into();
     assert_eq!(seen(&world.decide()), expect(Phase::Upgrading, "Applying", "Apply"));
     let decision = world.decide();
     world.carry_out(&decision);
-    world.observed.neighbours = vec![neighbour(false)];
+    world.observed.neighbours = neighbours(State::Down);
     assert_eq!(seen(&world.decide()), expect(Phase::Upgrading, "WaitingToRestart", ""));
-    // One that does not serve has nothing to lose.
+    // One that runs may count though it is not ready; one that does not run has nothing to lose.
     world.pod().ready = false;
+    assert_eq!(seen(&world.decide()), expect(Phase::Upgrading, "WaitingToRestart", ""));
+    world.pod().running = false;
     assert_eq!(seen(&world.decide()), expect(Phase::Upgrading, "Restarting", "Restart"));
-    world.pod().ready = true;
-    world.observed.neighbours = vec![neighbour(true)];
+    (world.pod().ready, world.pod().running) = (true, true);
+    world.observed.neighbours = neighbours(State::Serving);
     let decision = world.decide();
     assert_eq!(seen(&decision), expect(Phase::Upgrading, "Restarting", "Restart"));
     world.carry_out(&decision);
     assert_eq!(seen(&world.decide()), expect(Phase::Running, "Running", ""));
+}
+
+#[test]
+fn a_restart_that_waits_for_long_calls_a_person_and_goes_on_doing_so() {
+    let check = |kind: &str, reason: &str, hour: i64, expect: bool| {
+        let condition = Condition {
+            condition_type: kind.into(),
+            status: "True".into(),
+            observed_generation: 1,
+            last_transition_time: pki::at(0).to_string(),
+            reason: reason.into(),
+            message: String::new(),
+        };
+        assert_eq!(waited_long(&[condition], pki::at(hour)), expect, "{kind} {reason} {hour}");
+    };
+    check(RECONCILING, WAITING_TO_RESTART, 0, false);
+    check(RECONCILING, WAITING_TO_RESTART, 1, true);
+    check(RECONCILING, "Applying", 1, false);
+    check(STALLED, RESTART_BLOCKED, 0, true);
+    check(STALLED, "StorageChangeRefused", 1, false);
 }
 
 #[test]

@@ -8,10 +8,11 @@ mod decide;
 pub mod manifests;
 pub mod observe;
 pub mod pod;
-mod restart;
+pub mod restart;
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -25,6 +26,7 @@ use tenter_consortium::objects::{ConsortiumSpec, FIELD_MANAGER, LABEL_NODE, Node
 use tenter_consortium::status::NodeStatus;
 use tenter_fabric::ca::{CertificateRequest, Role};
 use tenter_fabric::x509::CertificateInfo;
+use tokio::sync::Mutex;
 
 use super::apply::MANAGED_BY;
 use super::children::Child;
@@ -35,10 +37,11 @@ use super::failure::Failure;
 use super::gates::NamespaceFacts;
 use super::labels;
 use super::materials::Material;
+use crate::nodes::Nodes;
 use crate::resources::TenterObject;
 
 pub use self::pod::PodFacts;
-pub use self::restart::{Neighbour, may_restart};
+pub use self::restart::{Neighbour, Neighbourhood, Quorum, State, may_restart};
 
 /// Port of the admin and operations listeners.
 pub const OPERATIONS_PORT: u16 = 9443;
@@ -92,13 +95,25 @@ pub trait NodeKind: Debug + Send + Sync + Sized + 'static {
 
     /// The nodes that must run before this one may be restarted, as far as this daemon can see them.
     fn neighbours(
-        ctx: &Context,
-        scope: &Scope,
+        around: &Surroundings<'_>,
         object: &Self::Object,
-    ) -> impl Future<Output = Result<Vec<Neighbour>, Failure>> + Send;
+    ) -> impl Future<Output = Result<Neighbourhood, Failure>> + Send;
 
     /// Why the object cannot go yet, if it cannot.
     fn in_use(ctx: &Context, object: &Self::Object) -> impl Future<Output = Result<Option<Verdict>, Failure>> + Send;
+}
+
+/// Where the neighbours of a node are looked for.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The API server and the time.
+    pub ctx: &'a Context,
+    /// The Fabric nodes, to be asked whether they serve; without them what Kubernetes says is believed.
+    pub nodes: Option<&'a Nodes>,
+    /// The Consortium object's name.
+    pub consortium: &'a str,
+    /// The daemon's settings.
+    pub settings: &'a ConsortiumSpec,
 }
 
 /// What is known of a node.
@@ -127,7 +142,7 @@ pub struct Observed {
     /// The channels that it joined, by its join record.
     pub channels: Vec<String>,
     /// The nodes that must run before it may be restarted.
-    pub neighbours: Vec<Neighbour>,
+    pub neighbours: Neighbourhood,
     /// In-cluster address of the organization's oldest node of this kind.
     pub bootstrap: Option<String>,
 }
@@ -187,12 +202,24 @@ pub enum NodeAction {
 }
 
 /// The controller of one kind of node.
-#[derive(Debug)]
-pub struct NodeController<K>(PhantomData<K>);
+pub struct NodeController<K> {
+    kind: PhantomData<K>,
+    nodes: Option<Arc<Nodes>>,
+    /// Held from the last look at the neighbours until the Pod is told to stop: of two nodes that may both be
+    /// restarted, the second sees that the first is down.
+    restarts: Mutex<()>,
+}
 
 impl<K> Default for NodeController<K> {
     fn default() -> Self {
-        Self(PhantomData)
+        Self { kind: PhantomData, nodes: None, restarts: Mutex::new(()) }
+    }
+}
+
+impl<K> NodeController<K> {
+    /// A controller that asks the nodes themselves whether they serve before it restarts another.
+    pub fn asking(nodes: Arc<Nodes>) -> Self {
+        Self { nodes: Some(nodes), ..Self::default() }
     }
 }
 
@@ -234,7 +261,7 @@ impl<K: NodeKind> Controlled for NodeController<K> {
     }
 
     async fn observe(&self, ctx: &Context, scope: &Scope, object: &K::Object) -> Result<Observed, Failure> {
-        observe::observe::<K>(ctx, scope, object).await
+        observe::observe::<K>(ctx, scope, self.nodes.as_deref(), object).await
     }
 
     fn decide(&self, object: &K::Object, observed: &Observed, now: Timestamp) -> DecisionOf<Self> {
@@ -248,7 +275,14 @@ impl<K: NodeKind> Controlled for NodeController<K> {
         observed: &Observed,
         action: &NodeAction,
     ) -> Result<(), Failure> {
-        act::act::<K>(ctx, object, observed, action).await
+        match action {
+            NodeAction::Issue(issue) => act::enrol::<K>(ctx, object, observed, issue).await,
+            NodeAction::Apply(child) => child.apply(ctx).await,
+            NodeAction::Restart { uid } => {
+                let _alone = self.restarts.lock().await;
+                act::restart::<K>(ctx, self.nodes.as_deref(), object, observed, uid).await
+            }
+        }
     }
 
     async fn cleanup(&self, ctx: &Context, object: &K::Object) -> Result<Cleanup, Failure> {

@@ -6,18 +6,25 @@ use kube::core::object::HasSpec as _;
 use kube::{Resource as _, ResourceExt as _};
 use tenter_consortium::objects::LABEL_ORGANIZATION;
 
-use super::{Neighbour, NodeKind, Observed, PodFacts};
+use super::restart::state;
+use super::{Neighbour, Neighbourhood, NodeKind, Observed, PodFacts, State, Surroundings};
 use crate::controllers::context::Context;
 use crate::controllers::driver::Scope;
 use crate::controllers::failure::Failure;
 use crate::controllers::{apply, children, gates, labels, materials};
+use crate::nodes::Nodes;
 use crate::resources::CertificateAuthority;
 
 /// Name of an organization's [`CertificateAuthority`] object.
 const AUTHORITY: &str = "ca";
 
 /// Looks at a node.
-pub async fn observe<K: NodeKind>(ctx: &Context, scope: &Scope, object: &K::Object) -> Result<Observed, Failure> {
+pub async fn observe<K: NodeKind>(
+    ctx: &Context,
+    scope: &Scope,
+    nodes: Option<&Nodes>,
+    object: &K::Object,
+) -> Result<Observed, Failure> {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let mut live = Vec::new();
     children::read::<ConfigMap>(ctx, &namespace, &labels::config_map(&name), &mut live).await?;
@@ -38,7 +45,7 @@ pub async fn observe<K: NodeKind>(ctx: &Context, scope: &Scope, object: &K::Obje
         pod,
         volume: volume(ctx, &namespace, &name).await?,
         channels: channels(ctx, &namespace, &name).await?,
-        neighbours: Vec::new(),
+        neighbours: Neighbourhood::default(),
         bootstrap: bootstrap::<K>(ctx, object).await?,
     };
     // Only a restart asks for the neighbours.
@@ -47,7 +54,8 @@ pub async fn observe<K: NodeKind>(ctx: &Context, scope: &Scope, object: &K::Obje
         _ => false,
     };
     if outdated {
-        observed.neighbours = K::neighbours(ctx, scope, object).await?;
+        let (consortium, settings) = (&observed.consortium, &scope.consortium.spec);
+        observed.neighbours = K::neighbours(&Surroundings { ctx, nodes, consortium, settings }, object).await?;
     }
     Ok(observed)
 }
@@ -62,7 +70,7 @@ async fn volume(ctx: &Context, namespace: &str, name: &str) -> Result<Option<Str
 }
 
 /// The channels in a node's join record.
-async fn channels(ctx: &Context, namespace: &str, name: &str) -> Result<Vec<String>, Failure> {
+pub async fn channels(ctx: &Context, namespace: &str, name: &str) -> Result<Vec<String>, Failure> {
     let record = apply::get::<ConfigMap>(ctx, namespace, &labels::ledgers(name)).await?;
     Ok(record.and_then(|record| record.data).unwrap_or_default().into_keys().collect())
 }
@@ -79,15 +87,15 @@ async fn bootstrap<K: NodeKind>(ctx: &Context, object: &K::Object) -> Result<Opt
     Ok(oldest.map(|node| format!("{}.{namespace}.svc:{}", node.name_any(), K::PORTS[0].number)))
 }
 
-/// What matters of another node to a restart; `None` when this daemon cannot see such a node.
-pub async fn neighbour(ctx: &Context, namespace: &str, name: &str) -> Result<Option<Neighbour>, Failure> {
-    let Some(set) = apply::get::<StatefulSet>(ctx, namespace, name).await? else {
-        return Ok(None);
-    };
+/// What matters of another node to a restart, and its Pod. One without a `StatefulSet` does not run.
+pub async fn neighbour(ctx: &Context, namespace: &str, name: &str) -> Result<(Neighbour, Option<PodFacts>), Failure> {
+    let set = apply::get::<StatefulSet>(ctx, namespace, name).await?;
     let pod = apply::get::<Pod>(ctx, namespace, &labels::pod(name)).await?.map(|pod| PodFacts::of(&pod));
-    Ok(Some(Neighbour {
+    let outdated = |set: &StatefulSet| pod.as_ref().is_some_and(|pod| pod.may_be_outdated(set));
+    let neighbour = Neighbour {
         name: format!("{namespace}/{name}"),
-        running: pod.as_ref().is_some_and(PodFacts::serves),
-        outdated: pod.as_ref().is_some_and(|pod| pod.is_outdated(&set)),
-    }))
+        state: if set.is_some() { state(pod.as_ref(), ctx.now()) } else { State::Lost },
+        outdated: set.as_ref().is_some_and(outdated),
+    };
+    Ok((neighbour, pod))
 }

@@ -1,5 +1,6 @@
 //! What a Pod says of itself, and what is wrong with it.
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt as _;
@@ -18,6 +19,10 @@ pub struct PodFacts {
     pub ready: bool,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// Whether its program runs, ready or not.
+    pub running: bool,
+    /// Since when it is ready, not ready, or being deleted.
+    pub since: Option<Timestamp>,
     /// The revision of the `StatefulSet` that it was made from.
     pub revision: Option<String>,
     /// The image that it was made with.
@@ -48,10 +53,17 @@ impl PodFacts {
                 reason: condition.reason.clone().unwrap_or_else(|| "Unschedulable".to_owned()),
                 message: condition.message.clone().unwrap_or_default(),
             });
+        let since = pod.metadata.deletion_timestamp.clone().or_else(|| {
+            // One that was never scheduled has no such condition.
+            let changed = condition("Ready").and_then(|condition| condition.last_transition_time.clone());
+            changed.or_else(|| pod.creation_timestamp())
+        });
         Self {
             uid: pod.uid().unwrap_or_default(),
             ready: condition("Ready").is_some_and(|condition| condition.status == "True"),
             deleting: pod.metadata.deletion_timestamp.is_some(),
+            running: containers.iter().any(|it| it.state.as_ref().is_some_and(|state| state.running.is_some())),
+            since: since.map(|time| time.0),
             revision: pod.labels().get(REVISION).cloned(),
             image: pod.spec.as_ref().and_then(|spec| spec.containers.first()?.image.clone()),
             annotations: pod.annotations().clone(),
@@ -62,6 +74,11 @@ impl PodFacts {
     /// Whether it serves: ready, and not on its way out.
     pub const fn serves(&self) -> bool {
         self.ready && !self.deleting
+    }
+
+    /// Whether it waits for a restart, or may come to: Kubernetes has not looked at the newest template yet.
+    pub fn may_be_outdated(&self, stateful_set: &StatefulSet) -> bool {
+        update_revision(stateful_set).is_none_or(|revision| self.revision.as_deref() != Some(revision))
     }
 
     /// Whether it was made from an older template than the `StatefulSet` has now.
@@ -135,6 +152,22 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_says_since_when_and_whether_its_program_runs() {
+        let check = |status: serde_json::Value, running: bool, since: Option<&str>| {
+            let pod = facts(&status);
+            let since = since.map(|text| text.parse::<Timestamp>().unwrap());
+            assert_eq!((pod.running, pod.since), (running, since), "{status}");
+        };
+        let container = json!({
+            "name": "node", "ready": false, "restartCount": 0, "image": "", "imageID": "", "state": {"running": {}},
+        });
+        let ready = json!({"type": "Ready", "status": "False", "lastTransitionTime": "2026-03-01T12:00:00Z"});
+        check(json!({}), false, None);
+        check(json!({"conditions": [ready]}), false, Some("2026-03-01T12:00:00Z"));
+        check(json!({"containerStatuses": [container]}), true, None);
+    }
+
+    #[test]
     fn a_pod_is_outdated_once_kubernetes_has_seen_the_new_template() {
         let set = |generation: i64, observed: i64, revision: &str| -> StatefulSet {
             let set = json!({
@@ -147,5 +180,7 @@ mod tests {
         assert!(!pod.is_outdated(&set(1, 1, "r1")));
         assert!(pod.is_outdated(&set(2, 2, "r2")));
         assert!(!pod.is_outdated(&set(2, 1, "r2")), "not looked at yet");
+        assert!(pod.may_be_outdated(&set(2, 1, "r1")), "not looked at yet");
+        assert!(!pod.may_be_outdated(&set(1, 1, "r1")));
     }
 }

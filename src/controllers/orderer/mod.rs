@@ -2,17 +2,35 @@
 
 mod config;
 
-use kube::ResourceExt;
-use tenter_consortium::objects::LABEL_CONSORTIUM;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::future::FutureExt as _;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Resource, ResourceExt};
+use tenter_consortium::objects::{ConsensusType, LABEL_CONSORTIUM, LABEL_NODE};
+use tenter_consortium::observed::NodeRef;
 use tenter_fabric::ca::Role;
 
-use super::apply;
+use super::channel::decide::quorum;
+use super::channel::form::own_consenters;
 use super::conditions::Verdict;
 use super::context::Context;
-use super::driver::Scope;
 use super::failure::Failure;
-use super::node::{ConfigInput, Neighbour, NodeController, NodeKind, OPERATIONS_PORT, Port, observe::neighbour};
+use super::node::observe::{channels as records, neighbour};
+use super::node::restart::is_past;
+use super::node::{
+    ConfigInput, Neighbour, Neighbourhood, NodeController, NodeKind, OPERATIONS_PORT, PodFacts, Port, Quorum, State,
+    Surroundings,
+};
+use super::{apply, gates, labels};
+use crate::nodes::{self, Node, Nodes, Ordering};
+use crate::observe::channel::bounded;
 use crate::resources::{Channel, Orderer, TenterObject as _};
+
+/// How long the consenters of a channel may take to elect a leader once they all run.
+const ELECTION: Duration = Duration::from_mins(2);
 
 /// The controller of [`Orderer`] objects.
 pub type OrdererController = NodeController<OrdererKind>;
@@ -38,54 +56,194 @@ impl NodeKind for OrdererKind {
     }
 
     /// The other consenters of its channels: any two of them down may be one too many.
-    async fn neighbours(ctx: &Context, scope: &Scope, object: &Orderer) -> Result<Vec<Neighbour>, Failure> {
-        let mut neighbours = Vec::new();
-        for (namespace, name) in fellows(&channels(ctx, &scope.consortium.name_any()).await?, object) {
-            // A consenter that is hosted elsewhere cannot be seen from here.
-            neighbours.extend(neighbour(ctx, &namespace, &name).await?);
+    async fn neighbours(around: &Surroundings<'_>, object: &Orderer) -> Result<Neighbourhood, Failure> {
+        let circles = circles(around, object).await?;
+        let names: BTreeSet<&NodeRef> = circles.iter().flat_map(|circle| circle.others.keys()).collect();
+        let mut nodes = Vec::new();
+        for NodeRef { namespace, name } in names {
+            nodes.push(neighbour(around.ctx, namespace, name).await?);
         }
-        Ok(neighbours)
+        if let Some(access) = around.nodes {
+            for circle in &circles {
+                distrust(access, circle, &mut nodes, around.ctx.now()).await;
+            }
+        }
+        Ok(Neighbourhood {
+            nodes: nodes.into_iter().map(|(node, _)| node).collect(),
+            channels: circles.into_iter().filter_map(Circle::quorum).collect(),
+        })
     }
 
     async fn in_use(ctx: &Context, object: &Orderer) -> Result<Option<Verdict>, Failure> {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        // A namespace that goes takes everything with it; holding this object back would only hold it up.
+        if gates::namespace(ctx, &namespace).await?.is_none_or(|namespace| namespace.deleting) {
+            return Ok(None);
+        }
         let Some(consortium) = object.consortium() else {
             return Ok(None);
         };
-        let channels = channels(ctx, consortium).await?;
+        let channels: Vec<Channel> = channels(ctx, consortium).await?.into_iter().filter(stays).collect();
         let names: Vec<String> =
             channels.iter().filter(|channel| is_consenter(channel, object)).map(ResourceExt::name_any).collect();
-        Ok((!names.is_empty()).then(|| {
+        if !names.is_empty() {
             let message = format!(
                 "{} stays: it is a consenter of {}; take it out of the channel first",
                 object.describe(),
                 names.join(", ")
             );
-            Verdict::stalled("StillConsenter", message)
-        }))
+            return Ok(Some(Verdict::stalled("StillConsenter", message)));
+        }
+        // A channel goes on without its object, as long as any of its orderers is to stay.
+        for channel in records(ctx, &namespace, &name).await? {
+            let known = channels.iter().any(|known| known.spec.channel == channel);
+            if !known && !holders(ctx, &channel, object).await?.is_empty() {
+                let message = format!(
+                    "{} stays: it holds channel {channel}, which has no Channel object, and which other orderers hold \
+                     too; if it is no consenter of it any more, remove the key {channel} from ConfigMap \
+                     {namespace}/{}",
+                    object.describe(),
+                    labels::ledgers(&name)
+                );
+                return Ok(Some(Verdict::stalled("StillConsenter", message)));
+            }
+        }
+        Ok(None)
     }
 }
 
-/// The consortium's channels that stay.
+/// A channel, seen from one of its orderers.
+struct Circle {
+    channel: String,
+    /// Its other consenters that this daemon acts for, with what is needed to ask them.
+    others: BTreeMap<NodeRef, Node>,
+    /// The orderer itself.
+    me: Option<Node>,
+    /// How many consenters it has elsewhere.
+    unseen: usize,
+    /// How many consenters it needs to order, if its spec is known.
+    needed: Option<usize>,
+}
+
+impl Circle {
+    /// The circle of a channel that the orderer `me` is in, by the channel's spec.
+    fn of(channel: &Channel, me: &NodeRef, organizations: &[String]) -> Self {
+        let consensus = &channel.spec.consensus;
+        let own = own_consenters(&channel.spec, organizations);
+        let unseen = consensus.consenters.len().saturating_sub(own.len());
+        let needed = Some(quorum(consensus.consensus_type, consensus.consenters.len()));
+        let mut others: BTreeMap<NodeRef, Node> = own.into_iter().map(|node| (node.reference.clone(), node)).collect();
+        let me = others.remove(me);
+        Self { channel: channel.spec.channel.clone(), others, me, unseen, needed }
+    }
+
+    fn quorum(self) -> Option<Quorum> {
+        let members = self.others.keys().map(ToString::to_string).collect();
+        Some(Quorum { channel: self.channel, needed: self.needed?, members, unseen: self.unseen })
+    }
+}
+
+/// The channels that an orderer orders: those whose spec names it, and those that it holds by its join record. A
+/// record stands until it is removed, so that nothing is forgotten with a Channel object that was deleted.
+async fn circles(around: &Surroundings<'_>, object: &Orderer) -> Result<Vec<Circle>, Failure> {
+    let me = reference(object);
+    let channels = channels(around.ctx, around.consortium).await?;
+    let mut held: BTreeSet<String> = records(around.ctx, &me.namespace, &me.name).await?.into_iter().collect();
+    let mut circles = Vec::new();
+    for channel in &channels {
+        if held.remove(&channel.spec.channel) || is_consenter(channel, object) {
+            circles.push(Circle::of(channel, &me, &around.settings.organizations));
+        }
+    }
+    for channel in held {
+        let others = holders(around.ctx, &channel, object).await?;
+        // Every orderer that holds it may be a consenter: with one of them lost, a majority of all is asked for.
+        let needed = Some(quorum(ConsensusType::Bft, others.len() + 1));
+        let others = others.iter().map(|orderer| (reference(orderer), node(orderer))).collect();
+        circles.push(Circle { channel, others, me: Some(node(object)), unseen: 0, needed });
+    }
+    Ok(circles)
+}
+
+/// The other orderers that stay and hold a channel, by their join records.
+async fn holders(ctx: &Context, channel: &str, object: &Orderer) -> Result<Vec<Orderer>, Failure> {
+    let me = reference(object);
+    let mut holders = Vec::new();
+    for record in apply::list_all::<ConfigMap>(ctx, LABEL_NODE).await? {
+        let namespace = record.namespace().unwrap_or_default();
+        let Some(name) = record.labels().get(LABEL_NODE).cloned() else { continue };
+        let holds = record.name_any() == labels::ledgers(&name)
+            && record.data.as_ref().is_some_and(|data| data.contains_key(channel));
+        if !holds || (NodeRef { namespace: namespace.clone(), name: name.clone() }) == me {
+            continue;
+        }
+        // Peers have records of the same form. Channels of other consortia may have the same name.
+        let found = apply::get::<Orderer>(ctx, &namespace, &name).await?;
+        holders.extend(found.filter(|it| stays(it) && it.consortium() == object.consortium()));
+    }
+    Ok(holders)
+}
+
+/// Takes those for down that Kubernetes says are ready, but that do not serve the channel: ready means that a program
+/// runs, not that it follows a leader.
+///
+/// If the orderer itself has no leader, the channel has none that a restart could take away. It may be about to elect
+/// one, though: then the others must have been ready for long enough to have done so ([`ELECTION`]). Without this way
+/// out, orderers whose certificates all ended would wait for each other for ever.
+async fn distrust(access: &Nodes, circle: &Circle, nodes: &mut [(Neighbour, Option<PodFacts>)], now: Timestamp) {
+    let serves = async |node: &Node| {
+        let answer = bounded(node, "newest block", access.ordering(node, &circle.channel).boxed()).await;
+        matches!(answer.value(), Some(Ordering::Serving { .. }))
+    };
+    let led = match &circle.me {
+        Some(me) => serves(me).await,
+        None => true,
+    };
+    for (neighbour, pod) in nodes {
+        let Some(node) = circle.others.get(&reference_of(&neighbour.name)) else { continue };
+        if neighbour.state != State::Serving {
+            continue;
+        }
+        let trusted =
+            if led { serves(node).await } else { pod.as_ref().is_some_and(|pod| is_past(pod, now, ELECTION)) };
+        if !trusted {
+            neighbour.state = State::Down;
+        }
+    }
+}
+
+/// The reference that a neighbour's name, `namespace/name`, stands for.
+fn reference_of(name: &str) -> NodeRef {
+    let (namespace, name) = name.split_once('/').unwrap_or_default();
+    NodeRef { namespace: namespace.to_owned(), name: name.to_owned() }
+}
+
+fn reference(object: &Orderer) -> NodeRef {
+    NodeRef { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
+}
+
+fn node(object: &Orderer) -> Node {
+    Node {
+        reference: reference(object),
+        kind: nodes::NodeKind::Orderer,
+        msp_id: object.spec.msp_id.clone(),
+        address: object.spec.address.clone(),
+    }
+}
+
+/// All channels of the consortium, those that are being deleted too: their orderers go on.
 async fn channels(ctx: &Context, consortium: &str) -> Result<Vec<Channel>, Failure> {
-    let all = apply::list::<Channel>(ctx, &ctx.namespace, &format!("{LABEL_CONSORTIUM}={consortium}")).await?;
-    Ok(all.into_iter().filter(|channel| channel.metadata.deletion_timestamp.is_none()).collect())
+    apply::list::<Channel>(ctx, &ctx.namespace, &format!("{LABEL_CONSORTIUM}={consortium}")).await
+}
+
+fn stays(object: &impl Resource) -> bool {
+    object.meta().deletion_timestamp.is_none()
 }
 
 fn is_consenter(channel: &Channel, object: &Orderer) -> bool {
-    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    channel.spec.consensus.consenters.iter().any(|other| other.namespace == namespace && other.orderer == name)
-}
-
-/// Namespace and name of the other consenters of an orderer's channels, in order.
-fn fellows(channels: &[Channel], object: &Orderer) -> std::collections::BTreeSet<(String, String)> {
-    let me = (object.namespace().unwrap_or_default(), object.name_any());
-    channels
-        .iter()
-        .filter(|channel| is_consenter(channel, object))
-        .flat_map(|channel| &channel.spec.consensus.consenters)
-        .map(|other| (other.namespace.clone(), other.orderer.clone()))
-        .filter(|other| *other != me)
-        .collect()
+    let me = reference(object);
+    let mut consenters = channel.spec.consensus.consenters.iter();
+    consenters.any(|other| other.namespace == me.namespace && other.orderer == me.name)
 }
 
 #[cfg(test)]
@@ -98,13 +256,16 @@ mod tests {
         let consenters: Vec<_> = consenters
             .iter()
             .map(|(namespace, orderer)| {
-                json!({"organization": "hub", "namespace": namespace, "orderer": orderer, "address": "a:7050"})
+                json!({"organization": namespace, "namespace": namespace, "orderer": orderer, "address": "a:7050"})
             })
             .collect();
+        let organizations = ["hub", "acme"]
+            .map(|name| json!({"organization": name, "mspID": name, "namespace": name, "endpoints": []}));
         let object = json!({
             "metadata": {"name": name},
             "spec": {
-                "consortium": "trade", "channel": name, "organizer": "hub", "ordererOrganizations": [], "members": [],
+                "consortium": "trade", "channel": name, "organizer": "hub",
+                "ordererOrganizations": organizations, "members": [],
                 "consensus": {"type": "etcdraft", "consenters": consenters},
                 "policies": {"channel": {}, "orderer": {}, "application": {}},
                 "capabilities": {"channel": "V2_0", "orderer": "V2_0", "application": "V2_5"},
@@ -117,26 +278,22 @@ mod tests {
     }
 
     #[test]
-    fn fellows_are_the_other_consenters_of_ones_own_channels() {
-        let channels = [
-            channel("one", &[("hub", "o1"), ("hub", "o2")]),
-            channel("two", &[("hub", "o1"), ("acme", "o1")]),
-            channel("three", &[("hub", "o3"), ("acme", "o9")]),
-        ];
-        let check = |namespace: &str, name: &str, expect: &[(&str, &str)]| {
-            let spec = json!({
-                "organization": "hub", "mspID": "HubMSP", "domain": "hub.example", "address": "a:7050", "image": "i",
-                "version": "3.1", "resources": {"cpu": "1", "memory": "1Gi"}, "storage": {"size": "1Gi"},
-            });
-            let mut orderer = Orderer::new(name, serde_json::from_value(spec).unwrap());
-            orderer.metadata.namespace = Some(namespace.to_owned());
-            let found = fellows(&channels, &orderer);
-            let expect: Vec<(String, String)> =
-                expect.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
-            assert_eq!(found.into_iter().collect::<Vec<_>>(), expect, "{namespace}/{name}");
+    fn a_circle_is_the_other_consenters_of_a_channel_and_what_it_needs() {
+        let channel = channel("one", &[("hub", "o1"), ("hub", "o2"), ("acme", "o1")]);
+        let check = |name: &str, organizations: &[&str], others: &[&str], unseen: usize| {
+            let organizations: Vec<String> = organizations.iter().map(|name| (*name).to_owned()).collect();
+            let me = NodeRef { namespace: "hub".into(), name: name.into() };
+            let circle = Circle::of(&channel, &me, &organizations);
+            assert_eq!(circle.me.as_ref().map(|node| &node.reference), Some(&me));
+            let quorum = circle.quorum().unwrap();
+            assert_eq!(quorum.members.iter().map(String::as_str).collect::<Vec<_>>(), others, "{name}");
+            assert_eq!((quorum.needed, quorum.unseen), (2, unseen), "{name}");
+            for member in &quorum.members {
+                assert_eq!(reference_of(member).to_string(), *member);
+            }
         };
-        check("hub", "o1", &[("acme", "o1"), ("hub", "o2")]);
-        check("acme", "o1", &[("hub", "o1")]);
-        check("hub", "o9", &[]);
+        check("o1", &["hub", "acme"], &["acme/o1", "hub/o2"], 0);
+        check("o2", &["*"], &["acme/o1", "hub/o1"], 0);
+        check("o1", &["hub"], &["hub/o2"], 1);
     }
 }

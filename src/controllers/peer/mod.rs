@@ -9,9 +9,9 @@ use tenter_fabric::ca::Role;
 use super::apply;
 use super::conditions::Verdict;
 use super::context::Context;
-use super::driver::Scope;
 use super::failure::Failure;
-use super::node::{ConfigInput, Neighbour, NodeController, NodeKind, OPERATIONS_PORT, Port, observe::neighbour};
+use super::node::observe::neighbour;
+use super::node::{ConfigInput, Neighbourhood, NodeController, NodeKind, OPERATIONS_PORT, Port, Surroundings};
 use crate::resources::Peer;
 
 /// The controller of [`Peer`] objects.
@@ -36,17 +36,17 @@ impl NodeKind for PeerKind {
         config::core_yaml(input, Self::PORTS[0].number, Self::PORTS[1].number, Self::DATA)
     }
 
-    /// The other peers of the organization: one is restarted at a time.
-    async fn neighbours(ctx: &Context, _scope: &Scope, object: &Peer) -> Result<Vec<Neighbour>, Failure> {
+    /// The other peers of the organization: one is restarted at a time. One that is lost is not waited for.
+    async fn neighbours(around: &Surroundings<'_>, object: &Peer) -> Result<Neighbourhood, Failure> {
         let namespace = object.namespace().unwrap_or_default();
         let same = format!("{LABEL_ORGANIZATION}={}", object.spec.organization);
-        let mut neighbours = Vec::new();
-        for peer in apply::list::<Peer>(ctx, &namespace, &same).await? {
+        let mut nodes = Vec::new();
+        for peer in apply::list::<Peer>(around.ctx, &namespace, &same).await? {
             if peer.name_any() != object.name_any() && peer.metadata.deletion_timestamp.is_none() {
-                neighbours.extend(neighbour(ctx, &namespace, &peer.name_any()).await?);
+                nodes.push(neighbour(around.ctx, &namespace, &peer.name_any()).await?.0);
             }
         }
-        Ok(neighbours)
+        Ok(Neighbourhood { nodes, channels: Vec::new() })
     }
 
     /// A channel goes on without a peer.
