@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
-use tenter_consortium::plan::{Plan, StepId};
+use tenter_consortium::plan::{NoteLevel, Plan, PlannedStep, StepId};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +15,7 @@ use super::args::Global;
 use super::cluster::Cluster;
 use super::exit::Exit;
 use super::outcome::{CliError, Outcome, Report, say, stderr_style};
-use super::plan::{DefinitionArgs, Inputs};
+use super::plan::{DefinitionArgs, Inputs, unseen_exit};
 use crate::execute::lease::{Lease, LeaseError, acquire};
 use crate::execute::objects::Cluster as Writer;
 use crate::execute::{Execution, StepOutcome, execute};
@@ -69,27 +69,39 @@ struct Applied {
     consortium: String,
     done: usize,
     left: Vec<(StepId, String)>,
+    /// What the plan cannot do at all.
+    errors: Vec<String>,
     seconds: u64,
+}
+
+fn errors(plan: &Plan) -> Vec<String> {
+    let errors = plan.notes.iter().filter(|note| note.level == NoteLevel::Error);
+    errors.map(|note| format!("{}: {}: {}", note.code, note.subject, note.message)).collect()
 }
 
 impl Report for Applied {
     fn text(&self, style: Style) -> String {
-        let Self { consortium, done, left, seconds } = self;
-        if left.is_empty() {
+        let Self { consortium, done, left, errors, seconds } = self;
+        if left.is_empty() && errors.is_empty() {
             let word = style.green("Applied");
             return format!("{word}: {consortium} is as the file says ({} in {seconds} s).\n", count(*done, "step"));
         }
-        let mut text = format!("{}: {} left of {consortium}:\n", style.red("Not done"), count(left.len(), "step"));
+        let what = if left.is_empty() { "no step".to_owned() } else { count(left.len(), "step") };
+        let mut text =
+            format!("{}: {what} left of {consortium}, which is not as the file says:\n", style.red("Not done"));
         for (id, why) in left {
             let _ = writeln!(text, "  {id}: {}", printable(why));
+        }
+        for error in errors {
+            let _ = writeln!(text, "  {}", printable(error));
         }
         text
     }
 
     fn json(&self) -> Value {
-        let Self { consortium, done, left, seconds } = self;
+        let Self { consortium, done, left, errors, seconds } = self;
         let left: BTreeMap<&StepId, &String> = left.iter().map(|(id, why)| (id, why)).collect();
-        json!({ "format": 1, "consortium": consortium, "done": done, "left": left, "seconds": seconds })
+        json!({ "format": 1, "consortium": consortium, "done": done, "left": left, "errors": errors, "seconds": seconds })
     }
 }
 
@@ -124,7 +136,7 @@ impl Progress {
         let (symbol, why) = match outcome {
             StepOutcome::Done | StepOutcome::AlreadyTrue => (self.style.green("done"), ""),
             StepOutcome::Waiting(why) => (self.style.dim("wait"), why.as_str()),
-            StepOutcome::Failed(why) => (self.style.red("fail"), why.as_str()),
+            StepOutcome::Failed(why) => (self.style.red("fail"), why.message.as_str()),
         };
         self.done += usize::from(outcome.holds());
         let colon = if why.is_empty() { "" } else { ": " };
@@ -171,7 +183,9 @@ pub async fn run(global: &Global, args: Args) -> Result<Outcome, CliError> {
     let name = consortium.name_any();
     let mut plan = look(&cluster, &inputs).await;
     if plan.steps.is_empty() {
-        return Ok(Outcome::shown(Applied { consortium: name, done: 0, left: Vec::new(), seconds: 0 }));
+        let exit = settled(&plan);
+        let errors = errors(&plan);
+        return Ok(Outcome::with(exit, Applied { consortium: name, done: 0, left: Vec::new(), errors, seconds: 0 }));
     }
     let lease = loop {
         confirm(global, &args, &inputs, &plan)?;
@@ -269,7 +283,7 @@ async fn converge(
             let seconds = progress.start.elapsed().as_secs();
             return Ok(Outcome::with(
                 exit,
-                Applied { consortium: name.to_owned(), done: progress.done, left, seconds },
+                Applied { consortium: name.to_owned(), done: progress.done, left, errors: errors(&plan), seconds },
             ));
         }
         // Changes that come together are looked at together; silence is ended by a look.
@@ -282,20 +296,29 @@ async fn converge(
 /// Whether there is an end, and how it ends.
 fn ended(plan: &Plan, execution: &Execution, failed: u32, deadline: Instant) -> Option<Exit> {
     if plan.steps.is_empty() {
-        return Some(Exit::Ok);
+        return Some(settled(plan));
     }
-    if plan.steps.values().all(|planned| planned.blocked.is_some()) && !execution.wrote() {
+    if plan.steps.values().all(PlannedStep::is_gated) && !execution.wrote() {
         return Some(Exit::Blocked);
     }
     if failed >= TRIES {
         return Some(Exit::Failure);
     }
-    (Instant::now() >= deadline).then_some(Exit::Timeout)
+    // What could not be seen is looked at again until the end.
+    let blocked = plan.steps.values().all(|planned| planned.blocked.is_some());
+    let exit = plan.unseen().filter(|_| blocked).map_or(Exit::Timeout, unseen_exit);
+    (Instant::now() >= deadline).then_some(exit)
+}
+
+/// The end of a plan without steps: what it says that it cannot do is not done.
+fn settled(plan: &Plan) -> Exit {
+    if plan.error().is_some() { Exit::Blocked } else { Exit::Ok }
 }
 
 fn why_left(plan: &Plan, execution: &Execution, id: &StepId) -> String {
     match execution.outcomes.get(id) {
-        Some(StepOutcome::Waiting(why) | StepOutcome::Failed(why)) => why.clone(),
+        Some(StepOutcome::Waiting(why)) => why.clone(),
+        Some(StepOutcome::Failed(failure)) => failure.message.clone(),
         _ => plan.steps.get(id).map(|planned| headline(&planned.step)).unwrap_or_default(),
     }
 }

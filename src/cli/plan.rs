@@ -7,7 +7,7 @@ use kube::ResourceExt as _;
 use serde_json::Value;
 use tenter_consortium::network::Network;
 use tenter_consortium::objects::{ImageSettings, NamespaceSettings, Subject, SubjectKind};
-use tenter_consortium::plan::Plan;
+use tenter_consortium::plan::{Plan, PlannedStep, Unseen};
 use tenter_consortium::settings::Settings;
 
 use super::args::Global;
@@ -185,12 +185,22 @@ impl Report for PlanReport {
 
 /// The exit code of `--detailed-exitcode`.
 fn detailed(plan: &Plan) -> Exit {
-    if plan.steps.is_empty() {
-        Exit::Ok
-    } else if plan.steps.values().any(|planned| planned.blocked.is_some()) {
-        Exit::Blocked
-    } else {
-        Exit::Changes
+    if plan.steps.values().any(PlannedStep::is_gated) {
+        return Exit::Blocked;
+    }
+    match plan.unseen() {
+        Some(unseen) => unseen_exit(unseen),
+        None if !plan.steps.is_empty() => Exit::Changes,
+        None if plan.error().is_some() => Exit::Blocked,
+        None => Exit::Ok,
+    }
+}
+
+/// The exit code for what could not be seen.
+pub const fn unseen_exit(unseen: Unseen) -> Exit {
+    match unseen {
+        Unseen::Unreachable => Exit::Unreachable,
+        Unseen::Forbidden => Exit::Unauthorised,
     }
 }
 
@@ -215,6 +225,34 @@ pub async fn run(global: &Global, args: Args) -> Result<Outcome, CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_detailed_exit_code_tells_gates_from_what_was_not_seen() {
+        use tenter_consortium::plan::{Note, NoteLevel, Step, StepId};
+        let step = |blocked: Option<&str>, unseen| PlannedStep {
+            step: Step::PinGenesis { channel: "c".to_owned() },
+            needs: Default::default(),
+            reasons: vec![],
+            blocked: blocked.map(ToOwned::to_owned),
+            unseen,
+            irreversible: None,
+        };
+        let check = |steps: Vec<PlannedStep>, level: NoteLevel, expect: Exit| {
+            let steps = steps.into_iter().enumerate().map(|(index, step)| (StepId(index.to_string()), step)).collect();
+            let text = || "x".to_owned();
+            let notes = vec![Note { level, code: text(), subject: text(), message: text() }];
+            let plan = Plan { format: 1, consortium: text(), revision: None, steps, notes, hash: text() };
+            assert_eq!(detailed(&plan), expect, "{plan:?}");
+        };
+        let forbidden = || step(Some("cannot tell"), Some(Unseen::Forbidden));
+        let unreachable = || step(Some("cannot tell"), Some(Unseen::Unreachable));
+        check(vec![], NoteLevel::Warning, Exit::Ok);
+        check(vec![], NoteLevel::Error, Exit::Blocked);
+        check(vec![step(None, None)], NoteLevel::Error, Exit::Changes);
+        check(vec![step(None, None), unreachable()], NoteLevel::Info, Exit::Unreachable);
+        check(vec![forbidden(), unreachable()], NoteLevel::Info, Exit::Unauthorised);
+        check(vec![forbidden(), step(Some("no"), None)], NoteLevel::Info, Exit::Blocked);
+    }
 
     #[test]
     fn subjects_and_mirrors_are_read() {

@@ -156,6 +156,17 @@ pub async fn replace<K: Namespaced>(ctx: &Context, object: &K) -> Result<Written
     Ok(Written::Changed)
 }
 
+/// Changes an object by a merge patch (RFC 7396). One that names a resource version fails if the object's moved.
+pub async fn merge<K: Namespaced>(ctx: &Context, namespace: &str, name: &str, patch: &Value) -> Result<(), Failure> {
+    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    ctx.writes.count(&K::kind(&()));
+    let api = Api::<K>::namespaced(ctx.client.clone(), namespace);
+    bounded(api.patch(name, &parameters, &Patch::Merge(patch))).await.map(|_| ()).map_err(|error| {
+        let what = format!("change {}", named::<K>(namespace, name));
+        Failure::kube(format!("Change{}", K::kind(&())), what, &error)
+    })
+}
+
 /// Deletes an object in the background; one that is not there is deleted already.
 pub async fn delete<K: Namespaced>(ctx: &Context, namespace: &str, name: &str) -> Result<Written, Failure> {
     ctx.writes.count(&K::kind(&()));

@@ -35,7 +35,18 @@ pub enum StepOutcome {
     /// It is not done yet, and why.
     Waiting(String),
     /// It was tried, and why it failed.
-    Failed(String),
+    Failed(StepFailure),
+}
+
+/// Why a step failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepFailure {
+    /// CamelCase.
+    pub reason: String,
+    /// What happened to what, and what to do next.
+    pub message: String,
+    /// Whether it is of no use to try again before somebody changes something.
+    pub terminal: bool,
 }
 
 impl StepOutcome {
@@ -54,8 +65,16 @@ pub trait World: Sync {
         organization: &str,
     ) -> impl Future<Output = Result<StepOutcome, Failure>> + Send;
 
-    /// Brings an object to a spec.
-    fn apply_object(
+    /// Makes an object that must not be there yet.
+    fn create_object(
+        &self,
+        object: &ObjectRef,
+        labels: &BTreeMap<String, String>,
+        spec: &serde_json::Value,
+    ) -> impl Future<Output = Result<StepOutcome, Failure>> + Send;
+
+    /// Brings an object that is there to a spec, and to nothing but that.
+    fn update_object(
         &self,
         object: &ObjectRef,
         labels: &BTreeMap<String, String>,
@@ -73,12 +92,13 @@ pub struct Execution {
 }
 
 impl Execution {
-    /// The first step that failed, and why.
-    pub fn failure(&self) -> Option<(&StepId, &str)> {
-        self.outcomes.iter().find_map(|(id, outcome)| match outcome {
-            StepOutcome::Failed(why) => Some((id, why.as_str())),
+    /// The first step that failed, and why; of those that cannot pass by themselves, if there are any.
+    pub fn failure(&self) -> Option<(&StepId, &StepFailure)> {
+        let failures = self.outcomes.iter().filter_map(|(id, outcome)| match outcome {
+            StepOutcome::Failed(why) => Some((id, why)),
             _ => None,
-        })
+        });
+        failures.min_by_key(|(_, why)| !why.terminal)
     }
 
     /// Whether anything was written.
@@ -143,7 +163,8 @@ fn is_settled(plan: &Plan, planned: &PlannedStep, execution: &Execution) -> bool
 /// The outcome of a step for which nothing is to be written now; `None` for one that writes.
 fn idle_outcome(plan: &Plan, planned: &PlannedStep, execution: &Execution) -> Option<StepOutcome> {
     if let Some(blocked) = &planned.blocked {
-        return Some(StepOutcome::Waiting(format!("blocked: {blocked}")));
+        let gate = if planned.is_gated() { "blocked: " } else { "" };
+        return Some(StepOutcome::Waiting(format!("{gate}{blocked}")));
     }
     let unmet = planned
         .needs
@@ -173,9 +194,8 @@ async fn perform<W: World>(world: &W, step: &Step) -> StepOutcome {
     let work = async {
         match step {
             Step::CreateNamespace { namespace, organization } => world.create_namespace(namespace, organization).await,
-            Step::CreateObject { object, labels, spec } | Step::UpdateObject { object, labels, spec, .. } => {
-                world.apply_object(object, labels, spec).await
-            }
+            Step::CreateObject { object, labels, spec } => world.create_object(object, labels, spec).await,
+            Step::UpdateObject { object, labels, spec, .. } => world.update_object(object, labels, spec).await,
             Step::PinGenesis { .. }
             | Step::JoinOrderer { .. }
             | Step::JoinPeer { .. }
@@ -185,11 +205,16 @@ async fn perform<W: World>(world: &W, step: &Step) -> StepOutcome {
     };
     match tokio::time::timeout(WRITE_LIMIT, work).await {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(failure)) => StepOutcome::Failed(failure.message),
-        Err(_) => StepOutcome::Failed(format!(
-            "the API server did not answer within {} s; whether it was written is seen at the next pass",
-            WRITE_LIMIT.as_secs()
-        )),
+        Ok(Err(Failure { reason, message, terminal })) => {
+            StepOutcome::Failed(StepFailure { reason, message, terminal })
+        }
+        Err(_) => {
+            let message = format!(
+                "the API server did not answer within {} s; whether it was written is seen at the next pass",
+                WRITE_LIMIT.as_secs()
+            );
+            StepOutcome::Failed(StepFailure { reason: "NoAnswer".to_owned(), message, terminal: false })
+        }
     }
 }
 

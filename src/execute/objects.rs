@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::PostParams;
 use kube::{Api, ResourceExt as _};
-use serde_json::json;
-use tenter_consortium::objects::{FIELD_MANAGER, Kind, LABEL_ORGANIZATION, ObjectRef};
+use serde_json::{Map, Value, json};
+use tenter_consortium::objects::{FIELD_MANAGER, Kind, LABEL_CONSORTIUM, LABEL_ORGANIZATION, ObjectRef};
 
 use super::{StepOutcome, World};
 use crate::controllers::apply::{self, MANAGED_BY, Written};
@@ -56,43 +56,188 @@ impl World for Cluster<'_> {
         }
     }
 
-    async fn apply_object(
+    async fn create_object(
         &self,
         object: &ObjectRef,
         labels: &BTreeMap<String, String>,
-        spec: &serde_json::Value,
+        spec: &Value,
     ) -> Result<StepOutcome, Failure> {
-        let written = match object.kind {
-            Kind::Organization => apply_as::<Organization>(self.ctx, object, labels, spec).await,
-            Kind::CertificateAuthority => apply_as::<CertificateAuthority>(self.ctx, object, labels, spec).await,
-            Kind::Orderer => apply_as::<Orderer>(self.ctx, object, labels, spec).await,
-            Kind::Peer => apply_as::<Peer>(self.ctx, object, labels, spec).await,
-            Kind::Channel => apply_as::<Channel>(self.ctx, object, labels, spec).await,
-            Kind::Membership => apply_as::<Membership>(self.ctx, object, labels, spec).await,
-        }?;
-        Ok(match written {
-            Written::Changed => StepOutcome::Done,
-            Written::Unchanged => StepOutcome::AlreadyTrue,
-        })
+        self.write(Way::Create, object, labels, spec).await
+    }
+
+    async fn update_object(
+        &self,
+        object: &ObjectRef,
+        labels: &BTreeMap<String, String>,
+        spec: &Value,
+    ) -> Result<StepOutcome, Failure> {
+        self.write(Way::Update, object, labels, spec).await
     }
 }
 
-async fn apply_as<K: TenterObject>(
+#[derive(Clone, Copy)]
+enum Way {
+    Create,
+    Update,
+}
+
+impl Cluster<'_> {
+    async fn write(
+        &self,
+        way: Way,
+        object: &ObjectRef,
+        labels: &BTreeMap<String, String>,
+        spec: &Value,
+    ) -> Result<StepOutcome, Failure> {
+        let mut labels = labels.clone();
+        labels.insert(MANAGED_BY.to_owned(), FIELD_MANAGER.to_owned());
+        match object.kind {
+            Kind::Organization => write_as::<Organization>(self.ctx, way, object, &labels, spec).await,
+            Kind::CertificateAuthority => write_as::<CertificateAuthority>(self.ctx, way, object, &labels, spec).await,
+            Kind::Orderer => write_as::<Orderer>(self.ctx, way, object, &labels, spec).await,
+            Kind::Peer => write_as::<Peer>(self.ctx, way, object, &labels, spec).await,
+            Kind::Channel => write_as::<Channel>(self.ctx, way, object, &labels, spec).await,
+            Kind::Membership => write_as::<Membership>(self.ctx, way, object, &labels, spec).await,
+        }
+    }
+}
+
+async fn write_as<K: TenterObject>(
     ctx: &Context,
+    way: Way,
     object: &ObjectRef,
     labels: &BTreeMap<String, String>,
-    spec: &serde_json::Value,
-) -> Result<Written, Failure> {
-    let mut labels = labels.clone();
-    labels.insert(MANAGED_BY.to_owned(), FIELD_MANAGER.to_owned());
-    let wanted: K = decode(json!({
-        "metadata": { "namespace": object.namespace, "name": object.name, "labels": labels },
-        "spec": spec,
-    }))?;
-    apply::apply(ctx, &wanted).await
+    spec: &Value,
+) -> Result<StepOutcome, Failure> {
+    if matches!(way, Way::Create) {
+        let wanted: K = decode(json!({
+            "metadata": { "namespace": object.namespace, "name": object.name, "labels": labels },
+            "spec": spec,
+        }))?;
+        if apply::create(ctx, &wanted).await? == Written::Changed {
+            return Ok(StepOutcome::Done);
+        }
+    }
+    let Some(live) = apply::get::<K>(ctx, &object.namespace, &object.name).await? else {
+        let message = format!("{object} went while it was to be changed; the next plan makes it again");
+        return Err(Failure::new("ObjectGone", message));
+    };
+    owned(object, labels, live.labels())?;
+    let encoded = serde_json::to_value(&live)
+        .map_err(|error| Failure::terminal("Encode", format!("could not write {object} as JSON: {error}")))?;
+    let Some(change) = merge_patch(&encoded["spec"], spec) else { return Ok(StepOutcome::AlreadyTrue) };
+    if matches!(way, Way::Create) {
+        let message = format!("{object} was made by somebody else meanwhile; the next plan compares it with the file");
+        return Err(Failure::new("ObjectExists", message));
+    }
+    // The version that was read guards against another writer: what is removed was seen in it.
+    let patch = json!({
+        "metadata": { "resourceVersion": live.resource_version(), "labels": labels },
+        "spec": change,
+    });
+    apply::merge::<K>(ctx, &object.namespace, &object.name, &patch).await?;
+    Ok(StepOutcome::Done)
+}
+
+/// Whether a live object is this Consortium's to write.
+fn owned(
+    object: &ObjectRef,
+    wanted: &BTreeMap<String, String>,
+    live: &BTreeMap<String, String>,
+) -> Result<(), Failure> {
+    if live.get(MANAGED_BY).map(String::as_str) != Some(FIELD_MANAGER) {
+        let message = format!(
+            "{object} exists and is not Tenter's (it has no label {MANAGED_BY}={FIELD_MANAGER}): rename or remove it"
+        );
+        return Err(Failure::terminal(format!("Foreign{}", object.kind), message));
+    }
+    let ours = wanted.get(LABEL_CONSORTIUM).map(String::as_str).unwrap_or_default();
+    let message = match live.get(LABEL_CONSORTIUM) {
+        Some(label) if label == ours => return Ok(()),
+        Some(other) => {
+            format!("{object} belongs to Consortium {other} (label {LABEL_CONSORTIUM}): give this one another name")
+        }
+        None => format!(
+            "{object} has no label {LABEL_CONSORTIUM}, so whose it is cannot be told: label it \
+             {LABEL_CONSORTIUM}={ours} if it is this Consortium's"
+        ),
+    };
+    Err(Failure::terminal("ForeignConsortium", message))
+}
+
+/// The merge patch (RFC 7396) that makes `live` into `wanted`; `None` when it is so. `null` and absence are the same.
+fn merge_patch(live: &Value, wanted: &Value) -> Option<Value> {
+    match (live, wanted) {
+        (Value::Object(live), Value::Object(wanted)) => {
+            let mut patch = Map::new();
+            for (key, value) in wanted.iter().filter(|(_, value)| !value.is_null()) {
+                let change = live.get(key).map_or_else(|| Some(without_nulls(value)), |live| merge_patch(live, value));
+                patch.extend(change.map(|change| (key.clone(), change)));
+            }
+            let gone =
+                live.iter().filter(|(key, value)| !value.is_null() && wanted.get(*key).is_none_or(Value::is_null));
+            patch.extend(gone.map(|(key, _)| (key.clone(), Value::Null)));
+            (!patch.is_empty()).then_some(Value::Object(patch))
+        }
+        (live, wanted) => {
+            let wanted = without_nulls(wanted);
+            (without_nulls(live) != wanted).then_some(wanted)
+        }
+    }
+}
+
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => Value::Object(
+            fields
+                .iter()
+                .filter(|(_, value)| !value.is_null())
+                .map(|(key, value)| (key.clone(), without_nulls(value)))
+                .collect(),
+        ),
+        Value::Array(items) => Value::Array(items.iter().map(without_nulls).collect()),
+        other => other.clone(),
+    }
 }
 
 fn decode<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> Result<T, Failure> {
     serde_json::from_value(value)
         .map_err(|error| Failure::terminal("PlanInvalid", format!("the plan holds a spec that is none: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_removes_what_is_not_wanted() {
+        let check = |live: Value, wanted: Value, expect: Option<Value>| {
+            assert_eq!(merge_patch(&live, &wanted), expect, "{live} {wanted}");
+        };
+        check(json!({"a": 1, "b": null}), json!({"a": 1, "c": null}), None);
+        check(json!({"acls": {"x": "y", "z": "w"}}), json!({"acls": {"x": "y"}}), Some(json!({"acls": {"z": null}})));
+        check(json!({"a": 1, "quota": {"cpu": 1}}), json!({"a": 2}), Some(json!({"a": 2, "quota": null})));
+        check(json!({"l": [1, 2]}), json!({"l": [1]}), Some(json!({"l": [1]})));
+        check(json!({"l": [{"a": 1}]}), json!({"l": [{"a": 1, "b": null}]}), None);
+        check(json!({}), json!({"a": {"b": null, "c": 1}}), Some(json!({"a": {"c": 1}})));
+    }
+
+    #[test]
+    fn only_own_objects_are_written() {
+        let object = ObjectRef { kind: Kind::Peer, namespace: "n".to_owned(), name: "p".to_owned() };
+        let labels = |consortium: Option<&str>, manager: &str| {
+            let consortium = consortium.map(|name| (LABEL_CONSORTIUM.to_owned(), name.to_owned()));
+            consortium.into_iter().chain([(MANAGED_BY.to_owned(), manager.to_owned())]).collect::<BTreeMap<_, _>>()
+        };
+        let wanted = labels(Some("trade"), FIELD_MANAGER);
+        let check = |live: BTreeMap<String, String>, expect: Option<&str>| {
+            let failure = owned(&object, &wanted, &live).err();
+            assert_eq!(failure.as_ref().map(|failure| failure.reason.as_str()), expect);
+            assert!(failure.is_none_or(|failure| failure.terminal));
+        };
+        check(wanted.clone(), None);
+        check(labels(Some("other"), FIELD_MANAGER), Some("ForeignConsortium"));
+        check(labels(None, FIELD_MANAGER), Some("ForeignConsortium"));
+        check(labels(Some("trade"), "helm"), Some("ForeignPeer"));
+    }
 }

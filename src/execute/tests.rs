@@ -34,13 +34,22 @@ impl World for Memory {
         self.write(namespace.to_owned())
     }
 
-    async fn apply_object(
+    async fn create_object(
         &self,
         object: &ObjectRef,
         _labels: &BTreeMap<String, String>,
         _spec: &Value,
     ) -> Result<StepOutcome, Failure> {
         self.write(object.name.clone())
+    }
+
+    async fn update_object(
+        &self,
+        object: &ObjectRef,
+        _labels: &BTreeMap<String, String>,
+        _spec: &Value,
+    ) -> Result<StepOutcome, Failure> {
+        self.write(format!("{} again", object.name))
     }
 }
 
@@ -52,7 +61,8 @@ fn create(name: &str) -> Step {
 fn plan(steps: &[(&str, Step, &[&str])]) -> Plan {
     let steps = steps.iter().map(|(id, step, needs)| {
         let needs = needs.iter().map(|need| StepId((*need).to_owned())).collect();
-        let planned = PlannedStep { step: step.clone(), needs, reasons: vec![], blocked: None, irreversible: None };
+        let planned =
+            PlannedStep { step: step.clone(), needs, reasons: vec![], blocked: None, unseen: None, irreversible: None };
         (StepId((*id).to_owned()), planned)
     });
     Plan {
@@ -95,7 +105,9 @@ async fn steps_are_done_after_what_they_need() {
 async fn a_failure_holds_up_only_what_needs_it() {
     let world = Memory { refuses: Some("second"), ..Memory::default() };
     let (execution, _) = run(&world, &chain(), &CancellationToken::new()).await;
-    assert_eq!(execution.failure(), Some((&StepId("b".to_owned()), "second is refused")));
+    let failure =
+        StepFailure { reason: "Refused".to_owned(), message: "second is refused".to_owned(), terminal: false };
+    assert_eq!(execution.failure(), Some((&StepId("b".to_owned()), &failure)));
     let outcome = |id: &str| execution.outcomes[&StepId(id.to_owned())].clone();
     assert_eq!(outcome("a"), StepOutcome::Waiting("first: create Peer n/second".to_owned()));
     assert_eq!((outcome("c"), outcome("x")), (StepOutcome::Done, StepOutcome::Done));

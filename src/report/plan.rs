@@ -302,6 +302,7 @@ mod tests {
             needs: needs.iter().map(|need| StepId((*need).to_owned())).collect(),
             reasons: vec![Origin { line: 7, column: 5, path: "spec.organizations[0]".to_owned() }],
             blocked: None,
+            unseen: None,
             irreversible: None,
         }
     }

@@ -1,11 +1,11 @@
 //! What a pass comes to: phase, conditions and status of a Consortium, as pure functions.
 
-use tenter_consortium::plan::{NoteLevel, Plan, Step};
+use tenter_consortium::plan::{Plan, Step};
 use tenter_consortium::status::{ConsortiumPhase, PlanSummary};
 
 use crate::controllers::conditions::Verdict;
 use crate::controllers::schedule::STALLED_AFTER;
-use crate::execute::{Execution, StepOutcome};
+use crate::execute::{Execution, StepFailure, StepOutcome};
 use crate::report::plan::{headline, ordered, short_revision};
 use crate::report::{count, printable};
 
@@ -47,10 +47,13 @@ pub fn conclude(problem: Option<&Problem>, applied: Option<&Applied<'_>>, failur
     if plan.steps.is_empty() {
         return settled(revision, plan);
     }
-    if let Some((id, why)) = execution.failure() {
+    if let Some((id, failure)) = execution.failure() {
         let what = plan.steps.get(id).map_or_else(|| id.to_string(), |planned| headline(&planned.step));
-        let message = format!("{what}: {why}");
-        return if failures >= STALLED_AFTER {
+        let StepFailure { reason, message, terminal } = failure;
+        let message = format!("{what}: {message}");
+        return if *terminal {
+            (ConsortiumPhase::Stalled, Verdict::stalled(reason, message))
+        } else if failures >= STALLED_AFTER {
             (ConsortiumPhase::Stalled, Verdict::stalled("StepFailed", message))
         } else {
             (ConsortiumPhase::Syncing, Verdict::reconciling("StepFailed", message))
@@ -80,7 +83,7 @@ fn held_up(problem: &Problem, applied: Option<&Applied<'_>>, failures: u32) -> (
 
 /// Nothing is left to do; what the plan says of things that it cannot do counts all the same.
 fn settled(revision: &str, plan: &Plan) -> (ConsortiumPhase, Verdict) {
-    match plan.notes.iter().find(|note| note.level == NoteLevel::Error) {
+    match plan.error() {
         None => {
             let message = format!("everything is as {} says", short_revision(revision));
             (ConsortiumPhase::Applied, Verdict::ready("Applied", message))
@@ -97,6 +100,8 @@ fn unfinished(plan: &Plan, execution: &Execution) -> (ConsortiumPhase, Verdict) 
     let order = ordered(plan);
     let planned = |id| plan.steps.get(id);
     let waiting = order.iter().find(|id| planned(id).is_some_and(|planned| planned.blocked.is_none()));
+    // What could not be seen may be seen the next time: only gates need a person.
+    let waiting = waiting.or_else(|| order.iter().find(|id| planned(id).is_some_and(|planned| !planned.is_gated())));
     if let Some(id) = waiting {
         let why = execution.outcomes.get(id).map(waiting_text).unwrap_or_default();
         let what = planned(id).map_or_else(|| id.to_string(), |planned| headline(&planned.step));
@@ -112,7 +117,7 @@ fn unfinished(plan: &Plan, execution: &Execution) -> (ConsortiumPhase, Verdict) 
 
 fn waiting_text(outcome: &StepOutcome) -> String {
     match outcome {
-        StepOutcome::Waiting(why) | StepOutcome::Failed(why) => why.clone(),
+        StepOutcome::Waiting(why) | StepOutcome::Failed(StepFailure { message: why, .. }) => why.clone(),
         StepOutcome::Done | StepOutcome::AlreadyTrue => "done".to_owned(),
     }
 }
@@ -138,7 +143,7 @@ pub fn summary(plan: &Plan, execution: &Execution) -> PlanSummary {
         hash: plan.hash.clone(),
         steps: number(plan.steps.len()),
         done: number(done(execution)),
-        blocked: number(plan.steps.values().filter(|planned| planned.blocked.is_some()).count()),
+        blocked: number(plan.steps.values().filter(|planned| planned.is_gated()).count()),
         next,
     }
 }
@@ -186,7 +191,7 @@ mod tests {
 
     use serde_json::json;
     use tenter_consortium::objects::{Kind, ObjectRef};
-    use tenter_consortium::plan::{FieldChange, PlannedStep, StepId};
+    use tenter_consortium::plan::{FieldChange, PlannedStep, StepId, Unseen};
 
     use super::*;
 
@@ -197,6 +202,7 @@ mod tests {
                 needs: BTreeSet::new(),
                 reasons: vec![],
                 blocked: blocked.map(ToOwned::to_owned),
+                unseen: blocked.is_some_and(|why| why.starts_with("cannot tell")).then_some(Unseen::Unreachable),
                 irreversible: None,
             };
             (StepId((*id).to_owned()), planned)
@@ -245,7 +251,11 @@ mod tests {
         let one = plan(&[("a", create(), None)]);
         let waiting = plan(&[("a", wait(), None), ("b", create(), Some("not allowed"))]);
         let blocked = plan(&[("b", create(), Some("not allowed"))]);
-        let failed = StepOutcome::Failed("no".to_owned());
+        let unseen = plan(&[("a", create(), Some("cannot tell whether it exists")), ("b", create(), Some("no"))]);
+        let fails = |reason: &str, terminal| {
+            StepOutcome::Failed(StepFailure { reason: reason.to_owned(), message: "no".to_owned(), terminal })
+        };
+        let failed = fails("Write", false);
         let later = StepOutcome::Waiting("x".to_owned());
         check(None, None, &[], 0, (ConsortiumPhase::Syncing, "Fetching"));
         check(None, Some(&empty), &[], 0, (ConsortiumPhase::Applied, "Applied"));
@@ -254,6 +264,9 @@ mod tests {
         check(None, Some(&one), &[("a", failed)], STALLED_AFTER, (ConsortiumPhase::Stalled, "StepFailed"));
         let both = [("a", later.clone()), ("b", later.clone())];
         check(None, Some(&waiting), &both, 0, (ConsortiumPhase::Waiting, "Waiting"));
+        check(None, Some(&unseen), &both, 0, (ConsortiumPhase::Waiting, "Waiting"));
+        let foreign = fails("ForeignConsortium", true);
+        check(None, Some(&one), &[("a", foreign)], 1, (ConsortiumPhase::Stalled, "ForeignConsortium"));
         check(None, Some(&blocked), &[("b", later)], 0, (ConsortiumPhase::Stalled, "Blocked"));
         let lost = Some(("SourceUnreachable", false));
         check(lost, Some(&empty), &[], 1, (ConsortiumPhase::Waiting, "SourceUnreachable"));

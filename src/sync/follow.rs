@@ -285,7 +285,7 @@ impl Loop {
         }
         status.notes.clone_from(&newest.findings);
         if let Some(Applied { revision, plan, execution }) = applied {
-            if plan.steps.is_empty() {
+            if plan.steps.is_empty() && plan.error().is_none() {
                 status.last_applied_revision = Some((*revision).to_owned());
             }
             status.plan = Some(summary(plan, execution));

@@ -106,6 +106,16 @@ pub enum Step {
     },
 }
 
+/// Why something could not be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Unseen {
+    /// Nobody who knows could be asked.
+    Unreachable,
+    /// Whoever knows refused to tell.
+    Forbidden,
+}
+
 /// A step in its place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -116,12 +126,22 @@ pub struct PlannedStep {
     pub needs: BTreeSet<StepId>,
     /// The places in the file that ask for it.
     pub reasons: Vec<Origin>,
-    /// Why it will not be done, if it will not: a gate.
+    /// Why it will not be done by this plan, if it will not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<String>,
+    /// Set when `blocked` is no gate: whether there is anything to do could not be seen. The next look may tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<Unseen>,
     /// What cannot be undone about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub irreversible: Option<String>,
+}
+
+impl PlannedStep {
+    /// Whether a gate stops it, so that looking again does not help.
+    pub const fn is_gated(&self) -> bool {
+        self.blocked.is_some() && self.unseen.is_none()
+    }
 }
 
 /// How much a note matters.
@@ -166,4 +186,17 @@ pub struct Plan {
     pub notes: Vec<Note>,
     /// SHA-256, hex, over the commit, the specs of the objects seen and the versions of the configuration elements touched.
     pub hash: String,
+}
+
+impl Plan {
+    /// Why the steps that no gate stops and that are not done either could not be told; a refusal counts more, as it
+    /// does not pass by itself.
+    pub fn unseen(&self) -> Option<Unseen> {
+        self.steps.values().filter_map(|planned| planned.unseen).max()
+    }
+
+    /// The first of the things that stop what they speak of: a plan that has one is not the whole of the definition.
+    pub fn error(&self) -> Option<&Note> {
+        self.notes.iter().find(|note| note.level == NoteLevel::Error)
+    }
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::{Draft, Planner, cannot_tell, diff, object_step};
+use super::{Block, Draft, Planner, cannot_tell, diff, object_step, unseen};
 use crate::desired::{DesiredChannel, channel_facts};
 use crate::objects::{ChannelSpec, ConsensusType, Kind, ObjectRef};
 use crate::observation::Observation;
@@ -20,7 +20,7 @@ enum Gate {
     /// It is to join.
     Join,
     /// It would have to join and must not, for this reason.
-    Blocked(String),
+    Blocked(Block),
 }
 
 impl Gate {
@@ -112,16 +112,18 @@ impl Planner<'_> {
         let object_is_live = self.observed.objects.contains_key(&channel.object);
         let blocked = match seen.map(|seen| &seen.genesis) {
             Some(Observation::Present { .. }) => return,
-            Some(Observation::Absent { .. }) => seen.and_then(lost_genesis),
+            Some(Observation::Absent { .. }) => seen.and_then(lost_genesis).map(Block::from),
             Some(other) => Some(cannot_tell(other)),
-            None => object_is_live.then(|| "cannot tell whether it exists: the channel was not looked at".to_owned()),
+            None => {
+                object_is_live.then(|| Block::not_seen("cannot tell whether it exists: the channel was not looked at"))
+            }
         };
         if let Some(reason) = &blocked {
             self.note(
                 NoteLevel::Error,
                 "GenesisUnknown",
                 format!("channel {name}"),
-                format!("the pinned genesis block: {reason}"),
+                format!("the pinned genesis block: {}", reason.why),
             );
         }
         let mut needs = self.participants(name);
@@ -207,7 +209,7 @@ impl Planner<'_> {
             return Gate::Join;
         }
         let Some(view) = view else {
-            return Gate::Blocked("cannot tell whether it has joined: it was not asked".to_owned());
+            return Gate::Blocked(Block::not_seen("cannot tell whether it has joined: it was not asked"));
         };
         let awaited = matches!(step, Some(Step::AwaitReady { .. } | Step::UpdateObject { .. }));
         match (&view.live, record) {
@@ -221,7 +223,7 @@ impl Planner<'_> {
                     node.name, node.namespace
                 );
                 self.note(NoteLevel::Error, "DataLost", subject, message.clone());
-                Gate::Blocked(format!("data lost: {message}"))
+                Gate::Blocked(Block::from(format!("data lost: {message}")))
             }
             (other, record) => {
                 let code = if matches!(other, Observation::Forbidden { .. }) { "Forbidden" } else { "Unreachable" };
@@ -232,7 +234,8 @@ impl Planner<'_> {
                     // It is starting: its controller joins it when it answers.
                     JoinRecord::None if awaited => Gate::Join,
                     JoinRecord::None => {
-                        Gate::Blocked(format!("cannot tell whether it has joined ({}: {evidence})", other.word()))
+                        let why = format!("cannot tell whether it has joined ({}: {evidence})", other.word());
+                        Gate::Blocked(Block { why, unseen: unseen(other) })
                     }
                 }
             }

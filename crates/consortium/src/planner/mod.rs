@@ -21,7 +21,7 @@ use crate::desired::{Desired, DesiredNamespace};
 use crate::objects::{Kind, ObjectRef};
 use crate::observation::Observation;
 use crate::observed::{ChannelFacts, Observed};
-use crate::plan::{Note, NoteLevel, Origin, Plan, PlannedStep, Step, StepId};
+use crate::plan::{Note, NoteLevel, Origin, Plan, PlannedStep, Step, StepId, Unseen};
 
 /// Version of the plan's format.
 pub const FORMAT: u32 = 1;
@@ -74,8 +74,29 @@ struct Draft {
     step: Step,
     needs: Vec<StepId>,
     reasons: Vec<Origin>,
-    blocked: Option<String>,
+    blocked: Option<Block>,
     irreversible: Option<String>,
+}
+
+/// Why a step is not done.
+#[derive(Clone)]
+struct Block {
+    why: String,
+    /// Set when it is no gate.
+    unseen: Option<Unseen>,
+}
+
+impl From<String> for Block {
+    fn from(why: String) -> Self {
+        Self { why, unseen: None }
+    }
+}
+
+impl Block {
+    /// Nobody was asked.
+    fn not_seen(why: impl Into<String>) -> Self {
+        Self { why: why.into(), unseen: Some(Unseen::Unreachable) }
+    }
 }
 
 impl Draft {
@@ -89,8 +110,8 @@ impl Draft {
     }
 
     /// Blocks it, unless it is blocked already: the first reason is the nearest.
-    fn blocked(mut self, reason: Option<String>) -> Self {
-        self.blocked = self.blocked.or(reason);
+    fn blocked(mut self, reason: Option<impl Into<Block>>) -> Self {
+        self.blocked = self.blocked.or_else(|| reason.map(Into::into));
         self
     }
 
@@ -108,10 +129,16 @@ impl Planner<'_> {
         let implied: BTreeSet<&StepId> =
             needs.iter().filter_map(|need| self.steps.get(need)).flat_map(|step| &step.needs).collect();
         let needs: BTreeSet<StepId> = needs.difference(&implied).map(|need| (*need).clone()).collect();
-        let waits = needs.iter().find(|need| self.steps.get(*need).is_some_and(|step| step.blocked.is_some()));
-        let blocked = draft.blocked.or_else(|| waits.map(|need| format!("waits for {need}, which is blocked")));
-        let step =
-            PlannedStep { step: draft.step, needs, reasons: draft.reasons, blocked, irreversible: draft.irreversible };
+        let blocked = draft.blocked.or_else(|| {
+            let held = needs.iter().filter_map(|need| self.steps.get(need).map(|step| (need, step)));
+            let held = held.filter(|(_, step)| step.blocked.is_some());
+            // Of a gate and of something that could not be seen, only the latter may pass by itself.
+            let (need, step) = held.min_by_key(|(_, step)| step.unseen.is_some())?;
+            Some(Block { why: format!("waits for {need}, which is blocked"), unseen: step.unseen })
+        });
+        let (blocked, unseen) = blocked.map_or((None, None), |block| (Some(block.why), block.unseen));
+        let Draft { step, needs: _, reasons, blocked: _, irreversible } = draft;
+        let step = PlannedStep { step, needs, reasons, blocked, unseen, irreversible };
         self.steps.insert(id, step);
     }
 
@@ -131,28 +158,31 @@ impl Planner<'_> {
     fn namespaces(&mut self) {
         for (namespace, wanted) in &self.desired.namespaces {
             let DesiredNamespace { organization, origins, blocked } = wanted;
-            let reason = match self.observed.namespaces.get(namespace) {
+            let reason: Option<Block> = match self.observed.namespaces.get(namespace) {
                 Some(Observation::Present { value }) => match &value.organization {
                     Some(label) if label == organization => continue,
-                    Some(other) => Some(format!(
+                    Some(other) => Some(Block::from(format!(
                         "the namespace belongs to organization {other} (label tenter.dev/organization): give organization \
                          {organization} another `namespace`"
-                    )),
-                    None => Some(format!(
+                    ))),
+                    None => Some(Block::from(format!(
                         "the namespace exists without the label tenter.dev/organization: if it is meant for organization \
                          {organization}, run: kubectl label namespace {namespace} tenter.dev/organization={organization}"
-                    )),
+                    ))),
                 },
-                Some(Observation::Absent { .. }) => blocked.clone().or_else(|| {
-                    (!self.desired.create_namespaces).then(|| {
-                        format!(
-                            "the Consortium's spec.namespaces.create is false: make the namespace and label it \
+                Some(Observation::Absent { .. }) => blocked
+                    .clone()
+                    .or_else(|| {
+                        (!self.desired.create_namespaces).then(|| {
+                            format!(
+                                "the Consortium's spec.namespaces.create is false: make the namespace and label it \
                              tenter.dev/organization={organization}"
-                        )
+                            )
+                        })
                     })
-                }),
+                    .map(Block::from),
                 Some(other) => Some(cannot_tell(other)),
-                None => Some("cannot tell whether it exists: it was not looked at".to_owned()),
+                None => Some(Block::not_seen("cannot tell whether it exists: it was not looked at")),
             };
             let step = Step::CreateNamespace { namespace: namespace.clone(), organization: organization.clone() };
             self.add(namespace_step(namespace), Draft::new(step, origins).blocked(reason));
@@ -165,7 +195,17 @@ fn namespace_step(namespace: &str) -> StepId {
 }
 
 /// Why nothing is done about something that was not seen and whose absence nobody witnessed.
-fn cannot_tell<T>(observation: &Observation<T>) -> String {
+fn cannot_tell<T>(observation: &Observation<T>) -> Block {
     let evidence = observation.evidence().unwrap_or("it was not looked at");
-    format!("cannot tell whether it exists ({}: {evidence})", observation.word())
+    let why = format!("cannot tell whether it exists ({}: {evidence})", observation.word());
+    Block { why, unseen: unseen(observation) }
+}
+
+/// Why something was not seen, if it was not and its absence was not witnessed either.
+const fn unseen<T>(observation: &Observation<T>) -> Option<Unseen> {
+    match observation {
+        Observation::Present { .. } | Observation::Absent { .. } => None,
+        Observation::Forbidden { .. } => Some(Unseen::Forbidden),
+        Observation::Unreachable { .. } => Some(Unseen::Unreachable),
+    }
 }

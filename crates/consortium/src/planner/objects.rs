@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Draft, Planner, cannot_tell, diff, namespace_step, object_step};
+use super::{Block, Draft, Planner, cannot_tell, diff, namespace_step, object_step};
 use crate::desired::DesiredObject;
 use crate::objects::{
     CertificateAuthoritySpec, ChannelSpec, Kind, MembershipSpec, NodeSpec, ObjectRef, OrganizationSpec,
@@ -60,14 +60,17 @@ impl Planner<'_> {
     }
 
     /// Why objects of a kind cannot be compared: without a list, nothing is known to be missing.
-    fn unlisted(&self, kind: Kind) -> Option<String> {
+    fn unlisted(&self, kind: Kind) -> Option<Block> {
         match self.observed.kinds.get(&kind) {
             Some(Observation::Present { .. }) => None,
-            Some(Observation::Absent { evidence }) => Some(format!(
+            Some(Observation::Absent { evidence }) => Some(Block::from(format!(
                 "the cluster does not know the kind {kind} ({evidence}): run `tenter crds | kubectl apply -f -`"
-            )),
+            ))),
             Some(other) => Some(cannot_tell(other)),
-            None => Some(format!("cannot tell whether it exists: objects of kind {kind} were not listed")),
+            None => {
+                let why = format!("cannot tell whether it exists: objects of kind {kind} were not listed");
+                Some(Block::not_seen(why))
+            }
         }
     }
 
