@@ -7,7 +7,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, StreamExt as _};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{LiveChannel, NodeChannel, NodeRef, OrdererChannel, PeerChannel};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::facts::live_channel;
 use crate::nodes::records::with_record;
@@ -17,6 +17,10 @@ use crate::nodes::{Node, Nodes};
 pub const CONCURRENCY: usize = 16;
 /// Longest time that one question may take, retries of connections included.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
+/// Most nodes that are asked for a channel's configuration at once: the first that shows it is enough.
+const SOURCES: usize = 4;
+/// Longest time for a channel's configuration, all sources included.
+const CONFIG_LIMIT: Duration = Duration::from_secs(45);
 
 /// Bounds a question to a node.
 ///
@@ -57,39 +61,63 @@ pub async fn peer(nodes: &Nodes, node: &Node, channel: &str) -> NodeChannel<Peer
 }
 
 /// The live configuration, from the first of these nodes that shows it. Nodes that hold another block 0 than
-/// the pinned one are not believed. `sources` are nodes that hold the channel.
+/// the pinned one are not believed. `sources` are nodes that hold the channel; a few are asked at a time, and all of
+/// them within a bound, so that nodes which are silent do not use up a pass.
 pub async fn config(nodes: &Nodes, sources: &[Node], channel: &str, pinned: Option<&str>) -> Observation<LiveChannel> {
+    if sources.is_empty() {
+        return Observation::Unreachable { evidence: format!("no own node is known to hold channel {channel}") };
+    }
     let mut evidence = Vec::new();
     let mut forbidden = 0;
-    for node in sources {
-        if let Some(hash) = pinned {
-            match bounded(node, "block 0", nodes.genesis_hash(node, channel).boxed()).await {
-                Observation::Present { value } if value != hash => {
-                    evidence.push(format!("{node} holds block 0 {value} instead of {hash}"));
-                    continue;
-                }
-                Observation::Present { .. } => {}
-                other => {
-                    evidence.extend(other.evidence().map(str::to_owned));
-                    continue;
-                }
-            }
-        }
-        match bounded(node, "config block", nodes.config_block(node, channel).boxed()).await {
-            Observation::Present { value } => match live_channel(&value) {
-                Ok(value) => return Observation::Present { value },
-                Err(why) => evidence.push(format!("config block {} of {node}: {why}", value.number())),
-            },
-            other => {
+    let deadline = Instant::now() + CONFIG_LIMIT;
+    // Boxed for the reason that `each` gives.
+    let questions: Vec<BoxFuture<'_, Observation<LiveChannel>>> =
+        sources.iter().map(|node| config_of(nodes, node, channel, pinned).boxed()).collect();
+    let mut answers = stream::iter(questions).buffered(SOURCES);
+    loop {
+        match timeout_at(deadline, answers.next()).await {
+            Ok(Some(present @ Observation::Present { .. })) => return present,
+            Ok(Some(other)) => {
                 forbidden += usize::from(matches!(other, Observation::Forbidden { .. }));
                 evidence.extend(other.evidence().map(str::to_owned));
             }
+            Ok(None) => break,
+            Err(_) => {
+                evidence.push(format!("the others were not heard within {} s", CONFIG_LIMIT.as_secs()));
+                break;
+            }
         }
-    }
-    if sources.is_empty() {
-        return Observation::Unreachable { evidence: format!("no own node is known to hold channel {channel}") };
     }
     let all_forbidden = forbidden == sources.len();
     let evidence = evidence.join("; ");
     if all_forbidden { Observation::Forbidden { evidence } } else { Observation::Unreachable { evidence } }
+}
+
+/// The live configuration as one node shows it.
+async fn config_of(nodes: &Nodes, node: &Node, channel: &str, pinned: Option<&str>) -> Observation<LiveChannel> {
+    if let Some(hash) = pinned {
+        match bounded(node, "block 0", nodes.genesis_hash(node, channel).boxed()).await {
+            Observation::Present { value } if value != hash => {
+                let evidence = format!("{node} holds block 0 {value} instead of {hash}");
+                return Observation::Unreachable { evidence };
+            }
+            Observation::Present { .. } => {}
+            Observation::Forbidden { evidence } => return Observation::Forbidden { evidence },
+            Observation::Absent { evidence } | Observation::Unreachable { evidence } => {
+                return Observation::Unreachable { evidence };
+            }
+        }
+    }
+    match bounded(node, "config block", nodes.config_block(node, channel).boxed()).await {
+        Observation::Present { value } => match live_channel(&value) {
+            Ok(value) => Observation::Present { value },
+            Err(why) => {
+                Observation::Unreachable { evidence: format!("config block {} of {node}: {why}", value.number()) }
+            }
+        },
+        Observation::Forbidden { evidence } => Observation::Forbidden { evidence },
+        Observation::Absent { evidence } | Observation::Unreachable { evidence } => {
+            Observation::Unreachable { evidence }
+        }
+    }
 }

@@ -4,6 +4,7 @@ use tenter_consortium::plan::{Plan, Step};
 use tenter_consortium::status::{ConsortiumPhase, PlanSummary};
 
 use crate::controllers::conditions::Verdict;
+use crate::controllers::failure::Failure;
 use crate::controllers::schedule::STALLED_AFTER;
 use crate::execute::{Execution, StepFailure, StepOutcome};
 use crate::report::plan::{headline, ordered, short_revision};
@@ -64,6 +65,16 @@ pub fn conclude(problem: Option<&Problem>, applied: Option<&Applied<'_>>, failur
         return (ConsortiumPhase::Syncing, Verdict::reconciling("Applying", message));
     }
     unfinished(plan, execution)
+}
+
+/// Phase and conditions after a turn that came to nothing, the `failures`-th in a row.
+pub fn failed(failure: &Failure, failures: u32) -> (ConsortiumPhase, Verdict) {
+    let Failure { reason, message, terminal } = failure;
+    if *terminal || failures >= STALLED_AFTER {
+        (ConsortiumPhase::Stalled, Verdict::stalled(reason, message))
+    } else {
+        (ConsortiumPhase::Waiting, Verdict::reconciling(reason, message))
+    }
 }
 
 /// The newest commit cannot be applied; what was applied before stays.
@@ -272,6 +283,17 @@ mod tests {
         check(lost, Some(&empty), &[], 1, (ConsortiumPhase::Waiting, "SourceUnreachable"));
         check(lost, Some(&empty), &[], STALLED_AFTER, (ConsortiumPhase::Stalled, "SourceUnreachable"));
         check(Some(("InvalidDefinition", true)), None, &[], 1, (ConsortiumPhase::Stalled, "InvalidDefinition"));
+    }
+
+    #[test]
+    fn a_turn_that_fails_again_and_again_is_stalled() {
+        let check = |failure: &Failure, failures: u32, expect: ConsortiumPhase| {
+            let (phase, verdict) = super::failed(failure, failures);
+            assert_eq!((phase, verdict.reason()), (expect, "Lease"));
+        };
+        check(&Failure::new("Lease", "no answer"), 1, ConsortiumPhase::Waiting);
+        check(&Failure::new("Lease", "no answer"), STALLED_AFTER, ConsortiumPhase::Stalled);
+        check(&Failure::terminal("Lease", "no"), 1, ConsortiumPhase::Stalled);
     }
 
     #[test]

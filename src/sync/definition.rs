@@ -8,6 +8,7 @@ use tenter_consortium::diagnostic::{Diagnostic, Severity};
 use tenter_consortium::document::{self, RepositoryFacts};
 use tenter_consortium::network::Network;
 use tenter_consortium::objects::{ConsortiumSource, ConsortiumSpec};
+use tenter_consortium::status::ConsortiumStatus;
 
 use super::conclude::{Problem, line};
 use crate::controllers::apply;
@@ -90,6 +91,21 @@ pub async fn credentials(ctx: &Context, source: &ConsortiumSource) -> Result<Cre
         identity: text("identity")?,
         known_hosts: text("known_hosts")?,
     })
+}
+
+/// Repository and branch, as the status names them.
+pub fn source_name(source: &ConsortiumSource) -> String {
+    format!("{} {}", source.repository, source.branch)
+}
+
+/// The commit that the newest one must descend from: the one that was applied last, if it came from the same branch of
+/// the same repository.
+pub fn base(source: &ConsortiumSource, status: &ConsortiumStatus) -> Option<String> {
+    let commit = status.last_applied_revision.as_ref()?;
+    let same = status.last_applied_source.as_deref() == Some(source_name(source).as_str());
+    // The name of a folder's content is no commit.
+    let is_commit = matches!(commit.len(), 40 | 64) && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (same && is_commit).then(|| commit.clone())
 }
 
 /// Fetches the newest definition of a repository. `last_good` is the commit that it must descend from.
@@ -205,6 +221,25 @@ mod tests {
         assert_eq!(newest.attempted.as_deref(), Some("new"));
         assert_eq!(newest.problem.as_ref().map(|problem| problem.reason.as_str()), expect, "{newest:?}");
         assert_eq!(newest.good.is_some(), expect.is_none());
+    }
+
+    #[test]
+    fn history_is_that_of_one_branch_of_one_repository() {
+        let source = spec(&["*"]).source;
+        let commit = "0123456789abcdef0123456789abcdef01234567";
+        let check = |revision: &str, from: Option<String>, expect: Option<&str>| {
+            let status = ConsortiumStatus {
+                last_applied_revision: Some(revision.to_owned()),
+                last_applied_source: from,
+                ..ConsortiumStatus::default()
+            };
+            assert_eq!(base(&source, &status).as_deref(), expect);
+        };
+        check(commit, Some(source_name(&source)), Some(commit));
+        check(commit, Some("https://git.example/other.git main".to_owned()), None);
+        check(commit, None, None);
+        check("folder-0123", Some(source_name(&source)), None);
+        assert_eq!(base(&source, &ConsortiumStatus::default()), None);
     }
 
     #[test]

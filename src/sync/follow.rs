@@ -14,8 +14,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::conclude::{Applied, Problem, conclude, drift, notes, summary};
-use super::definition::{Good, Newest, from_folder, from_repository, last_applied};
+use super::conclude::{self, Applied, drift, notes, summary};
+use super::definition::{Good, Newest, base, from_folder, from_repository, last_applied, source_name};
 use super::triggers::Triggers;
 use super::{Shared, status};
 use crate::controllers::apply;
@@ -56,8 +56,20 @@ struct Loop {
     last_plan: (String, u32),
     /// What was put back since the last commit.
     drift: Vec<String>,
+    /// Turns in a row that failed, fetching aside.
     failures: u32,
+    /// Fetches in a row that brought nothing to apply.
+    fetch_failures: u32,
+    last_fetch: Option<LastFetch>,
     expiries_read: Option<Instant>,
+}
+
+/// What the last look for the newest definition found; it holds until the next is due.
+struct LastFetch {
+    newest: Newest,
+    /// The generation of the spec that said where to look.
+    generation: i64,
+    due: Instant,
 }
 
 /// What a pass came to.
@@ -93,20 +105,18 @@ pub async fn run(shared: Arc<Shared>, name: String, mut generation: watch::Recei
         last_plan: (String::new(), 0),
         drift: Vec::new(),
         failures: 0,
+        fetch_failures: 0,
+        last_fetch: None,
         expiries_read: None,
     };
     while !stop.is_cancelled() {
         changes.mark_unchanged();
         generation.mark_unchanged();
         // Whatever is cut off here may be done twice.
-        let turn = tokio::select! {
-            turn = timeout(TURN_LIMIT, this.turn()) => turn,
+        let next = tokio::select! {
+            next = this.bounded_turn() => next,
             () = stop.cancelled() => break,
         };
-        let next = turn.unwrap_or_else(|_| {
-            let message = format!("a turn of the loop took longer than {} s", TURN_LIMIT.as_secs());
-            this.failed(&Failure::new("TurnTimeout", message))
-        });
         let pause = match next {
             Next::After(pause) => pause,
             Next::End => break,
@@ -131,13 +141,27 @@ pub async fn run(shared: Arc<Shared>, name: String, mut generation: watch::Recei
 }
 
 impl Loop {
+    /// One turn, within its limit.
+    async fn bounded_turn(&mut self) -> Next {
+        if let Ok(next) = timeout(TURN_LIMIT, self.turn()).await {
+            return next;
+        }
+        let message = format!("a turn of the loop took longer than {} s", TURN_LIMIT.as_secs());
+        let failure = Failure::new("TurnTimeout", message);
+        let ctx = self.shared.engine.ctx.clone();
+        match apply::get::<Consortium>(&ctx, &ctx.namespace, &self.name).await {
+            Ok(Some(object)) => self.failed(&object, &failure).await,
+            _ => self.count_failure(&failure),
+        }
+    }
+
     /// One turn: settings, Lease, pass, status.
     async fn turn(&mut self) -> Next {
         let ctx = self.shared.engine.ctx.clone();
         let object = match apply::get::<Consortium>(&ctx, &ctx.namespace, &self.name).await {
             Ok(Some(object)) => object,
             Ok(None) => return Next::End,
-            Err(failure) => return self.failed(&failure),
+            Err(failure) => return self.count_failure(&failure),
         };
         if object.spec.suspend {
             return self.suspended(&object).await;
@@ -149,7 +173,7 @@ impl Loop {
                     Next::After(Duration::from_secs(1))
                 }
                 LeaseError::Api { .. } | LeaseError::Silent { .. } => {
-                    self.failed(&Failure::new("Lease", error.to_string()))
+                    self.failed(&object, &Failure::new("Lease", error.to_string())).await
                 }
             };
         }
@@ -167,12 +191,26 @@ impl Loop {
         match pass {
             Ok(pass) => self.conclude(&object, pass).await,
             Err(_) => {
-                self.failed(&Failure::new("PassTimeout", format!("a pass took longer than {} s", PASS_LIMIT.as_secs())))
+                let message = format!("a pass took longer than {} s", PASS_LIMIT.as_secs());
+                self.failed(&object, &Failure::new("PassTimeout", message)).await
             }
         }
     }
 
-    fn failed(&mut self, failure: &Failure) -> Next {
+    /// A turn that came to nothing: the status says so, if it can be written.
+    async fn failed(&mut self, object: &Consortium, failure: &Failure) -> Next {
+        let next = self.count_failure(failure);
+        let (phase, verdict) = conclude::failed(failure, self.failures);
+        let mut status = object.status.clone().unwrap_or_default();
+        status.phase = Some(phase);
+        self.show(&status, &verdict, None);
+        if let Err(unwritten) = status::write(&self.shared.engine.ctx, object, status, &verdict).await {
+            tracing::warn!(consortium = self.name, "{}", unwritten.message);
+        }
+        next
+    }
+
+    fn count_failure(&mut self, failure: &Failure) -> Next {
         self.failures = self.failures.saturating_add(1);
         self.shared.telemetry.count_pass(true);
         tracing::warn!(consortium = self.name, reason = failure.reason, "{}", failure.message);
@@ -188,8 +226,8 @@ impl Loop {
         let verdict = Verdict::stalled("Suspended", "spec.suspend is true: nothing is done until it is cleared");
         self.show(&status, &verdict, None);
         match status::write(&self.shared.engine.ctx, object, status, &verdict).await {
-            Ok(()) => Next::After(Duration::from_secs(u64::from(object.spec.source.interval_seconds.max(1)))),
-            Err(failure) => self.failed(&failure),
+            Ok(()) => Next::After(interval(object)),
+            Err(failure) => self.count_failure(&failure),
         }
     }
 
@@ -205,14 +243,10 @@ impl Loop {
 
     /// Fetches, plans, executes.
     async fn pass(&mut self, object: &Consortium, halt: &CancellationToken) -> Pass {
-        let Shared { engine, options, telemetry: _ } = &*self.shared;
+        let shared = self.shared.clone();
+        let Shared { engine, options, telemetry: _ } = &*shared;
         let applied = object.status.as_ref().and_then(|status| status.last_applied_revision.clone());
-        let mut newest = if let Some(folder) = &options.folder {
-            from_folder(folder)
-        } else {
-            let base = self.good.as_ref().map(|good| good.revision.clone()).or_else(|| applied.clone());
-            from_repository(&engine.ctx, &object.spec, &options.cache, options.fetch_limit, base.as_deref()).await
-        };
+        let mut newest = self.newest(object).await;
         match newest.good.take() {
             Some(good) => {
                 if self.good.as_ref().is_none_or(|known| known.revision != good.revision) {
@@ -250,23 +284,54 @@ impl Loop {
         Pass { newest, plan: Some((good.revision, look.plan, execution)) }
     }
 
+    /// The newest definition. A repository is asked when it is time to, or when the spec has changed; changes of
+    /// objects do not make it asked more often.
+    async fn newest(&mut self, object: &Consortium) -> Newest {
+        let generation = object.metadata.generation.unwrap_or_default();
+        let Shared { engine, options, telemetry: _ } = &*self.shared;
+        let newest = if let Some(folder) = &options.folder {
+            from_folder(folder)
+        } else {
+            if let Some(last) = &self.last_fetch
+                && last.generation == generation
+                && Instant::now() < last.due
+            {
+                return last.newest.clone();
+            }
+            let base = object.status.as_ref().and_then(|status| base(&object.spec.source, status));
+            from_repository(&engine.ctx, &object.spec, &options.cache, options.fetch_limit, base.as_deref()).await
+        };
+        self.fetch_failures = if newest.problem.is_some() { self.fetch_failures.saturating_add(1) } else { 0 };
+        let seed = seed(&self.name).wrapping_add(u64::from(self.fetch_failures));
+        let pause = match &newest.problem {
+            Some(problem) if !problem.terminal => {
+                back_off(self.fetch_failures, seed).min(interval(object).max(LOOK_LATEST))
+            }
+            _ => jitter(interval(object), seed),
+        };
+        // The definition itself stays in `good`.
+        let kept = Newest { good: None, ..newest.clone() };
+        self.last_fetch = Some(LastFetch { newest: kept, generation, due: Instant::now() + pause });
+        newest
+    }
+
     /// Writes the status, and says when to look again.
     async fn conclude(&mut self, object: &Consortium, pass: Pass) -> Next {
         let Pass { newest, plan } = pass;
-        let failed =
-            newest.problem.is_some() || plan.as_ref().is_some_and(|(.., execution)| execution.failure().is_some());
+        let failed = plan.as_ref().is_some_and(|(.., execution)| execution.failure().is_some());
         self.failures = if failed { self.failures.saturating_add(1) } else { 0 };
-        self.shared.telemetry.count_pass(failed);
+        self.shared.telemetry.count_pass(failed || newest.problem.is_some());
+        let failures = if newest.problem.is_some() { self.fetch_failures } else { self.failures };
         let applied = plan.as_ref().map(|(revision, plan, execution)| Applied { revision, plan, execution });
-        let (phase, verdict) = conclude(newest.problem.as_ref(), applied.as_ref(), self.failures);
+        let (phase, verdict) = conclude::conclude(newest.problem.as_ref(), applied.as_ref(), failures);
         let status = self.status(object, &newest, applied.as_ref(), phase);
         self.show(&status, &verdict, plan.as_ref().map(|(_, plan, _)| plan));
         if matches!(verdict, Verdict::Ready { .. }) {
             self.read_expiries().await;
         }
-        let pause = self.pause(object, newest.problem.as_ref(), applied.as_ref());
+        let pause = self.pause(object, applied.as_ref());
         if let Err(failure) = status::write(&self.shared.engine.ctx, object, status, &verdict).await {
-            return self.failed(&failure);
+            return self.count_failure(&failure);
         }
         Next::After(pause)
     }
@@ -287,6 +352,8 @@ impl Loop {
         if let Some(Applied { revision, plan, execution }) = applied {
             if plan.steps.is_empty() && plan.error().is_none() {
                 status.last_applied_revision = Some((*revision).to_owned());
+                let from_folder = self.shared.options.folder.is_some();
+                status.last_applied_source = (!from_folder).then(|| source_name(&object.spec.source));
             }
             status.plan = Some(summary(plan, execution));
             status.notes.extend(notes(plan));
@@ -295,19 +362,19 @@ impl Loop {
         status
     }
 
-    /// How long to wait: the interval in sync, sooner while something is to come, with back-off after failures.
-    fn pause(&mut self, object: &Consortium, problem: Option<&Problem>, applied: Option<&Applied<'_>>) -> Duration {
-        let interval = Duration::from_secs(u64::from(object.spec.source.interval_seconds.max(1)));
+    /// How long to wait: as long as the plan lets it, and no longer than until the next fetch.
+    fn pause(&mut self, object: &Consortium, applied: Option<&Applied<'_>>) -> Duration {
+        let due = self.last_fetch.as_ref().map(|last| last.due.saturating_duration_since(Instant::now()));
+        self.plan_pause(interval(object), applied).min(due.unwrap_or_default().max(SETTLE))
+    }
+
+    /// The interval in sync, sooner while something is to come, with back-off after failures.
+    fn plan_pause(&mut self, interval: Duration, applied: Option<&Applied<'_>>) -> Duration {
         let seed = seed(&self.name).wrapping_add(u64::from(self.failures));
         if self.failures > 0 {
-            let terminal = problem.is_some_and(|problem| problem.terminal);
-            return if terminal {
-                jitter(interval, seed)
-            } else {
-                back_off(self.failures, seed).min(interval.max(LOOK_LATEST))
-            };
+            return back_off(self.failures, seed).min(interval.max(LOOK_LATEST));
         }
-        let Some(Applied { plan, execution, .. }) = applied else { return LOOK_SOONEST };
+        let Some(Applied { plan, execution, .. }) = applied else { return interval };
         if plan.steps.is_empty() {
             self.last_plan = (String::new(), 0);
             return jitter(interval, seed);
@@ -380,6 +447,11 @@ impl Loop {
         }
         self.shared.telemetry.set_expiries(&self.name, expiries);
     }
+}
+
+/// How often the repository is asked.
+fn interval(object: &Consortium) -> Duration {
+    Duration::from_secs(u64::from(object.spec.source.interval_seconds.max(1)))
 }
 
 /// Name of a Consortium's Lease.

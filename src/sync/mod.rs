@@ -97,7 +97,8 @@ pub async fn run(shared: Arc<Shared>, stop: CancellationToken) {
 /// Starts a loop for an object that is new, and wakes the loop of one whose spec has changed.
 fn seen(shared: &Arc<Shared>, running: &mut BTreeMap<String, Running>, object: &Consortium, stop: &CancellationToken) {
     let (name, generation) = (object.name_any(), object.metadata.generation.unwrap_or_default());
-    if let Some(found) = running.get(&name) {
+    // A loop that has ended, because its object was gone for a moment or because it could not start, is started anew.
+    if let Some(found) = running.get(&name).filter(|found| !found.task.is_finished()) {
         // A status write, this daemon's own too, leaves the generation as it is.
         found.generation.send_if_modified(|known| std::mem::replace(known, generation) != generation);
         return;

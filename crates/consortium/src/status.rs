@@ -216,6 +216,9 @@ status! {
         /// The last commit that the world was brought to.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         last_applied_revision: Option<String>,
+        /// Where that commit came from: repository and branch.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last_applied_source: Option<String>,
         /// The plan of the last pass.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         plan: Option<PlanSummary>,
