@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Debug;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::core::object::HasStatus;
@@ -17,6 +18,7 @@ use kube::runtime::watcher;
 use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
 use tenter_consortium::objects::FIELD_MANAGER;
+use tenter_consortium::settings::{namespace_allowed, organization_allowed};
 use tenter_consortium::status::ObjectStatus;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -106,6 +108,10 @@ pub trait Controlled: Send + Sync + 'static {
     /// What `act` can do: a closed enum.
     type Action: Debug + Send + Sync;
 
+    /// Whether the actions of one decision do not build on each other: then one that fails does not keep the others
+    /// from being done.
+    const INDEPENDENT: bool = false;
+
     /// Adds what else is watched: objects that the kind's objects own, or that concern them.
     fn watch(&self, controller: Controller<Self::Object>, _ctx: &Context) -> Controller<Self::Object> {
         controller
@@ -162,7 +168,14 @@ impl<C: Controlled> Driver<C> {
     /// Reconciles one object once. Returns when to look again; `None` when the object is gone or names no consortium.
     pub async fn reconcile(&self, namespace: &str, name: &str) -> Option<Duration> {
         let key = (namespace.to_owned(), name.to_owned());
-        let outcome = timeout(TIME_LIMIT, self.attempt(namespace, name)).await.unwrap_or_else(|_| {
+        // A bug that one object brings out must not end the daemon, and with it every other object's upkeep.
+        let attempt = AssertUnwindSafe(self.attempt(namespace, name)).catch_unwind().map(|caught| {
+            caught.unwrap_or_else(|_| {
+                let message = "the reconciliation panicked; the daemon's log has the place: report it as a bug";
+                Err(Failure::new("Panicked", message))
+            })
+        });
+        let outcome = timeout(TIME_LIMIT, attempt).await.unwrap_or_else(|_| {
             let message = format!("the reconciliation took longer than {} s and is tried again", TIME_LIMIT.as_secs());
             Err(Failure::new("TimeLimit", message))
         });
@@ -244,6 +257,16 @@ impl<C: Controlled> Driver<C> {
             tracing::debug!(object = object.describe(), name, "left alone: its Consortium is suspended");
             return Ok(None);
         }
+        // Not even a finalizer is written to what is another daemon's, or nobody's.
+        let named = object.organization();
+        let refused = named
+            .is_some_and(|organization| !organization_allowed(organization, &consortium.spec.organizations))
+            || (!lives_beside_consortium(C::Object::KIND)
+                && !namespace_allowed(&namespace, &consortium.spec.namespaces));
+        if refused && !object.annotations().contains_key(DAEMON) {
+            tracing::debug!(object = object.describe(), name, "left alone: its Consortium does not allow its place");
+            return Ok(None);
+        }
         Ok(Some(Scope { consortium }))
     }
 
@@ -273,9 +296,16 @@ impl<C: Controlled> Driver<C> {
         loop {
             let observed = self.controller.observe(&self.ctx, scope, object).await?;
             let decision = self.controller.decide(object, &observed, self.ctx.now());
+            let mut failed = None;
             for action in &decision.actions {
                 tracing::info!(object = object.describe(), ?action, "acting");
-                self.controller.act(&self.ctx, object, &observed, action).await?;
+                match self.controller.act(&self.ctx, object, &observed, action).await {
+                    Err(failure) if C::INDEPENDENT => failed = failed.or(Some(failure)),
+                    done => done?,
+                }
+            }
+            if let Some(failure) = failed {
+                return Err(failure);
             }
             if decision.actions.is_empty() || round == ROUNDS {
                 let Decision { actions: _, status, verdict, requeue } = decision;

@@ -71,6 +71,15 @@ impl fmt::Display for Node {
     }
 }
 
+/// What came of asking a peer to join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// It joined.
+    Now,
+    /// It has a ledger of that name already, whether it serves it or not.
+    Before,
+}
+
 /// Whether the ordering service answered a question that needs a leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ordering {
@@ -258,10 +267,11 @@ impl Nodes {
     }
 
     /// Joins a peer to the channel of a genesis block; a peer that has it already is left as it is.
-    pub async fn join_peer(&self, node: &Node, block: &[u8]) -> Result<(), NodeError> {
+    pub async fn join_peer(&self, node: &Node, block: &[u8]) -> Result<Joined, NodeError> {
         let clients = self.peer(node).await?;
         match clients.admin.join_channel(block).await {
-            Ok(()) | Err(EndorserError::AlreadyJoined { .. }) => Ok(()),
+            Ok(()) => Ok(Joined::Now),
+            Err(EndorserError::AlreadyJoined { .. }) => Ok(Joined::Before),
             Err(source) => Err(self.endorser_error(node, source)),
         }
     }
@@ -299,7 +309,11 @@ impl Nodes {
     /// Follows a channel's blocks from a number on.
     pub async fn follow(&self, node: &Node, channel: &str, from: u64) -> Result<BlockStream, NodeError> {
         let deliver = self.deliver(node).await?;
-        deliver.follow(channel, from).await.map_err(|source| self.deliver_error(node, source))
+        // A stream that cannot be opened says nothing of the other clients, which are kept.
+        deliver
+            .follow(channel, from)
+            .await
+            .map_err(|source| NodeError::Deliver { node: Box::new(node.clone()), source: Box::new(source) })
     }
 
     /// The version that a node says it runs.

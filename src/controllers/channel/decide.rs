@@ -7,7 +7,8 @@
 //!    definition stops the channel; afterwards the pinned bytes are the truth.
 //! 3. A node on record that says Absent has lost its data. Joining it again would let it vote twice in terms
 //!    that it forgot, so a person decides.
-//! 4. Block 0 of every node that holds the channel is the pinned block.
+//! 4. Block 0 of every node that holds the channel is the pinned block: nothing is put on record, and nobody else
+//!    joined, before it was read.
 //! 5. Health is what Deliver says with STRICT: participation stays `active` without a quorum.
 
 use std::collections::BTreeMap;
@@ -30,6 +31,23 @@ pub struct OrdererView {
     pub genesis: Observation<String>,
     /// Whether it orders.
     pub ordering: Observation<Ordering>,
+}
+
+impl OrdererView {
+    /// Whether it takes part, or is about to: a channel that is being removed is listed as well.
+    pub fn holds(&self) -> bool {
+        self.channel.live.value().is_some_and(|live| matches!(live.status.as_str(), "active" | "onboarding"))
+    }
+
+    /// Whether it says that it is no consenter of the configuration that it has.
+    fn follows(&self) -> bool {
+        self.channel.live.value().is_some_and(|live| live.relation != "consenter")
+    }
+
+    /// Whether it takes part as a consenter.
+    pub fn takes_part(&self) -> bool {
+        self.holds() && !self.follows()
+    }
 }
 
 /// Something that the genesis block needs and that is not there.
@@ -73,6 +91,10 @@ pub enum Uncomputable {
     Unreadable(String),
     /// The spec or the material is refused.
     Refused(String),
+    /// Not this daemon's to compute: these organizations take part, and others act for them.
+    Foreign(Vec<String>),
+    /// Not wanted: an own consenter holds the channel, or held it.
+    Held,
 }
 
 /// One thing to do.
@@ -176,6 +198,21 @@ fn uncomputable(channel: &str, why: &Uncomputable) -> Outlook {
         Uncomputable::Refused(why) => {
             Outlook::stalled("GenesisRefused", format!("no genesis block can be made for channel {channel}: {why}"))
         }
+        Uncomputable::Held => Outlook::waiting(
+            Wait::Soon,
+            "GenesisUnknown",
+            format!("channel {channel} is held already, so no genesis block is made for it"),
+        ),
+        Uncomputable::Foreign(organizations) => Outlook::waiting(
+            Wait::Dependency,
+            "GenesisMissing",
+            format!(
+                "waiting for channels/{channel}/genesis.pb in the definition: {} of channel {channel} {} not this daemon's, so \
+                 it makes no genesis block of its own",
+                organizations.join(", "),
+                if organizations.len() == 1 { "is" } else { "are" },
+            ),
+        ),
     }
 }
 
@@ -205,9 +242,9 @@ fn pinned(view: &View, hash: &str) -> Decision {
         .orderers
         .iter()
         .filter(|(_, orderer)| {
-            orderer.channel.live.value().is_some()
+            orderer.holds()
                 && orderer.channel.record == JoinRecord::None
-                && orderer.genesis.value().is_none_or(|live| live == hash)
+                && orderer.genesis.value().is_some_and(|live| live == hash)
         })
         .map(|(node, _)| Action::Record(node.clone()));
     decision.actions.extend(records);
@@ -222,6 +259,9 @@ fn judge(view: &View, hash: &str) -> Decision {
     if !lost.is_empty() {
         return Decision::new(stop_phase(view), data_lost(view, &lost));
     }
+    if let Some(outlook) = leaving(view) {
+        return Decision::new(stop_phase(view), outlook);
+    }
     let absent = nodes(view, |orderer| orderer.channel.live.is_absent());
     if absent.is_empty() {
         return joined(view);
@@ -230,6 +270,9 @@ fn judge(view: &View, hash: &str) -> Decision {
         return Decision::new(Phase::Forming, stop);
     }
     if let Some(outlook) = unanswered(view) {
+        return Decision::new(Phase::Forming, outlook);
+    }
+    if let Some(outlook) = unverified(view) {
         return Decision::new(Phase::Forming, outlook);
     }
     let names: Vec<String> = absent.iter().map(ToString::to_string).collect();
@@ -243,13 +286,56 @@ fn judge(view: &View, hash: &str) -> Decision {
     }
 }
 
+/// The own consenters that hold the channel, or say so, as what their block 0 does not show yet. One that is on
+/// record was verified before.
+fn unverified(view: &View) -> Option<Outlook> {
+    let unread: Vec<String> = view
+        .orderers
+        .iter()
+        .filter(|(_, orderer)| orderer.channel.live.value().is_some() && orderer.channel.record == JoinRecord::None)
+        .filter_map(|(node, orderer)| Some(format!("{node} ({})", orderer.genesis.evidence()?)))
+        .collect();
+    (!unread.is_empty()).then(|| {
+        Outlook::waiting(
+            Wait::Dependency,
+            "GenesisUnverified",
+            format!(
+                "channel {} is there already, and nobody else is joined until its block 0 was read: {}",
+                view.channel,
+                unread.join("; ")
+            ),
+        )
+    })
+}
+
+/// The own consenters that the channel is being removed from, or that do not run it.
+fn leaving(view: &View) -> Option<Outlook> {
+    let gone: Vec<String> = view
+        .orderers
+        .iter()
+        .filter(|(_, orderer)| !orderer.holds())
+        .filter_map(|(node, orderer)| Some(format!("{node} ({})", orderer.channel.live.value()?.status)))
+        .collect();
+    (!gone.is_empty()).then(|| {
+        Outlook::stalled(
+            "OrdererRemoving",
+            format!(
+                "channel {} is being removed from {}, or does not run there: look at the orderer's log; when the removal \
+                 has failed, remove the channel again (osnadmin channel remove)",
+                view.channel,
+                gone.join(", ")
+            ),
+        )
+    })
+}
+
 fn nodes(view: &View, which: impl Fn(&OrdererView) -> bool) -> Vec<NodeRef> {
     view.orderers.iter().filter(|(_, orderer)| which(orderer)).map(|(node, _)| node.clone()).collect()
 }
 
 /// The phase of a channel that a person has to look at: whether it still orders.
 fn stop_phase(view: &View) -> Phase {
-    let joined = view.orderers.values().any(|orderer| orderer.channel.live.value().is_some());
+    let joined = view.orderers.values().any(OrdererView::holds);
     match (serving(view), joined) {
         (Some(_), _) => Phase::Active,
         (None, true) => Phase::Degraded,
@@ -339,8 +425,9 @@ pub const fn quorum(consensus: ConsensusType, consenters: usize) -> usize {
 /// Every own consenter has joined, or could not be asked.
 fn joined(view: &View) -> Decision {
     let silent = nodes(view, |orderer| orderer.channel.live.value().is_none());
+    let followers = nodes(view, OrdererView::follows);
     let own = view.orderers.len();
-    let possible = view.consenters - silent.len().min(view.consenters);
+    let possible = view.consenters.saturating_sub(silent.len() + followers.len());
     if own > 0
         && silent.len() == own
         && silent.iter().any(|node| view.orderers[node].channel.record == JoinRecord::None)
@@ -361,6 +448,9 @@ fn joined(view: &View) -> Decision {
             ),
         );
     }
+    if !followers.is_empty() {
+        return Decision::new(stop_phase(view), not_consenters(view, &followers));
+    }
     if serving(view).is_some() {
         return active(view, &silent);
     }
@@ -380,6 +470,23 @@ fn joined(view: &View) -> Decision {
         );
     }
     Decision::new(Phase::Electing, no_leader(view))
+}
+
+fn not_consenters(view: &View, followers: &[NodeRef]) -> Outlook {
+    let names: Vec<String> = followers.iter().map(ToString::to_string).collect();
+    let secrets: Vec<String> = followers.iter().map(|node| format!("{node}-tls")).collect();
+    Outlook::stalled(
+        "NotAConsenter",
+        format!(
+            "{} only follow{} channel {}: the channel's configuration has no consenter with the TLS certificate in use \
+             there; put the certificate that the configuration names back into Secret {}, or have the channel's \
+             administrators replace it in the configuration",
+            names.join(", "),
+            if names.len() == 1 { "s" } else { "" },
+            view.channel,
+            secrets.join(", "),
+        ),
+    )
 }
 
 fn no_leader(view: &View) -> Outlook {

@@ -211,6 +211,43 @@ fn a_differing_configuration_is_refused_but_the_channel_stays_active() {
 }
 
 #[test]
+fn nothing_is_recorded_before_block_zero_was_read() {
+    let unread = || OrdererView { genesis: unreachable(), ..recorded(serving(), JoinRecord::None) };
+    check(&view([unread(), serving(), serving()]), Phase::Active, "Ordering", &[]);
+    let decision = check(&view([unread(), fresh(), fresh()]), Phase::Forming, "GenesisUnverified", &[]);
+    assert!(decision.outlook.verdict.message().contains("trade-hub/orderer0 (connection refused)"));
+}
+
+#[test]
+fn a_channel_that_is_being_removed_is_not_joined() {
+    for status in ["inactive", "failed"] {
+        let mut leaving = recorded(serving(), JoinRecord::None);
+        leaving.channel.live = consenter(status);
+        leaving.ordering = unreachable();
+        check(&view([leaving, serving(), serving()]), Phase::Active, "OrdererRemoving", &[]);
+    }
+}
+
+#[test]
+fn a_consenter_that_only_follows_is_told_of() {
+    let mut follower = serving();
+    follower.channel.live =
+        present(OrdererChannel { relation: "follower".to_owned(), status: "active".to_owned(), height: 4 });
+    follower.ordering = unreachable();
+    assert!(!follower.takes_part());
+    let decision = check(&view([follower, serving(), serving()]), Phase::Active, "NotAConsenter", &[]);
+    assert!(decision.outlook.verdict.message().contains("trade-hub/orderer0-tls"));
+}
+
+#[test]
+fn no_block_is_made_for_others() {
+    let mut view = unpinned([fresh(), fresh(), fresh()]);
+    view.computed = Err(Uncomputable::Foreign(vec!["bank".to_owned()]));
+    let decision = check(&view, Phase::Pending, "GenesisMissing", &[]);
+    assert!(decision.outlook.verdict.message().contains("channels/trade/genesis.pb"));
+}
+
+#[test]
 fn quorums_are_those_of_fabric() {
     let raft: Vec<usize> = (1..=5).map(|n| quorum(ConsensusType::EtcdRaft, n)).collect();
     assert_eq!(raft, [1, 2, 2, 3, 3]);

@@ -1,12 +1,12 @@
 //! Looks at a channel and does what was decided, by nothing but [`Nodes`]: no Kubernetes client in sight.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::FutureExt as _;
 use tenter_consortium::desired::channel_facts;
 use tenter_consortium::objects::{ChannelSpec, LABEL_CHANNEL, LABEL_CONSORTIUM, LABEL_ORGANIZATION};
 use tenter_consortium::observation::Observation;
-use tenter_consortium::observed::{LiveChannel, NodeRef, PinnedGenesis};
+use tenter_consortium::observed::{JoinRecord, LiveChannel, NodeRef, PinnedGenesis};
 use tenter_consortium::settings::organization_allowed;
 use tenter_fabric::genesis::{GenesisFormat, GenesisInputs, verify_pinned};
 
@@ -54,13 +54,35 @@ pub fn own_consenters(spec: &ChannelSpec, organizations: &[String]) -> Vec<Node>
         .collect()
 }
 
-/// Looks at everything that the decision needs.
-pub async fn look(nodes: &Nodes, namespace: &str, spec: &ChannelSpec, own: Vec<Node>) -> Seen {
-    let (pinned, material, orderers) = tokio::join!(
+/// The organizations that take part in the channel and that a daemon which acts for `organizations` does not act for.
+pub fn foreign(spec: &ChannelSpec, organizations: &[String]) -> Vec<String> {
+    let taking_part: BTreeSet<&String> = spec
+        .orderer_organizations
+        .iter()
+        .map(|entry| &entry.organization)
+        .chain(spec.members.iter().map(|member| &member.organization))
+        .chain(spec.consensus.consenters.iter().map(|consenter| &consenter.organization))
+        .collect();
+    taking_part.into_iter().filter(|name| !organization_allowed(name, organizations)).cloned().collect()
+}
+
+/// Looks at everything that the decision needs. With `foreign` organizations no genesis block is computed, and nothing
+/// is read that only such a block needs.
+pub async fn look(nodes: &Nodes, namespace: &str, spec: &ChannelSpec, own: Vec<Node>, foreign: Vec<String>) -> Seen {
+    let (pinned, orderers) = tokio::join!(
         read_pinned(nodes.store(), namespace, &spec.channel, block_hash),
-        gather(nodes.store(), spec),
         each(&own, |node| look_at(nodes, node, &spec.channel)),
     );
+    let held =
+        orderers.values().any(|view| view.channel.live.value().is_some() || view.channel.record == JoinRecord::Joined);
+    let material = if !foreign.is_empty() {
+        Err(Uncomputable::Foreign(foreign))
+    } else if held {
+        // The pinned bytes are the truth now, whatever the certificates have become.
+        Err(Uncomputable::Held)
+    } else {
+        gather(nodes.store(), spec).await
+    };
     let genesis_seen = pinned.clone().map(|pinned| PinnedGenesis { hash: pinned.hash });
     let pinned = pinned.value().cloned();
     let computed = material.as_ref().map_err(Clone::clone).and_then(|material| {

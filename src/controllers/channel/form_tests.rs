@@ -218,7 +218,7 @@ impl World {
 
     /// One reconciliation of the channel: looks, decides, and does at most the first `most` actions.
     async fn channel(&self, most: usize) -> decide::Decision {
-        let seen = form::look(&self.nodes, SYSTEM, &self.spec, self.own()).await;
+        let seen = form::look(&self.nodes, SYSTEM, &self.spec, self.own(), Vec::new()).await;
         let decision = decide::decide(&seen.view);
         for action in decision.actions.iter().take(most) {
             form::perform(&self.nodes, SYSTEM, &self.spec, &seen, action).await.unwrap();

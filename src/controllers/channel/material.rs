@@ -129,7 +129,11 @@ async fn certificates(store: &dyn Store, index: usize, consenter: &ConsenterRef)
     let mut gaps = Vec::new();
     let mut certificate = async |name: String| {
         let place = format!("certificate in Secret {}/{name}", consenter.namespace);
-        let answer = store.secret(&consenter.namespace, &name).await;
+        // The API server gives a Secret whole or not at all: the key beside the certificate is dropped at once.
+        let answer = store.secret(&consenter.namespace, &name).await.map(|mut entries| {
+            entries.retain(|key, _| key == TLS_CRT);
+            entries
+        });
         entry(&answer, TLS_CRT, &place, &consenter.organization, &mut gaps)
     };
     let tls = certificate(tls_secret(&consenter.orderer)).await;

@@ -21,10 +21,11 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt as _};
 use tenter_consortium::objects::{ConsenterRef, LABEL_CHANNEL};
+use tenter_consortium::settings::organization_allowed;
 use tenter_consortium::status::ChannelPhase;
 
 use self::decide::{Action, decide};
-use self::form::{Seen, look, own_consenters, perform};
+use self::form::{Seen, foreign, look, own_consenters, perform};
 use self::status::channel_status;
 use super::driver::DecisionOf;
 use super::follow::Followers;
@@ -102,6 +103,15 @@ fn gate(ctx: &Context, scope: &Scope, object: &Channel, own: &[Node]) -> Result<
     for consenter in consenters.iter().filter(|consenter| own.iter().any(|node| is(node, consenter))) {
         gates::admit(&scope.consortium.spec, &consenter.organization, &consenter.namespace).map_err(refused)?;
     }
+    // What a genesis block is made of is read from the namespaces of own organizations only.
+    let spec = &object.spec;
+    let places = (spec.orderer_organizations.iter().map(|entry| (&entry.organization, &entry.namespace)))
+        .chain(spec.members.iter().map(|member| (&member.organization, &member.namespace)));
+    for (organization, namespace) in places {
+        if organization_allowed(organization, &scope.consortium.spec.organizations) {
+            gates::admit(&scope.consortium.spec, organization, namespace).map_err(refused)?;
+        }
+    }
     Ok(())
 }
 
@@ -113,6 +123,7 @@ impl Controlled for ChannelController {
     type Object = Channel;
     type Observed = Observed;
     type Action = Action;
+    const INDEPENDENT: bool = true;
 
     fn watch(&self, controller: Controller<Channel>, ctx: &Context) -> Controller<Channel> {
         let channels = controller.store();
@@ -142,7 +153,9 @@ impl Controlled for ChannelController {
     async fn observe(&self, ctx: &Context, scope: &Scope, object: &Channel) -> Result<Observed, Failure> {
         let own = own_consenters(&object.spec, &scope.consortium.spec.organizations);
         gate(ctx, scope, object, &own)?;
-        let (seen, peers) = tokio::join!(look(&self.nodes, &ctx.namespace, &object.spec, own), peers(ctx, object));
+        let foreign = foreign(&object.spec, &scope.consortium.spec.organizations);
+        let look = look(&self.nodes, &ctx.namespace, &object.spec, own, foreign);
+        let (seen, peers) = tokio::join!(look, peers(ctx, object));
         if decide(&seen.view).phase == ChannelPhase::Active {
             self.follow(&object.spec.channel, &seen);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tenter_consortium::observed::{JoinRecord, NodeChannel, NodeRef};
+use tenter_consortium::observed::{JoinRecord, NodeChannel, NodeRef, OrdererChannel};
 use tenter_consortium::status::{ChannelStatus, NodeChannelStatus};
 
 use super::decide::Decision;
@@ -19,6 +19,17 @@ pub fn node_status<T>(node: &NodeRef, seen: &NodeChannel<T>, relation: Option<St
     }
 }
 
+/// What an orderer says. A channel that is being removed, or does not run, is not present.
+pub fn orderer_status(node: &NodeRef, seen: &NodeChannel<OrdererChannel>, unknown: Option<&str>) -> NodeChannelStatus {
+    let live = seen.live.value();
+    let relation = live.map(|live| live.relation.clone()).or_else(|| unknown.map(str::to_owned));
+    let mut status = node_status(node, seen, relation);
+    if let Some(live) = live.filter(|live| !matches!(live.status.as_str(), "active" | "onboarding")) {
+        status.state.clone_from(&live.status);
+    }
+    status
+}
+
 /// `joined/all`.
 pub fn ratio(joined: usize, all: usize) -> String {
     format!("{joined}/{all}")
@@ -26,16 +37,9 @@ pub fn ratio(joined: usize, all: usize) -> String {
 
 /// A channel's status. `peers` are the memberships' own counts: joined, and all.
 pub fn channel_status(seen: &Seen, decision: &Decision, peers: (usize, usize)) -> ChannelStatus {
-    let nodes: BTreeMap<&NodeRef, NodeChannelStatus> = seen
-        .view
-        .orderers
-        .iter()
-        .map(|(node, view)| {
-            let relation = view.channel.live.value().map(|live| live.relation.clone());
-            (node, node_status(node, &view.channel, relation))
-        })
-        .collect();
-    let joined = seen.view.orderers.values().filter(|view| view.channel.live.value().is_some()).count();
+    let nodes: BTreeMap<&NodeRef, NodeChannelStatus> =
+        seen.view.orderers.iter().map(|(node, view)| (node, orderer_status(node, &view.channel, None))).collect();
+    let joined = seen.view.orderers.values().filter(|view| view.takes_part()).count();
     ChannelStatus {
         phase: Some(decision.phase),
         genesis: seen.pinned.as_ref().map(|pinned| pinned.hash.clone()),

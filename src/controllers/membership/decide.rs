@@ -6,11 +6,38 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{JoinRecord, NodeChannel, NodeRef, OrdererChannel, PeerChannel, PinnedGenesis};
 use tenter_consortium::status::MembershipPhase as Phase;
 
 use crate::controllers::outlook::{Outlook, Wait};
+
+/// How many seconds a peer may need to have a block that the orderers have.
+const DELIVERY: i64 = 10;
+/// How many blocks behind the orderers a peer that had caught up may be, whatever the traffic.
+const FAR: u64 = 1000;
+
+/// What the orderers had a while ago: blocks that every peer has by now, if it makes progress.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heights {
+    newest: Option<(Timestamp, u64)>,
+    earlier: Option<u64>,
+}
+
+impl Heights {
+    /// Notes what the orderers have now. Gives what they had at least ten seconds before, if that is known.
+    pub fn note(&mut self, height: u64, now: Timestamp) -> Option<u64> {
+        match self.newest {
+            Some((at, _)) if now.as_second() - at.as_second() < DELIVERY => {}
+            newest => {
+                self.earlier = newest.map(|(_, height)| height);
+                self.newest = Some((now, height));
+            }
+        }
+        self.earlier
+    }
+}
 
 /// One own peer's view of the channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +59,10 @@ pub struct View {
     pub genesis: Observation<PinnedGenesis>,
     /// Number of blocks of the ordering service, asked before the peers; absent when it has no leader.
     pub ordering: Observation<u64>,
+    /// What the orderers had a while ago ([`Heights`]).
+    pub earlier: Option<u64>,
+    /// Whether the membership was active already.
+    pub settled: bool,
     /// Whether the live configuration has the organization's MSP.
     pub admitted: Observation<bool>,
     /// The organization's orderers that are consenters, to show.
@@ -106,17 +137,17 @@ pub fn decide(view: &View) -> Decision {
 }
 
 fn judge(view: &View, hash: &str) -> Decision {
-    if let Some(outlook) = mismatch(view, hash) {
-        return Decision::new(Phase::Joining, outlook);
-    }
+    let absent = nodes(view, |peer| peer.channel.live.is_absent() && peer.channel.record == JoinRecord::None);
     let lost = nodes(view, |peer| peer.channel.live.is_absent() && peer.channel.record == JoinRecord::Joined);
-    if !lost.is_empty() {
-        return Decision::new(Phase::Joining, data_lost(view, &lost));
+    let stop = mismatch(view, hash).or_else(|| (!lost.is_empty()).then(|| data_lost(view, &lost)));
+    if let Some(outlook) = stop {
+        // What is wrong with one peer concerns no other.
+        let actions = if absent.is_empty() { Vec::new() } else { join(view, absent).actions };
+        return Decision { phase: Phase::Joining, outlook, actions };
     }
     if view.peers.is_empty() {
         return without_peers(view);
     }
-    let absent = nodes(view, |peer| peer.channel.live.is_absent());
     if absent.is_empty() {
         return joined(view);
     }
@@ -252,12 +283,19 @@ fn joined(view: &View) -> Decision {
         });
         return Decision::new(Phase::Syncing, outlook);
     };
+    // The orderers' newest block is on its way to the peers all the time: once a peer had caught up, it is behind when
+    // it lacks what it had time to fetch.
+    let due = match view.earlier {
+        Some(earlier) => earlier.max(height.saturating_sub(FAR)),
+        None if view.settled => height.saturating_sub(FAR),
+        None => height,
+    };
     let behind: Vec<String> = view
         .peers
         .iter()
         .filter_map(|(node, peer)| {
             let value = peer.channel.live.value()?;
-            (value.height < height).then(|| format!("{node} holds {} of {height} blocks", value.height))
+            (value.height < due).then(|| format!("{node} holds {} of {height} blocks", value.height))
         })
         .collect();
     if !behind.is_empty() {

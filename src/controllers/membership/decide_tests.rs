@@ -38,6 +38,8 @@ fn view(peers: Vec<PeerView>) -> View {
         organization: "acme".to_owned(),
         genesis: present(PinnedGenesis { hash: PINNED.to_owned() }),
         ordering: present(5),
+        earlier: None,
+        settled: false,
         admitted: present(true),
         orderers: BTreeMap::new(),
         peers: peers.into_iter().enumerate().map(|(n, view)| (node(n), view)).collect(),
@@ -104,7 +106,12 @@ fn unreachable_is_neither_joined_nor_lost() {
 
 #[test]
 fn an_emptied_volume_is_data_loss() {
-    let decision = check(&view(vec![peer(absent(), JoinRecord::Joined), fresh()]), Phase::Joining, "DataLost", &[]);
+    let decision = check(
+        &view(vec![peer(absent(), JoinRecord::Joined), fresh()]),
+        Phase::Joining,
+        "DataLost",
+        &[Action::Join(node(1))],
+    );
     assert!(matches!(decision.outlook.verdict, Verdict::Stalled { .. }));
     assert!(decision.outlook.verdict.message().contains("trade-acme/peer0-ledgers"));
 }
@@ -122,6 +129,24 @@ fn syncs_until_no_peer_is_behind() {
     assert!(decision.outlook.verdict.message().contains("trade-acme/peer1 holds 2 of 5 blocks"));
     let ready = check(&view(vec![at(5), at(6)]), Phase::Active, "Joined", &[]);
     assert!(matches!(ready.outlook.verdict, Verdict::Ready { .. }));
+}
+
+#[test]
+fn traffic_alone_puts_no_peer_behind() {
+    let busy = |height, earlier| View { settled: true, ordering: present(2000), earlier, ..view(vec![at(height)]) };
+    check(&busy(1990, None), Phase::Active, "Joined", &[]);
+    check(&busy(1990, Some(1980)), Phase::Active, "Joined", &[]);
+    check(&busy(1990, Some(1995)), Phase::Syncing, "PeersBehind", &[]);
+    check(&busy(900, Some(800)), Phase::Syncing, "PeersBehind", &[]);
+}
+
+#[test]
+fn heights_are_compared_with_those_of_a_while_ago() {
+    let at = |second| Timestamp::from_second(second).unwrap();
+    let mut heights = Heights::default();
+    let seen: Vec<Option<u64>> =
+        [(0, 5), (1, 7), (10, 9), (11, 10), (20, 12)].map(|(second, height)| heights.note(height, at(second))).into();
+    assert_eq!(seen, [None, None, Some(5), Some(5), Some(9)]);
 }
 
 #[test]

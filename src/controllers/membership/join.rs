@@ -11,7 +11,7 @@ use super::decide::{Action, PeerView, View};
 use crate::controllers::Failure;
 use crate::controllers::apply::MANAGED_BY;
 use crate::nodes::records::{self, Pinned, block_hash, read_pinned};
-use crate::nodes::{Node, Nodes, Ordering, chain};
+use crate::nodes::{Joined, Node, Nodes, Ordering, chain};
 use crate::observe::channel::{self, bounded, each};
 
 /// What was seen of a membership.
@@ -74,6 +74,8 @@ pub async fn look(nodes: &Nodes, namespace: &str, spec: &MembershipSpec, parties
         organization: spec.organization.clone(),
         genesis: pinned.clone().map(|pinned| PinnedGenesis { hash: pinned.hash }),
         ordering,
+        earlier: None,
+        settled: false,
         admitted,
         orderers,
         peers,
@@ -124,7 +126,19 @@ pub async fn perform(nodes: &Nodes, spec: &MembershipSpec, seen: &Seen, action: 
     let pinned = seen.pinned.as_ref().ok_or_else(|| missing("no genesis block is pinned"))?;
     match action {
         Action::Join(_) => {
-            nodes.join_peer(node, &pinned.block).await.map_err(|error| Failure::new("JoinPeer", chain(&error)))
+            let joined =
+                nodes.join_peer(node, &pinned.block).await.map_err(|error| Failure::new("JoinPeer", chain(&error)))?;
+            if joined == Joined::Before && !channel::peer(nodes, node, &spec.channel).await.live.value().is_some() {
+                return Err(Failure::new(
+                    "LedgerNotServed",
+                    format!(
+                        "{reference} has a ledger of channel {} and does not serve it: a join stopped half way; restart the \
+                         peer (delete Pod {reference}-0)",
+                        spec.channel
+                    ),
+                ));
+            }
+            Ok(())
         }
         Action::Record(_) => {
             let labels = BTreeMap::from([

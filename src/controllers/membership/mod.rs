@@ -3,7 +3,8 @@
 pub mod decide;
 pub mod join;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use kube::Api;
@@ -12,12 +13,12 @@ use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use tenter_consortium::observed::NodeRef;
-use tenter_consortium::status::{MembershipStatus, NodeChannelStatus};
+use tenter_consortium::status::{MembershipPhase, MembershipStatus, NodeChannelStatus};
 
-use self::decide::{Action, decide};
+use self::decide::{Action, Heights, decide};
 use self::join::{Parties, Seen, look, perform};
 use super::channel::form::own_consenters;
-use super::channel::status::{node_status, ratio};
+use super::channel::status::{node_status, orderer_status, ratio};
 use super::driver::DecisionOf;
 use super::{Cleanup, Context, Controlled, Decision, Failure, Scope, Verdict, apply, gates};
 use crate::nodes::{Node, NodeKind, Nodes};
@@ -26,12 +27,13 @@ use crate::resources::{Channel, Membership, Peer, TenterObject as _};
 /// The controller of [`Membership`] objects.
 pub struct MembershipController {
     nodes: Arc<Nodes>,
+    heights: Mutex<BTreeMap<(String, String), Heights>>,
 }
 
 impl MembershipController {
     /// A controller that talks to these nodes.
     pub const fn new(nodes: Arc<Nodes>) -> Self {
-        Self { nodes }
+        Self { nodes, heights: Mutex::new(BTreeMap::new()) }
     }
 }
 
@@ -88,10 +90,7 @@ async fn parties(ctx: &Context, scope: &Scope, object: &Membership) -> Result<Pa
 }
 
 fn status(seen: &Seen, decision: &decide::Decision) -> MembershipStatus {
-    let orderers = seen.view.orderers.iter().map(|(node, view)| {
-        let relation = view.live.value().map_or("orderer", |live| live.relation.as_str());
-        node_status(node, view, Some(relation.to_owned()))
-    });
+    let orderers = seen.view.orderers.iter().map(|(node, view)| orderer_status(node, view, Some("orderer")));
     let peers = seen.view.peers.iter().map(|(node, view)| node_status(node, &view.channel, None));
     let nodes: Vec<NodeChannelStatus> = orderers.chain(peers).collect();
     let joined = nodes.iter().filter(|node| node.state == "present").count();
@@ -107,6 +106,7 @@ impl Controlled for MembershipController {
     type Object = Membership;
     type Observed = Seen;
     type Action = Action;
+    const INDEPENDENT: bool = true;
 
     fn watch(&self, controller: Controller<Membership>, ctx: &Context) -> Controller<Membership> {
         let store = controller.store();
@@ -140,7 +140,15 @@ impl Controlled for MembershipController {
     async fn observe(&self, ctx: &Context, scope: &Scope, object: &Membership) -> Result<Seen, Failure> {
         gate(ctx, scope, object).await?;
         let parties = parties(ctx, scope, object).await?;
-        Ok(look(&self.nodes, &ctx.namespace, &object.spec, parties).await)
+        let mut seen = look(&self.nodes, &ctx.namespace, &object.spec, parties).await;
+        let phase = object.status.as_ref().and_then(|status| status.phase);
+        seen.view.settled = phase == Some(MembershipPhase::Active);
+        if let Some(height) = seen.view.ordering.value() {
+            let key = (object.namespace().unwrap_or_default(), object.name_any());
+            let mut heights = self.heights.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.view.earlier = heights.entry(key).or_default().note(*height, ctx.now());
+        }
+        Ok(seen)
     }
 
     fn decide(&self, _object: &Membership, observed: &Seen, _now: Timestamp) -> DecisionOf<Self> {
@@ -162,6 +170,8 @@ impl Controlled for MembershipController {
     }
 
     async fn cleanup(&self, _ctx: &Context, object: &Membership) -> Result<Cleanup, Failure> {
+        let key = (object.namespace().unwrap_or_default(), object.name_any());
+        self.heights.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         Ok(Cleanup::Done((!object.spec.peers.is_empty()).then(|| {
             format!("the peers keep channel {}: Fabric has no way to leave one while they run", object.spec.channel)
         })))

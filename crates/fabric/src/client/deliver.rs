@@ -1,5 +1,8 @@
 //! Reading blocks: `orderer.AtomicBroadcast/Deliver` and `protos.Deliver/Deliver` (`common/deliver/deliver.go`).
 
+use std::fmt;
+use std::pin::Pin;
+
 use prost::Message;
 use tenter_fabric_wire::common::{Envelope, HeaderType};
 use tenter_fabric_wire::orderer::{SeekInfo, SeekNewest, SeekPosition, SeekSpecified, seek_info, seek_position};
@@ -226,8 +229,8 @@ impl DeliverClient {
             error_response: seek_info::SeekErrorResponse::BestEffort.into(),
             ..SeekInfo::default()
         };
-        let stream = self.open(channel, &seek).await?;
-        Ok(BlockStream { client: self.clone(), channel: channel.to_owned(), stream, expected: from, last: None })
+        let answers = Answers::Opening(self.call(channel, &seek).await?);
+        Ok(BlockStream { client: self.clone(), channel: channel.to_owned(), answers, expected: from, last: None })
     }
 
     async fn single(&self, channel: &str, position: SeekPosition, trouble: OnTrouble) -> Result<Block, DeliverError> {
@@ -249,16 +252,24 @@ impl DeliverClient {
         }
     }
 
-    async fn open(&self, channel: &str, seek: &SeekInfo) -> Result<Streaming<RawDeliverResponse>, DeliverError> {
+    /// Connects and signs; the call itself is not begun.
+    async fn call(&self, channel: &str, seek: &SeekInfo) -> Result<Call, DeliverError> {
         let tls_hash = self.channel.endpoint().tls_hash();
         let header = envelope::channel_header(HeaderType::DeliverSeekInfo, channel, tls_hash);
         let request = envelope::signed(&self.identity, &header, envelope::nonce()?, seek.encode_to_vec())?;
         let mut grpc = self.channel.grpc().await?;
-        let codec = ProstCodec::<Envelope, RawDeliverResponse>::default();
-        let requests = tonic::Request::new(futures::stream::iter([request]));
-        let call = grpc.streaming(requests, PathAndQuery::from_static(self.path), codec);
+        let path = PathAndQuery::from_static(self.path);
+        Ok(Box::pin(async move {
+            let codec = ProstCodec::<Envelope, RawDeliverResponse>::default();
+            let requests = tonic::Request::new(futures::stream::iter([request]));
+            Ok(grpc.streaming(requests, path, codec).await?.into_inner())
+        }))
+    }
+
+    async fn open(&self, channel: &str, seek: &SeekInfo) -> Result<Streaming<RawDeliverResponse>, DeliverError> {
+        let call = self.call(channel, seek).await?;
         match self.channel.bounded("opening a stream of blocks", call).await? {
-            Ok(response) => Ok(response.into_inner()),
+            Ok(stream) => Ok(stream),
             Err(status) => Err(self.rpc(channel, &status)),
         }
     }
@@ -318,21 +329,49 @@ impl DeliverClient {
     }
 }
 
-/// Blocks as they come, each the successor of the one before.
-#[derive(Debug)]
+/// A call that has no answer yet.
+type Call = Pin<Box<dyn Future<Output = Result<Streaming<RawDeliverResponse>, tonic::Status>> + Send>>;
+
+/// The answers to one request. Servers send the headers with the first answer, which may be as long in coming as any
+/// block: to open the stream is a part of waiting for it.
+enum Answers {
+    Opening(Call),
+    Open(Streaming<RawDeliverResponse>),
+}
+
+impl Answers {
+    async fn message(&mut self) -> Result<Option<RawDeliverResponse>, tonic::Status> {
+        loop {
+            match self {
+                Self::Opening(call) => *self = Self::Open(call.await?),
+                Self::Open(stream) => return stream.message().await,
+            }
+        }
+    }
+}
+
+/// Blocks as they come, each the successor of the one before. A stream that failed is not asked again.
+
 pub struct BlockStream {
     client: DeliverClient,
     channel: String,
-    stream: Streaming<RawDeliverResponse>,
+    answers: Answers,
     expected: u64,
     last: Option<Block>,
+}
+
+impl fmt::Debug for BlockStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { client: _, channel, answers: _, expected, last: _ } = self;
+        f.debug_struct("BlockStream").field("channel", channel).field("expected", expected).finish_non_exhaustive()
+    }
 }
 
 impl BlockStream {
     /// Waits for the next block, without a bound: blocks may be days apart. Keepalive ends a dead connection, and
     /// dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<Block, DeliverError> {
-        let answer = self.stream.message().await;
+        let answer = self.answers.message().await;
         let Some(block) = self.client.read(&self.channel, answer)? else {
             return Err(self.client.ended(&self.channel));
         };
