@@ -2,11 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use git2::cert::Cert;
 use git2::{
-    AutotagOption, CertificateCheckStatus, Cred, CredentialType, ErrorClass, ErrorCode, FetchOptions, ObjectType, Oid,
-    ProxyOptions, RemoteCallbacks, RemoteRedirect, Repository,
+    AutotagOption, CertificateCheckStatus, Commit, Config, ConfigLevel, Cred, CredentialType, ErrorClass, ErrorCode,
+    FetchOptions, ObjectType, Oid, ProxyOptions, RemoteCallbacks, RemoteRedirect, Repository, Tree,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -15,8 +16,15 @@ use super::known_hosts::{self, Verdict};
 use super::url::{RepositoryUrl, Scheme, redacted};
 use super::{Credentials, MAX_BLOB_BYTES, SourceError};
 
-/// Most bytes that one fetch may receive: a definition repository is text.
-const MAX_FETCH_BYTES: u64 = 256 << 20;
+/// Most bytes that one fetch may receive: a definition repository is text, and all branches of one come to a few MiB.
+const MAX_FETCH_BYTES: u64 = 64 << 20;
+/// Most bytes of a commit or of a folder's list of entries. A few compressed bytes can say that they are gigabytes, so the
+/// size is looked at before anything is unpacked.
+const MAX_NODE_BYTES: u64 = 1 << 20;
+/// What the names of libgit2's temporary pack files begin with.
+const TEMPORARY_PACK: &str = "pack_git2_";
+/// Age of a temporary pack file that no fetch can still be writing.
+const STALE: Duration = Duration::from_secs(3600);
 /// Most branches that an error message names.
 const NAMED_BRANCHES: usize = 8;
 /// Most organizations' folders that are looked at.
@@ -60,13 +68,13 @@ pub struct Fetched {
 pub fn fetch(request: &FetchRequest) -> Result<Fetched, SourceError> {
     let url = RepositoryUrl::parse(&request.url)?;
     let repository = open_mirror(&request.cache, &request.url)?;
+    remove_leftovers(&repository, SystemTime::now());
     let commit = fetch_revision(&repository, &url, request)?;
     let fast_forward = match &request.last_good {
         None => true,
         Some(last) => descends(&repository, commit, last).map_err(|error| local(&request.cache, &error))?,
     };
-    let subject = repository
-        .find_commit(commit)
+    let subject = small_commit(&repository, commit)
         .ok()
         .and_then(|commit| commit.summary().ok().flatten().map(printable))
         .unwrap_or_default();
@@ -104,34 +112,55 @@ fn open_mirror(cache: &Path, url: &str) -> Result<Repository, SourceError> {
     });
     let path = cache.join(name);
     if let Ok(repository) = Repository::open_bare(&path) {
-        return Ok(repository);
+        return own_settings(&repository).map(|()| repository).map_err(|error| local(&path, &error));
     }
     let io = |error: std::io::Error| SourceError::Local { path: path.display().to_string(), why: error.to_string() };
     if path.exists() {
         std::fs::remove_dir_all(&path).map_err(io)?;
     }
     std::fs::create_dir_all(&path).map_err(io)?;
-    Repository::init_bare(&path).map_err(|error| local(&path, &error))
+    let repository = Repository::init_bare(&path).map_err(|error| local(&path, &error))?;
+    own_settings(&repository).map(|()| repository).map_err(|error| local(&path, &error))
 }
 
-/// What the callbacks saw; libgit2's own error is of little use after a callback has ended the fetch.
+/// Leaves only the mirror's own settings: a system-wide `url.*.insteadOf` or proxy must not lead a daemon elsewhere.
+fn own_settings(repository: &Repository) -> Result<(), git2::Error> {
+    let mut settings = Config::new()?;
+    settings.add_file(&repository.path().join("config"), ConfigLevel::Local, false)?;
+    repository.set_config(&settings)
+}
+
+/// Removes what fetches that were ended in the middle have left. It is best effort: a file that stays is tried again.
+fn remove_leftovers(repository: &Repository, now: SystemTime) {
+    let Ok(files) = std::fs::read_dir(repository.path().join("objects/pack")) else { return };
+    for file in files.flatten() {
+        let stale = || Some(now.duration_since(file.metadata().ok()?.modified().ok()?).ok()? > STALE);
+        if file.file_name().to_string_lossy().starts_with(TEMPORARY_PACK) && stale() == Some(true) {
+            let _ = std::fs::remove_file(file.path());
+        }
+    }
+}
+
+/// What the callbacks of one connection saw; libgit2's own error is of little use after a callback has ended the fetch.
 #[derive(Default)]
 struct Seen {
     credentials_asked: Cell<u32>,
+    credentials_refused: Cell<bool>,
     too_much: Cell<bool>,
     host_key: RefCell<Option<SourceError>>,
 }
 
 fn fetch_revision(repository: &Repository, url: &RepositoryUrl, request: &FetchRequest) -> Result<Oid, SourceError> {
     let shown = redacted(&request.url);
-    let seen = Seen::default();
-    let failed = |error: &git2::Error| explain(error, &seen, url, &shown);
+    // Each connection asks for the user name and the proof anew.
+    let (listing, fetching) = (Seen::default(), Seen::default());
+    let failed = |error: &git2::Error| explain(error, &listing, url, &shown);
     let mut remote = repository.remote_anonymous(&url.text).map_err(|error| failed(&error))?;
     let mut proxy = ProxyOptions::new();
     proxy.auto();
     let heads: Vec<(String, Oid)> = {
         let connection = remote
-            .connect_auth(git2::Direction::Fetch, Some(callbacks(url, &request.credentials, &seen)), Some(proxy))
+            .connect_auth(git2::Direction::Fetch, Some(callbacks(url, &request.credentials, &listing)), Some(proxy))
             .map_err(|error| failed(&error))?;
         connection
             .list()
@@ -147,7 +176,7 @@ fn fetch_revision(repository: &Repository, url: &RepositoryUrl, request: &FetchR
     let branch = format!("refs/heads/{}", request.revision);
     let tip = branches.iter().find(|(name, _)| *name == branch).map(|(_, oid)| *oid);
     let exact = Oid::from_str(&request.revision).ok().filter(|_| request.revision.len() == 40);
-    let known = tip.or(exact).filter(|oid| repository.find_commit(*oid).is_ok());
+    let known = tip.or(exact).filter(|oid| repository.odb().is_ok_and(|odb| odb.exists(*oid)));
     if let (Some(oid), None) = (known, exact) {
         // Nothing new: the branch's tip is in the mirror already.
         return Ok(oid);
@@ -161,15 +190,19 @@ fn fetch_revision(repository: &Repository, url: &RepositoryUrl, request: &FetchR
     proxy.auto();
     let mut options = FetchOptions::new();
     options
-        .remote_callbacks(callbacks(url, &request.credentials, &seen))
+        .remote_callbacks(callbacks(url, &request.credentials, &fetching))
         .proxy_options(proxy)
         .download_tags(AutotagOption::None)
         .update_fetchhead(false)
         .follow_redirects(RemoteRedirect::Initial);
-    remote.fetch(&[refspec.as_str()], Some(&mut options), None).map_err(|error| failed(&error))?;
-    match tip.or(exact) {
-        Some(oid) if repository.find_commit(oid).is_ok() => Ok(oid),
-        _ => Err(no_revision(&shown, &request.revision, &branches)),
+    remote
+        .fetch(&[refspec.as_str()], Some(&mut options), None)
+        .map_err(|error| explain(&error, &fetching, url, &shown))?;
+    let found = tip.or(exact).ok_or_else(|| no_revision(&shown, &request.revision, &branches))?;
+    match small_commit(repository, found) {
+        Ok(_) => Ok(found),
+        Err(error @ SourceError::TooLarge { .. }) => Err(error),
+        Err(_) => Err(no_revision(&shown, &request.revision, &branches)),
     }
 }
 
@@ -190,10 +223,13 @@ fn callbacks<'a>(url: &'a RepositoryUrl, credentials: &'a Credentials, seen: &'a
     callbacks.credentials(move |_, user, allowed| {
         // libgit2 asks again after a refusal, without end: once for the user name and once for the proof is enough.
         seen.credentials_asked.set(seen.credentials_asked.get() + 1);
-        if seen.credentials_asked.get() > 2 {
-            return Err(git2::Error::new(ErrorCode::Auth, ErrorClass::Callback, "the credentials were refused"));
-        }
-        credential(url, credentials, user, allowed)
+        let answer = if seen.credentials_asked.get() > 2 {
+            Err(git2::Error::new(ErrorCode::Auth, ErrorClass::Callback, "the credentials were refused"))
+        } else {
+            credential(url, credentials, user, allowed)
+        };
+        seen.credentials_refused.set(seen.credentials_refused.get() || answer.is_err());
+        answer
     });
     callbacks.certificate_check(move |certificate, host| check_certificate(url, credentials, seen, certificate, host));
     callbacks.transfer_progress(move |progress| {
@@ -287,8 +323,8 @@ fn explain(error: &git2::Error, seen: &Seen, url: &RepositoryUrl, shown: &str) -
     }
     let why = printable(error.message());
     let refused = matches!(error.code(), ErrorCode::Auth)
-        || seen.credentials_asked.get() > 0
-        || (error.class() == ErrorClass::Http && (why.contains("401") || why.contains("403")));
+        || seen.credentials_refused.get()
+        || (error.class() == ErrorClass::Http && (why.ends_with("code: 401") || why.ends_with("code: 403")));
     if refused {
         return SourceError::Unauthorised { url: shown.to_owned(), why };
     }
@@ -307,7 +343,7 @@ fn descends(repository: &Repository, commit: Oid, last: &str) -> Result<bool, gi
     if commit == last {
         return Ok(true);
     }
-    if repository.find_commit(last).is_err() {
+    if small_commit(repository, last).is_err() {
         return Ok(false);
     }
     repository.graph_descendant_of(commit, last)
@@ -316,11 +352,11 @@ fn descends(repository: &Repository, commit: Oid, last: &str) -> Result<bool, gi
 /// Names of the folders in a folder of the root; none when there is no such folder.
 fn folders(repository: &Repository, commit: Oid, name: &str) -> Vec<String> {
     let tree = || {
-        let root = repository.find_commit(commit)?.tree()?;
-        let id = root.get_name(name).map(|entry| entry.id());
-        id.map_or_else(|| Err(git2::Error::from_str("no such entry")), |id| repository.find_tree(id))
+        let root = small_tree(repository, small_commit(repository, commit).ok()?.tree_id()).ok()?;
+        let id = root.get_name(name)?.id();
+        small_tree(repository, id).ok()
     };
-    let Ok(tree) = tree() else { return Vec::new() };
+    let Some(tree) = tree() else { return Vec::new() };
     let mut names: Vec<String> = tree
         .iter()
         .filter(|entry| entry.kind() == Some(ObjectType::Tree))
@@ -343,7 +379,13 @@ fn read(repository: &Repository, commit: Oid, path: &str) -> Result<Vec<u8>, Sou
             path: format!("{path} (write it relative, without `..`)"),
         });
     }
-    let mut tree = repository.find_commit(commit).and_then(|commit| commit.tree()).map_err(|_| missing())?;
+    let missing_or_large = |error: SourceError| match error {
+        error @ SourceError::TooLarge { .. } => error,
+        _ => missing(),
+    };
+    let mut tree = small_commit(repository, commit)
+        .and_then(|commit| small_tree(repository, commit.tree_id()))
+        .map_err(missing_or_large)?;
     for (place, part) in parts.iter().enumerate() {
         let (id, kind, mode) = {
             let entry = tree.get_name(part).ok_or_else(missing)?;
@@ -355,11 +397,35 @@ fn read(repository: &Repository, commit: Oid, path: &str) -> Result<Vec<u8>, Sou
             (Some(ObjectType::Blob), 0o120_000) => return Err(not_a_file("a symbolic link")),
             (Some(ObjectType::Blob), _) if last => return blob(repository, id, path).ok_or_else(missing)?,
             (Some(ObjectType::Tree), _) if last => return Err(not_a_file("a folder")),
-            (Some(ObjectType::Tree), _) => tree = repository.find_tree(id).map_err(|_| missing())?,
+            (Some(ObjectType::Tree), _) => {
+                tree = small_tree(repository, id).map_err(missing_or_large)?;
+            }
             _ => return Err(missing()),
         }
     }
     Err(missing())
+}
+
+/// A commit, its size looked at first.
+fn small_commit(repository: &Repository, id: Oid) -> Result<Commit<'_>, SourceError> {
+    small(repository, id, "commit")?;
+    repository.find_commit(id).map_err(|error| local(repository.path(), &error))
+}
+
+/// A folder's entries, their size looked at first.
+fn small_tree(repository: &Repository, id: Oid) -> Result<Tree<'_>, SourceError> {
+    small(repository, id, "folder")?;
+    repository.find_tree(id).map_err(|error| local(repository.path(), &error))
+}
+
+fn small(repository: &Repository, id: Oid, what: &str) -> Result<(), SourceError> {
+    let header = repository.odb().and_then(|odb| odb.read_header(id));
+    let (size, _) = header.map_err(|error| local(repository.path(), &error))?;
+    let size = size as u64;
+    if size > MAX_NODE_BYTES {
+        return Err(SourceError::TooLarge { path: format!("{what} {id}"), size, limit: MAX_NODE_BYTES });
+    }
+    Ok(())
 }
 
 /// A blob's bytes, its size looked at first.

@@ -171,3 +171,70 @@ fn encodes_host_keys() {
         assert_eq!(base64(bytes), text);
     }
 }
+
+fn explained(scheme: &str, seen: &Seen, code: ErrorCode, class: ErrorClass, message: &str) -> &'static str {
+    let url = RepositoryUrl::parse(&format!("{scheme}://git.example.test/trade.git")).unwrap();
+    explain(&git2::Error::new(code, class, message), seen, &url, "shown").reason()
+}
+
+#[test]
+fn a_network_error_is_no_refusal() {
+    let asked = Seen { credentials_asked: Cell::new(1), ..Seen::default() };
+    let lost = explained("https", &asked, ErrorCode::GenericError, ErrorClass::Net, "connection reset by peer");
+    assert_eq!(lost, "SourceUnreachable", "a private repository whose server went away");
+    for (status, expect) in [("401", "SourceUnauthorised"), ("403", "SourceUnauthorised"), ("503", "SourceUnreachable")]
+    {
+        let message = format!("unexpected http status code: {status}");
+        assert_eq!(explained("https", &asked, ErrorCode::GenericError, ErrorClass::Http, &message), expect);
+    }
+    assert_eq!(explained("ssh", &asked, ErrorCode::Auth, ErrorClass::Ssh, "no"), "SourceUnauthorised");
+    let refused = Seen { credentials_refused: Cell::new(true), ..Seen::default() };
+    assert_eq!(explained("ssh", &refused, ErrorCode::User, ErrorClass::Callback, "no"), "SourceUnauthorised");
+}
+
+#[test]
+fn large_commits_and_folders_are_not_unpacked() {
+    let fixture = Fixture::new();
+    let first = fixture.commit(None, 1, &[("network.yaml", FILE, b"one")]);
+    fixture.fetch("main", "network.yaml", None).unwrap();
+    let tree = fixture.remote.find_commit(first).unwrap().tree().unwrap();
+    let signature = Signature::new("t", "t@example.test", &Time::new(2, 0)).unwrap();
+    let message = "m".repeat(usize::try_from(MAX_NODE_BYTES).unwrap());
+    let large = fixture.remote.commit(None, &signature, &signature, &message, &tree, &[]).unwrap();
+    fixture.remote.reference("refs/heads/main", large, true, "test").unwrap();
+    let error = fixture.fetch("main", "network.yaml", None).unwrap_err();
+    assert!(matches!(&error, SourceError::TooLarge { path, .. } if path.starts_with("commit ")), "{error}");
+
+    let name = "n".repeat(4000);
+    let names: Vec<String> = (0..300).map(|place| format!("{name}{place}")).collect();
+    let entries: Vec<Entry<'_>> = names.iter().map(|name| (name.as_str(), FILE, &b"x"[..])).collect();
+    fixture.commit(None, 3, &entries);
+    let fetched = fixture.fetch("main", "network.yaml", None).unwrap();
+    let error = fetched.definition.unwrap_err();
+    assert!(matches!(&error, SourceError::TooLarge { path, .. } if path.starts_with("folder ")), "{error}");
+    assert!(fetched.organizations.is_empty());
+}
+
+#[test]
+fn only_the_mirrors_own_settings_count() {
+    let folder = TempDir::new().unwrap();
+    let repository = open_mirror(folder.path(), "https://git.example.test/trade.git").unwrap();
+    let settings = repository.config().unwrap();
+    let mut levels = Vec::new();
+    settings.entries(None).unwrap().for_each(|entry| levels.push(entry.level())).unwrap();
+    assert!(!levels.is_empty() && levels.iter().all(|level| *level == ConfigLevel::Local));
+}
+
+#[test]
+fn removes_old_leftovers_only() {
+    let folder = TempDir::new().unwrap();
+    let repository = open_mirror(folder.path(), "https://git.example.test/trade.git").unwrap();
+    let packs = repository.path().join("objects/pack");
+    for name in ["pack_git2_a1", "pack-1.pack"] {
+        std::fs::write(packs.join(name), b"x").unwrap();
+    }
+    remove_leftovers(&repository, SystemTime::now());
+    assert!(packs.join("pack_git2_a1").exists(), "a fetch may be writing it");
+    remove_leftovers(&repository, SystemTime::now() + STALE * 2);
+    assert!(!packs.join("pack_git2_a1").exists() && packs.join("pack-1.pack").exists());
+}

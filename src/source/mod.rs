@@ -101,10 +101,10 @@ pub enum SourceError {
         /// What it is.
         what: String,
     },
-    /// The file is too large to be a definition.
-    #[error("{path} has {size} bytes; a definition has at most {limit}")]
+    /// The file, or a commit or folder on the way to it, is too large to be read.
+    #[error("{path} has {size} bytes; at most {limit} are read")]
     TooLarge {
-        /// The path.
+        /// The path, or the object's id.
         path: String,
         /// Its size.
         size: u64,

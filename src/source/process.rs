@@ -8,6 +8,7 @@ use std::io::Read as _;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::AsyncWriteExt as _;
 
 use super::SourceError;
@@ -18,6 +19,9 @@ use super::url::redacted;
 pub const SUBCOMMAND: &str = "git-fetch";
 /// Longest request, in bytes: credentials and known hosts are the long parts.
 const MAX_REQUEST_BYTES: u64 = 4 << 20;
+/// Most memory that a fetch may take, in bytes, mapped files not counted: what a hostile pack unpacks to ends the fetch and not
+/// the program that waits for it. It leaves room in the container's limit (deploy/base/deployment.yaml).
+const MAX_MEMORY_BYTES: u64 = 160 << 20;
 
 /// Fetches in a process of its own, for at most `limit`.
 pub async fn fetch(request: &FetchRequest, limit: Duration) -> Result<Fetched, SourceError> {
@@ -32,7 +36,8 @@ async fn run(request: &FetchRequest) -> Result<Fetched, SourceError> {
     let local = |why: String| SourceError::Local { path: SUBCOMMAND.to_owned(), why };
     let program = std::env::current_exe().map_err(|error| local(error.to_string()))?;
     let message = serde_json::to_vec(request).map_err(|error| local(error.to_string()))?;
-    // Personal and system-wide git settings (rewritten URLs, proxies, hooks) have no part in what a daemon reads.
+    // Personal git settings (rewritten URLs, proxies, hooks) have no part in what a daemon reads; the mirror leaves out
+    // the system's.
     let mut child = tokio::process::Command::new(program)
         .arg(SUBCOMMAND)
         .env("HOME", &request.cache)
@@ -56,6 +61,14 @@ pub fn serve() -> Result<String, SourceError> {
     let local = |why: String| SourceError::Local { path: SUBCOMMAND.to_owned(), why };
     let mut message = Vec::new();
     std::io::stdin().take(MAX_REQUEST_BYTES).read_to_end(&mut message).map_err(|error| local(error.to_string()))?;
+    limit_memory().map_err(|error| local(format!("cannot limit its memory: {error}")))?;
     let request: FetchRequest = serde_json::from_slice(&message).map_err(|error| local(error.to_string()))?;
     serde_json::to_string(&mirror::fetch(&request)).map_err(|error| local(error.to_string()))
+}
+
+/// Lowers this process's limit for private memory; a lower one stays.
+fn limit_memory() -> rustix::io::Result<()> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Data);
+    let lower = |limit: Option<u64>| Some(limit.map_or(MAX_MEMORY_BYTES, |limit| limit.min(MAX_MEMORY_BYTES)));
+    setrlimit(Resource::Data, Rlimit { current: lower(current), maximum: lower(maximum) })
 }
