@@ -63,7 +63,8 @@ async fn converge(round: usize) -> (Duration, Duration, f64) {
             if status["conditions"].is_array() { Ok(()) } else { Err(status.to_string()) }
         })
         .await;
-    let definition = include_str!("../examples-repo/network.yaml").replace("name: trade\n", &format!("name: {}\n", world.name));
+    let definition =
+        include_str!("../examples-repo/network.yaml").replace("name: trade\n", &format!("name: {}\n", world.name));
     let commit = world.commit(&definition);
     let start = Instant::now();
     world
@@ -100,7 +101,8 @@ fn by_hand() -> Result<Option<f64>, Box<dyn Error>> {
         if !output.status.success() {
             return Err(format!("benches/by-hand: {text}{}", String::from_utf8_lossy(&output.stderr)).into());
         }
-        let total = text.lines().find_map(|line| line.strip_prefix("total ")).ok_or("benches/by-hand printed no total")?;
+        let total =
+            text.lines().find_map(|line| line.strip_prefix("total ")).ok_or("benches/by-hand printed no total")?;
         totals.push(total.parse::<f64>()?);
     }
     totals.sort_by(f64::total_cmp);

@@ -19,7 +19,7 @@ use super::url::redacted;
 pub const SUBCOMMAND: &str = "git-fetch";
 /// Longest request, in bytes: credentials and known hosts are the long parts.
 const MAX_REQUEST_BYTES: u64 = 4 << 20;
-/// Most memory that a fetch may take, in bytes, mapped files not counted: what a hostile pack unpacks to ends the fetch and not
+/// Most memory that a fetch may take beyond the program itself, in bytes, mapped files not counted: what a hostile pack unpacks to ends the fetch and not
 /// the program that waits for it. It leaves room in the container's limit (deploy/base/deployment.yaml).
 const MAX_MEMORY_BYTES: u64 = 160 << 20;
 
@@ -66,9 +66,17 @@ pub fn serve() -> Result<String, SourceError> {
     serde_json::to_string(&mirror::fetch(&request)).map_err(|error| local(error.to_string()))
 }
 
-/// Lowers this process's limit for private memory; a lower one stays.
+/// Lowers this process's limit for private memory to what it holds and [`MAX_MEMORY_BYTES`] more; a lower one stays.
+/// What it holds counts the stacks of the runtime's threads, of which a machine with many cores has many.
 fn limit_memory() -> rustix::io::Result<()> {
+    let held = std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|status| {
+            status.lines().find_map(|line| line.strip_prefix("VmData:")?.split_whitespace().next()?.parse::<u64>().ok())
+        })
+        .unwrap_or_default();
+    let most = MAX_MEMORY_BYTES + (held << 10);
     let Rlimit { current, maximum } = getrlimit(Resource::Data);
-    let lower = |limit: Option<u64>| Some(limit.map_or(MAX_MEMORY_BYTES, |limit| limit.min(MAX_MEMORY_BYTES)));
+    let lower = |limit: Option<u64>| Some(limit.map_or(most, |limit| limit.min(most)));
     setrlimit(Resource::Data, Rlimit { current: lower(current), maximum: lower(maximum) })
 }
