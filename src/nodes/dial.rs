@@ -17,10 +17,10 @@ use tenter_consortium::observed::NodeRef;
 use tenter_fabric::client::{BoxStream, Dialer, Target};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
-/// Most port-forwards at once. Each is a connection of its own to the API server.
-const MAX_FORWARDS: usize = 64;
+/// Most port-forwards that are opened at once: each is a request of its own to the API server.
+const MAX_DIALS: usize = 64;
 /// How long a forward whose stream is gone may take to say goodbye.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -78,7 +78,7 @@ pub struct PortForwardRoute {
 impl PortForwardRoute {
     /// A route through this client's API server.
     pub fn new(client: Client) -> Self {
-        Self { client, permits: Arc::new(Semaphore::new(MAX_FORWARDS)) }
+        Self { client, permits: Arc::new(Semaphore::new(MAX_DIALS)) }
     }
 }
 
@@ -102,7 +102,8 @@ impl fmt::Debug for PortForwardDialer {
 impl Dialer for PortForwardDialer {
     fn dial<'a>(&'a self, target: &'a Target) -> Pin<Box<dyn Future<Output = io::Result<BoxStream>> + Send + 'a>> {
         Box::pin(async move {
-            let permit = Arc::clone(&self.route.permits).acquire_owned().await.map_err(io::Error::other)?;
+            // Held while dialling only: cached connections stay open, however many nodes there are.
+            let _permit = self.route.permits.acquire().await.map_err(io::Error::other)?;
             let pod = format!("{}-0", self.node.name);
             let place = format!("port-forward to Pod {}/{pod}:{}", self.node.namespace, target.port);
             let pods: Api<Pod> = Api::namespaced(self.route.client.clone(), &self.node.namespace);
@@ -117,8 +118,7 @@ impl Dialer for PortForwardDialer {
                 Some(failure) => failure.boxed(),
                 None => std::future::pending().boxed(),
             };
-            let stream =
-                Forwarded { stream, failure: Some(failure), place, forwarder: Some(forwarder), _permit: permit };
+            let stream = Forwarded { stream, failure: Some(failure), place, forwarder: Some(forwarder) };
             Ok(Box::new(stream) as BoxStream)
         })
     }
@@ -130,7 +130,6 @@ struct Forwarded {
     failure: Option<BoxFuture<'static, Option<String>>>,
     place: String,
     forwarder: Option<Portforwarder>,
-    _permit: OwnedSemaphorePermit,
 }
 
 impl Drop for Forwarded {
