@@ -3,6 +3,9 @@
 //!
 //! Needs a cluster with the images of `deploy/images`: `make bench` sees to both.
 
+#![expect(clippy::print_stdout, reason = "it prints what it measured")]
+#![expect(clippy::expect_used, clippy::panic, reason = "the world ends with the message of what went wrong")]
+
 use std::error::Error;
 use std::process::Command;
 use std::time::{Duration, Instant};

@@ -3,6 +3,8 @@
 //! Each size runs in a process of its own, so that the peak (`VmHWM` of `/proc/self/status`) is that size's alone. Two plans
 //! are made: of an empty world, and of a world in which everything exists, which must be empty.
 
+#![expect(clippy::print_stdout, reason = "it prints what it measured")]
+
 use std::error::Error;
 use std::fmt::Write as _;
 use std::process::Command;

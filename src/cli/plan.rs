@@ -228,10 +228,12 @@ mod tests {
 
     #[test]
     fn a_detailed_exit_code_tells_gates_from_what_was_not_seen() {
+        use std::collections::BTreeSet;
+
         use tenter_consortium::plan::{Note, NoteLevel, Step, StepId};
         let step = |blocked: Option<&str>, unseen| PlannedStep {
             step: Step::PinGenesis { channel: "c".to_owned() },
-            needs: Default::default(),
+            needs: BTreeSet::default(),
             reasons: vec![],
             blocked: blocked.map(ToOwned::to_owned),
             unseen,

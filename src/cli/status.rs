@@ -67,7 +67,7 @@ struct Objects {
 pub async fn run(global: &Global, args: Args) -> Result<Outcome, CliError> {
     let cluster = Cluster::connect(global).await?;
     let consortium = cluster.required_consortium(global).await?;
-    let objects = read(&cluster, &consortium.name_any()).await.map_err(|failure| {
+    let objects = Box::pin(read(&cluster, &consortium.name_any())).await.map_err(|failure| {
         let exit = if failure.message.contains("403") { Exit::Unauthorised } else { Exit::Failure };
         CliError::plain(exit, failure.message)
     })?;

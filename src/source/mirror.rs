@@ -24,7 +24,7 @@ const MAX_NODE_BYTES: u64 = 1 << 20;
 /// What the names of libgit2's temporary pack files begin with.
 const TEMPORARY_PACK: &str = "pack_git2_";
 /// Age of a temporary pack file that no fetch can still be writing.
-const STALE: Duration = Duration::from_secs(3600);
+const STALE: Duration = Duration::from_hours(1);
 /// Most branches that an error message names.
 const NAMED_BRANCHES: usize = 8;
 /// Most organizations' folders that are looked at.

@@ -188,12 +188,11 @@ impl Loop {
                 return Next::After(Duration::ZERO);
             }
         };
-        match pass {
-            Ok(pass) => self.conclude(&object, pass).await,
-            Err(_) => {
-                let message = format!("a pass took longer than {} s", PASS_LIMIT.as_secs());
-                self.failed(&object, &Failure::new("PassTimeout", message)).await
-            }
+        if let Ok(pass) = pass {
+            self.conclude(&object, pass).await
+        } else {
+            let message = format!("a pass took longer than {} s", PASS_LIMIT.as_secs());
+            self.failed(&object, &Failure::new("PassTimeout", message)).await
         }
     }
 

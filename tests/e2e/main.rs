@@ -3,5 +3,8 @@
 //! `make test-e2e` starts the dev cluster, loads the images and runs this; it needs KUBECONFIG. Each scenario has its own
 //! Consortium, namespaces, repository and daemon, so they run side by side.
 
+#![expect(clippy::print_stdout, reason = "a scenario says what it ran on, and how long it took")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a scenario ends with the message of what went wrong")]
+
 mod scenarios;
 mod world;

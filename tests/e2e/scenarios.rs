@@ -393,7 +393,7 @@ async fn expire_soon(world: &World, namespace: &str, node: &str) -> (Vec<u8>, Ve
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("PEM");
     let authority = Authority::load(&CertificateRoot {
         cert_pem: text(&root["tls.crt"].0),
-        key_pem: SecretKey::new(text(&root["tls.key"].0)),
+        key_pem: SecretKey::from_pem(text(&root["tls.key"].0)),
     })
     .expect("the root");
     let (key, certificate) = tls(world, namespace, node).await;

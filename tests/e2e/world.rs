@@ -14,7 +14,7 @@ use kube::api::{
 use serde_json::{Value, json};
 
 /// Longest wait for anything.
-pub const LIMIT: Duration = Duration::from_secs(240);
+pub const LIMIT: Duration = Duration::from_mins(4);
 
 /// The image tag of the Fabric programs that `deploy/images` packed.
 const MIRROR: &str = "localhost/tenter";
@@ -266,7 +266,7 @@ impl World {
         canaries
     }
 
-    /// Everything that other people may read: objects with their status, events and public ConfigMaps, as JSON.
+    /// Everything that other people may read: objects with their status, events and public configuration, as JSON.
     pub async fn public_text(&self) -> String {
         let mut text = String::new();
         for namespace in self.namespaces().await {

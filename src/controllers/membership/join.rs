@@ -128,7 +128,7 @@ pub async fn perform(nodes: &Nodes, spec: &MembershipSpec, seen: &Seen, action: 
         Action::Join(_) => {
             let joined =
                 nodes.join_peer(node, &pinned.block).await.map_err(|error| Failure::new("JoinPeer", chain(&error)))?;
-            if joined == Joined::Before && !channel::peer(nodes, node, &spec.channel).await.live.value().is_some() {
+            if joined == Joined::Before && channel::peer(nodes, node, &spec.channel).await.live.is_absent() {
                 return Err(Failure::new(
                     "LedgerNotServed",
                     format!(

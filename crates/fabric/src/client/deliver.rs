@@ -336,14 +336,14 @@ type Call = Pin<Box<dyn Future<Output = Result<Streaming<RawDeliverResponse>, to
 /// block: to open the stream is a part of waiting for it.
 enum Answers {
     Opening(Call),
-    Open(Streaming<RawDeliverResponse>),
+    Open(Box<Streaming<RawDeliverResponse>>),
 }
 
 impl Answers {
     async fn message(&mut self) -> Result<Option<RawDeliverResponse>, tonic::Status> {
         loop {
             match self {
-                Self::Opening(call) => *self = Self::Open(call.await?),
+                Self::Opening(call) => *self = Self::Open(Box::new(call.await?)),
                 Self::Open(stream) => return stream.message().await,
             }
         }
@@ -351,7 +351,6 @@ impl Answers {
 }
 
 /// Blocks as they come, each the successor of the one before. A stream that failed is not asked again.
-
 pub struct BlockStream {
     client: DeliverClient,
     channel: String,
