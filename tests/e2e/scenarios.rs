@@ -143,6 +143,7 @@ async fn in_sync_nothing_is_written(world: &World) {
         world.metric("tenter_fabric_changes_total").await,
     );
     assert_eq!(before, after, "in sync means zero writes");
+    println!("idle daemon: {:.1} MiB", world.daemon_memory());
 }
 
 async fn a_broken_commit_changes_nothing(world: &World, good: &str) {
