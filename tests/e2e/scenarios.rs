@@ -6,7 +6,7 @@ use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod, Secret};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tenter_fabric::ca::{Authority, CertificateRequest, CertificateRoot, Usage};
@@ -64,7 +64,8 @@ async fn a_commit_converges_and_in_sync_nothing_is_written() {
     println!("empty cluster to applied: {:.1} s", start.elapsed().as_secs_f32());
     for organization in ["acme", "globex"] {
         let status = world.phase("Membership", &world.organization(organization), "settlement", "Active").await;
-        assert!(status["peers"].as_array().is_some_and(|peers| !peers.is_empty()), "{status}");
+        let nodes = status["nodes"].as_array().cloned().unwrap_or_default();
+        assert!(!nodes.is_empty() && nodes.iter().all(|node| node["state"] == "present"), "{status}");
     }
     let (code, plan_now) = plan(&world);
     assert_eq!((code, plan_now["steps"].clone()), (0, json!({})), "planning again changes nothing");
@@ -274,13 +275,23 @@ async fn unreachable_is_not_absent_and_an_emptied_volume_is_data_lost() {
     assert!(said.to_string().contains("orderer1"), "the node is named: {said}");
     let (_, lost) = plan(&world);
     assert!(lost["notes"].to_string().contains("DataLost"), "{lost}");
-    assert!(!lost["steps"].to_string().contains("joinOrderer"), "{lost}");
+    let joins = joins(&lost);
+    assert!(
+        joins.iter().all(|join| join["blocked"].is_string()),
+        "an orderer that lost its data is not joined: {lost}"
+    );
 
     // A person says that the node may start from nothing.
     let maps = Api::<ConfigMap>::namespaced(world.client.clone(), &hub);
     let entry = json!({"data": {"trades": null}});
     maps.patch("orderer1-ledgers", &PatchParams::default(), &Patch::Merge(entry)).await.expect("take the record out");
     world.phase("Channel", &world.namespace, "trades", "Active").await;
+}
+
+/// The steps of a plan that join an orderer.
+fn joins(plan: &Value) -> Vec<Value> {
+    let steps = plan["steps"].as_object().cloned().unwrap_or_default();
+    steps.into_values().filter(|step| step["step"]["action"] == "joinOrderer").collect()
 }
 
 async fn gone(world: &World, pods: &Api<Pod>, name: &str) {
@@ -298,12 +309,12 @@ async fn what_the_settings_do_not_allow_is_refused() {
     let mut world = World::new("deny").await;
     let file = small(&world.name)
         .replace("spec:\n", "spec:\n  fabric: {images: {peer: \"registry.example/evil/fabric-peer:3.1\"}}\n")
-        .replace("{name: hub, ", "{name: hub, namespace: kube-system, ");
+        .replace("{name: hub, ", "{name: hub, namespace: out-of-bounds, ");
     world.commit(&file);
     world.consortium(json!({})).await;
     let (_, refused) = plan(&world);
     let text = refused.to_string();
-    assert!(text.contains("registry.example/evil/fabric-peer:3.1") && text.contains("kube-system"), "{refused}");
+    assert!(text.contains("registry.example/evil/fabric-peer:3.1") && text.contains("out-of-bounds"), "{refused}");
     world.start();
     world
         .eventually("the refusal to be shown", async || {
@@ -311,11 +322,8 @@ async fn what_the_settings_do_not_allow_is_refused() {
             if status.to_string().contains("NotAllowed") { Ok(()) } else { Err(status.to_string()) }
         })
         .await;
-    let system = Api::<Secret>::namespaced(world.client.clone(), "kube-system")
-        .list(&ListParams::default())
-        .await
-        .expect("secrets");
-    assert!(system.iter().all(|secret| !secret.metadata.name.as_deref().unwrap_or_default().starts_with("ca-")));
+    let forbidden = Api::<Namespace>::all(world.client.clone()).get_opt("out-of-bounds").await.expect("an answer");
+    assert!(forbidden.is_none(), "a namespace that is not allowed is not made");
     let peers = Api::<StatefulSet>::namespaced(world.client.clone(), &world.organization("acme"))
         .list(&ListParams::default())
         .await;
@@ -402,8 +410,8 @@ async fn expire_soon(world: &World, namespace: &str, node: &str) -> (Vec<u8>, Ve
     let request = CertificateRequest {
         common_name: info.common_name.clone().expect("a common name"),
         usage: Usage::TlsNode { dns_names: info.dns_names.clone(), ip_addresses: info.ip_addresses.clone() },
-        // Issued certificates start five minutes ago: less than a third of their life is left.
-        lifetime: SignedDuration::from_secs(120),
+        // It started five minutes ago and ends in two: less than a third of its life is left.
+        lifetime: SignedDuration::from_mins(7),
     };
     let short = authority
         .issue_for(&request, &info.public_key().expect("its key"), Timestamp::now(), &mut UnwrapErr(SysRng))
