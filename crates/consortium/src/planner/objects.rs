@@ -83,8 +83,16 @@ impl Planner<'_> {
         let authority = StepId(format!("certificateauthority/{namespace}/ca"));
         match object.kind {
             Kind::Organization | Kind::Channel => {}
-            Kind::CertificateAuthority => needs.push(organization_step),
-            Kind::Orderer | Kind::Peer => needs.extend([organization_step, authority]),
+            // Written as soon as what they stand in is there; to wait until that is ready is their controllers' matter.
+            // An organization is ready only when its authority and nodes are: waiting here would be waiting for ever.
+            Kind::CertificateAuthority => {
+                needs.push(organization_step);
+                needs = self.made(needs);
+            }
+            Kind::Orderer | Kind::Peer => {
+                needs.extend([organization_step, authority]);
+                needs = self.made(needs);
+            }
             Kind::Membership => {
                 needs.extend([organization_step, authority]);
                 needs.extend(self.desired.channels.get(&object.name).map(|channel| object_step(&channel.object)));

@@ -326,6 +326,26 @@ fn an_object_that_is_not_ready_is_waited_for() {
 }
 
 #[test]
+fn what_was_stopped_half_way_goes_on_beside_objects_that_are_not_ready() {
+    let desired = wanted(EXAMPLE);
+    let mut world = Observed::default();
+    look(&mut world, &desired);
+    // The daemon was stopped when it had made the namespaces and the organizations, which cannot be ready by themselves.
+    for (name, namespace) in &desired.namespaces {
+        let value = LiveNamespace { organization: Some(namespace.organization.clone()) };
+        world.namespaces.insert(name.clone(), Observation::Present { value });
+    }
+    for (object, wanted) in desired.objects.iter().filter(|(object, _)| object.kind == Kind::Organization) {
+        world.objects.insert(object.clone(), live(wanted.spec.clone(), false));
+    }
+    let plan = plan(&desired, &world, None);
+    let authorities: Vec<_> =
+        plan.steps.iter().filter(|(id, _)| id.0.starts_with("certificateauthority/")).map(|(_, step)| step).collect();
+    assert_eq!(authorities.len(), 3);
+    assert!(authorities.iter().all(|step| step.needs.is_empty() && step.blocked.is_none()), "{authorities:?}");
+}
+
+#[test]
 fn what_cannot_change_is_blocked_and_what_can_is_shown() {
     let text = edited((
         "orderers: [orderer1, orderer2, orderer3]",
