@@ -182,7 +182,9 @@ async fn keys_are_nowhere_but_in_secrets(world: &World) {
     for (place, text) in places {
         assert!(text.len() > 100, "{place} was read");
         for canary in &canaries {
-            assert!(!text.contains(canary.as_str()), "a private key is in the {place}");
+            let at = text.find(canary.as_str());
+            let before = at.map(|at| &text[text.floor_char_boundary(at.saturating_sub(300))..at]);
+            assert!(at.is_none(), "a private key is in the {place}, after: {}", before.unwrap_or_default());
         }
     }
 }
@@ -364,10 +366,13 @@ async fn certificates_are_renewed_with_the_same_key_one_node_at_a_time() {
     world.applied(&commit).await;
     let hub = world.organization("hub");
     let nodes = ["orderer1", "orderer2", "orderer3"];
+    // It comes back to certificates that are all due.
+    world.kill();
     let mut before = Vec::new();
     for node in nodes {
         before.push(expire_soon(&world, &hub, node).await);
     }
+    world.start();
     let pods = Api::<Pod>::namespaced(world.client.clone(), &hub);
     let start = Instant::now();
     let mut most_down = 0;
