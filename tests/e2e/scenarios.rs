@@ -124,20 +124,47 @@ async fn versions(world: &World) -> Vec<String> {
     versions
 }
 
+/// Waits until every object is ready and the daemon has made two more passes, in which it says so.
+async fn settled(world: &World) {
+    world
+        .eventually("every object to be ready", async || {
+            for namespace in world.namespaces().await {
+                for kind in ["Organization", "CertificateAuthority", "Orderer", "Peer", "Channel", "Membership"] {
+                    let objects = world.objects(kind, &namespace).list(&ListParams::default()).await;
+                    for object in objects.map_err(|error| error.to_string())? {
+                        let conditions = object.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+                        if !conditions.iter().any(|found| found["type"] == "Ready" && found["status"] == "True") {
+                            return Err(format!("{kind} {namespace}/{:?}: {conditions:?}", object.metadata.name));
+                        }
+                    }
+                }
+            }
+            Ok(())
+        })
+        .await;
+    passes(world, 2.0).await;
+}
+
+/// Waits for some more passes of the daemon.
+async fn passes(world: &World, more: f64) {
+    let before = world.metric("tenter_sync_passes_total").await;
+    world
+        .eventually("more passes", async || {
+            let now = world.metric("tenter_sync_passes_total").await;
+            if now >= before + more { Ok(()) } else { Err(format!("{now} of {}", before + more)) }
+        })
+        .await;
+}
+
 async fn in_sync_nothing_is_written(world: &World) {
+    settled(world).await;
     let before = (
         versions(world).await,
         world.metric("tenter_api_writes_total").await,
         world.metric("tenter_fabric_changes_total").await,
     );
-    let passes = world.metric("tenter_sync_passes_total").await;
     assert!(before.1 > 0.0 && before.2 > 0.0, "the counters count: {before:?}");
-    world
-        .eventually("five more passes", async || {
-            let now = world.metric("tenter_sync_passes_total").await;
-            if now >= passes + 5.0 { Ok(()) } else { Err(format!("{now} of {}", passes + 5.0)) }
-        })
-        .await;
+    passes(world, 5.0).await;
     let after = (
         versions(world).await,
         world.metric("tenter_api_writes_total").await,
