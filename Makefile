@@ -32,12 +32,15 @@ demo: setup ## Watch a commit become a running consortium
 test: lint test-unit test-e2e ## Everything that CI runs
 
 .PHONY: lint
-lint: setup ## Formatting, clippy, rustdoc, shellcheck, dependency licences
+lint: setup ## Formatting, clippy, rustdoc, shellcheck
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
-	cargo clippy --locked --test e2e -- -D warnings
+	cargo clippy --locked --workspace --all-features --test e2e --bench converge -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --all-features
 	deploy/lint-scripts
+
+.PHONY: deny
+deny: setup ## Licences and sources of the dependencies (deny.toml); builds cargo-deny once, so it is not part of make test
 	deploy/lint-dependencies
 
 .PHONY: test-unit
