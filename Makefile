@@ -9,8 +9,8 @@ CLUSTER ?= tenter
 DEV_CLUSTER := deploy/dev-cluster/cluster
 
 # The container runtime's socket and the demo's git server are on this machine alone; a proxy must not be asked for them.
-export NO_PROXY := $(if $(NO_PROXY),$(NO_PROXY)$(comma))127.0.0.1,localhost,10.250.0.0/16
 comma := ,
+export NO_PROXY := $(if $(NO_PROXY),$(NO_PROXY)$(comma))127.0.0.1,localhost,10.250.0.0/16
 
 .PHONY: help
 help: ## List the targets
