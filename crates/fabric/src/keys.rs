@@ -1,4 +1,5 @@
-//! Private and public keys: ECDSA over P-256 and P-384, the curves Fabric's MSP takes from ordinary deployments.
+//! Private and public keys: ECDSA over P-256 and P-384, the curves Fabric's MSP takes from ordinary deployments, and
+//! Ed25519 to verify with.
 //!
 //! Signatures are ECDSA over SHA-256 whatever the curve, DER, with the low S that Fabric demands
 //! (`bccsp/utils/ecdsa.go`, `msp/identities.go`). They are deterministic (RFC 6979), so signing needs no randomness.
@@ -9,9 +10,15 @@ use p256::elliptic_curve::Generate;
 use p256::elliptic_curve::rand_core::CryptoRng;
 use p256::pkcs8::{DecodePrivateKey, EncodePrivateKey, EncodePublicKey, LineEnding};
 use sha2::{Digest, Sha256, Sha384};
-use x509_cert::der::Decode;
-use x509_cert::spki::{DecodePublicKey, SubjectPublicKeyInfoOwned};
+use x509_cert::der::asn1::{BitString, ObjectIdentifier};
+use x509_cert::der::{Decode, Encode};
+use x509_cert::spki::{AlgorithmIdentifierOwned, DecodePublicKey, SubjectPublicKeyInfoOwned};
 use zeroize::Zeroizing;
+
+/// Object identifier of Ed25519 (RFC 8410).
+pub(crate) const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+/// What is said of a signature that does not verify.
+const WRONG: &str = "it was made by another key or over other bytes";
 
 /// A private key as PEM text. It is wiped from memory when dropped and never shown.
 #[derive(Clone)]
@@ -45,7 +52,7 @@ pub enum KeyError {
     )]
     PrivateKey,
     /// The public key is of another kind.
-    #[error("public keys of kind {0} are not supported; use ECDSA on P-256 or P-384")]
+    #[error("public keys of kind {0} are not supported; use ECDSA on P-256 or P-384, or Ed25519")]
     PublicKey(String),
     /// A key could not be encoded.
     #[error("the key cannot be encoded")]
@@ -144,6 +151,8 @@ pub enum PublicKey {
     P256(p256::PublicKey),
     /// NIST P-384.
     P384(p384::PublicKey),
+    /// Ed25519, which channels with capability `V3_0` take. Tenter verifies with such keys and makes none.
+    Ed25519(ed25519_dalek::VerifyingKey),
 }
 
 impl PublicKey {
@@ -152,21 +161,30 @@ impl PublicKey {
         p256::PublicKey::from_public_key_der(der)
             .map(Self::P256)
             .or_else(|_| p384::PublicKey::from_public_key_der(der).map(Self::P384))
-            .map_err(|_| {
-                let oid = SubjectPublicKeyInfoOwned::from_der(der)
-                    .map_or_else(|_| "unknown".to_owned(), |info| info.algorithm.oid.to_string());
-                KeyError::PublicKey(oid)
+            .or_else(|_| {
+                let info = SubjectPublicKeyInfoOwned::from_der(der).ok();
+                let oid = info.as_ref().map_or_else(|| "unknown".to_owned(), |info| info.algorithm.oid.to_string());
+                info.filter(|info| info.algorithm.oid == ED25519)
+                    .and_then(|info| <[u8; 32]>::try_from(info.subject_public_key.raw_bytes()).ok())
+                    .and_then(|bytes| ed25519_dalek::VerifyingKey::from_bytes(&bytes).ok())
+                    .map(Self::Ed25519)
+                    .ok_or(KeyError::PublicKey(oid))
             })
     }
 
     /// The DER `SubjectPublicKeyInfo`.
     pub fn to_spki_der(&self) -> Result<Vec<u8>, KeyError> {
-        match self {
+        let document = match self {
             Self::P256(key) => key.to_public_key_der(),
             Self::P384(key) => key.to_public_key_der(),
-        }
-        .map(|document| document.as_bytes().to_vec())
-        .map_err(|_| KeyError::Encode)
+            Self::Ed25519(key) => {
+                let algorithm = AlgorithmIdentifierOwned { oid: ED25519, parameters: None };
+                let subject_public_key = BitString::from_bytes(key.as_bytes()).map_err(|_| KeyError::Encode)?;
+                let info = SubjectPublicKeyInfoOwned { algorithm, subject_public_key };
+                return info.to_der().map_err(|_| KeyError::Encode);
+            }
+        };
+        document.map(|document| document.as_bytes().to_vec()).map_err(|_| KeyError::Encode)
     }
 
     /// The subject key identifier as Fabric's tools compute it: SHA-256 of the uncompressed point
@@ -175,11 +193,13 @@ impl PublicKey {
         let point = match self {
             Self::P256(key) => key.to_sec1_bytes(),
             Self::P384(key) => key.to_sec1_bytes(),
+            Self::Ed25519(key) => key.as_bytes().to_vec().into(),
         };
         Sha256::digest(&point).into()
     }
 
-    /// Verifies a DER signature over SHA-256 of `message` as Fabric does: a high S is refused.
+    /// Verifies a signature as Fabric does: ECDSA in DER over SHA-256 of `message`, where a high S is refused, or
+    /// Ed25519 over `message` itself.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), KeyError> {
         if !self.is_low_s(signature)? {
             return Err(KeyError::Signature("its S is in the upper half of the order, which Fabric refuses"));
@@ -198,18 +218,20 @@ impl PublicKey {
                 let parsed = p384::ecdsa::Signature::from_der(signature).map_err(malformed)?;
                 parsed.normalize_s() == parsed
             }
+            Self::Ed25519(_) => true,
         })
     }
 
     /// Verifies a signature of a certificate, where X.509 lets S be high.
     pub(crate) fn verify_any_s(&self, hash: Hash, message: &[u8], signature: &[u8]) -> Result<(), KeyError> {
+        use p256::ecdsa::signature::Verifier;
         use p256::ecdsa::signature::hazmat::PrehashVerifier;
         let digest = match hash {
             Hash::Sha256 => Sha256::digest(message).to_vec(),
             Hash::Sha384 => Sha384::digest(message).to_vec(),
         };
         let malformed = |_| KeyError::Signature("it is not a DER ECDSA signature");
-        let wrong = |_| KeyError::Signature("it was made by another key or over other bytes");
+        let wrong = |_| KeyError::Signature(WRONG);
         match self {
             Self::P256(key) => {
                 let parsed = p256::ecdsa::Signature::from_der(signature).map_err(malformed)?;
@@ -218,6 +240,11 @@ impl PublicKey {
             Self::P384(key) => {
                 let parsed = p384::ecdsa::Signature::from_der(signature).map_err(malformed)?;
                 p384::ecdsa::VerifyingKey::from(key).verify_prehash(&digest, &parsed).map_err(wrong)
+            }
+            Self::Ed25519(key) => {
+                let malformed = |_| KeyError::Signature("it is not an Ed25519 signature");
+                let parsed = ed25519_dalek::Signature::from_slice(signature).map_err(malformed)?;
+                key.verify(message, &parsed).map_err(|_| KeyError::Signature(WRONG))
             }
         }
     }

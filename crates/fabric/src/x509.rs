@@ -16,7 +16,7 @@ use x509_cert::ext::pkix::{
 use x509_cert::name::Name;
 use x509_cert::time::Time;
 
-use crate::keys::{Hash, KeyError, PublicKey};
+use crate::keys::{ED25519, Hash, KeyError, PublicKey};
 
 const PEM_LABEL: &str = "CERTIFICATE";
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
@@ -50,7 +50,7 @@ pub enum X509Error {
         #[source]
         source: KeyError,
     },
-    /// The signature algorithm is neither ECDSA with SHA-256 nor with SHA-384.
+    /// The signature algorithm is neither ECDSA with SHA-256 or SHA-384 nor Ed25519.
     #[error("the certificate of {subject} is signed with algorithm {algorithm}, which is not supported; use ECDSA")]
     Algorithm {
         /// Whose certificate.
@@ -243,6 +243,8 @@ impl CertificateInfo {
         let hash = match self.signature_algorithm {
             ECDSA_SHA256 => Hash::Sha256,
             ECDSA_SHA384 => Hash::Sha384,
+            // The key says what is done with the bytes.
+            ED25519 if matches!(root.public_key()?, PublicKey::Ed25519(_)) => Hash::Sha256,
             other => {
                 return Err(X509Error::Algorithm { subject: self.subject.clone(), algorithm: other.to_string() });
             }

@@ -1,5 +1,6 @@
 //! Handing envelopes to an orderer: `orderer.AtomicBroadcast/Broadcast` (`orderer/common/broadcast/broadcast.go`).
 
+use prost::Message as _;
 use tenter_fabric_wire::common::{Envelope, HeaderType};
 use tenter_fabric_wire::orderer::BroadcastResponse;
 use tonic::codegen::http::uri::PathAndQuery;
@@ -63,6 +64,12 @@ pub enum BroadcastError {
     /// The envelope could not be signed.
     #[error("the envelope could not be signed")]
     Identity(#[from] IdentityError),
+    /// Bytes that are not an envelope.
+    #[error("the bytes to submit are not an envelope")]
+    Envelope {
+        /// Why.
+        source: prost::DecodeError,
+    },
     /// No answer: whether the envelope was queued is unknown.
     #[error(transparent)]
     Transport(#[from] TransportError),
@@ -72,7 +79,7 @@ impl BroadcastError {
     /// What the failure says.
     pub fn kind(&self) -> FailureKind {
         match self {
-            Self::BadRequest { .. } | Self::Identity(_) => FailureKind::Refused,
+            Self::BadRequest { .. } | Self::Identity(_) | Self::Envelope { .. } => FailureKind::Refused,
             Self::Forbidden { .. } => FailureKind::Forbidden,
             Self::Unavailable { .. } => FailureKind::Unreachable,
             Self::Unknown { .. } => FailureKind::Protocol,
@@ -94,12 +101,30 @@ impl BroadcastClient {
         Self { channel: Channel::new(endpoint), identity }
     }
 
-    /// Submits an encoded `common.ConfigUpdateEnvelope`. Success means queued, never committed: read the next config
-    /// block to know. The submitter's own signature must be in the envelope to count as an administrator's.
+    /// Submits an encoded `common.ConfigUpdateEnvelope` (see [`ConfigUpdate::signed_by`]), wrapped and signed as the
+    /// submitter. Success means queued, never committed: read the next config block to know. The submitter's own
+    /// signature must be in the envelope to count as an administrator's.
+    ///
+    /// [`ConfigUpdate::signed_by`]: crate::config::update::ConfigUpdate::signed_by
     pub async fn submit_config_update(&self, channel: &str, update_envelope: &[u8]) -> Result<(), BroadcastError> {
         let tls_hash = self.channel.endpoint().tls_hash();
         let header = envelope::channel_header(HeaderType::ConfigUpdate, channel, tls_hash);
         let request = envelope::signed(&self.identity, &header, envelope::nonce()?, update_envelope.to_vec())?;
+        self.send(channel, request).await
+    }
+
+    /// Submits a finished, encoded `common.Envelope` (see [`ConfigUpdate::envelope`]) for a channel. Success means
+    /// queued, never committed. Whether the envelope was queued is known unless the answer is
+    /// [`BroadcastError::Unknown`] or [`BroadcastError::Transport`]; to send the same bytes again is harmless then: an
+    /// update that was committed is refused as stale.
+    ///
+    /// [`ConfigUpdate::envelope`]: crate::config::update::ConfigUpdate::envelope
+    pub async fn submit_envelope(&self, channel: &str, envelope: &[u8]) -> Result<(), BroadcastError> {
+        let request = Envelope::decode(envelope).map_err(|source| BroadcastError::Envelope { source })?;
+        self.send(channel, request).await
+    }
+
+    async fn send(&self, channel: &str, request: Envelope) -> Result<(), BroadcastError> {
         let mut grpc = self.channel.grpc().await?;
         let codec = ProstCodec::<Envelope, BroadcastResponse>::default();
         let requests = tonic::Request::new(futures::stream::iter([request]));

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::tree::{MAX_NAME, is_legal_name};
 use super::{
     APPLICATION, BftConsenter, BftOptions, CHANNEL, ChannelConfig, Consensus, ConsensusState, Element, FLAT,
     LeaderRotation, ORDERER, OrdererConfig, RaftConsenter, RaftOptions,
@@ -16,8 +17,6 @@ use crate::msp::Pem;
 use crate::policy::bft_block_validation;
 use crate::policy::defaults::Policies;
 
-/// Longest name of a configuration element.
-const MAX_NAME: usize = 249;
 /// The channel capability that BFT needs and that forbids addresses for the whole channel.
 const V3_0: &str = "V3_0";
 
@@ -66,8 +65,7 @@ impl Problems {
     }
 
     fn name(&mut self, element: &str, name: &str) {
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-';
-        if name.is_empty() || name.len() > MAX_NAME || [".", ".."].contains(&name) || !name.bytes().all(legal) {
+        if !is_legal_name(name) {
             self.add(element, format!("the name `{name}` must be 1 to {MAX_NAME} letters, digits, `.` or `-`"));
         }
     }

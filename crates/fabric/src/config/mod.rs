@@ -4,11 +4,16 @@
 //! are kept, values that this library does not know are kept as bytes, and what can be neither kept nor read is an
 //! error. Sources: `common/channelconfig`, `internal/configtxgen/encoder`.
 
+mod carry;
 mod check;
 mod consensus;
+mod current;
 mod diff;
 mod map;
 mod read;
+mod topics;
+mod tree;
+pub mod update;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,8 +22,10 @@ use serde::{Serialize, Serializer};
 
 pub use check::ConfigProblem;
 pub use consensus::{BftConsenter, BftOptions, Consensus, ConsensusState, LeaderRotation, RaftConsenter, RaftOptions};
+pub use current::CurrentConfig;
 pub use diff::{ConfigChange, diff};
 pub use read::ConfigError;
+pub use topics::{Topic, split};
 
 use crate::msp::MspDefinition;
 use crate::policy::defaults::{self, Policies};

@@ -9,7 +9,7 @@ use super::consensus::port;
 use super::{
     APPLICATION, Anchor, ApplicationConfig, ApplicationOrganization, Batch, BftConsenter, BftOptions, CHANNEL,
     ChannelConfig, Consensus, ConsensusState, Element, ORDERER, OrdererConfig, OrdererOrganization, RaftConsenter,
-    RaftOptions, key, map, usual_mod_policy,
+    RaftOptions, key, map, tree, usual_mod_policy,
 };
 use crate::block::{Block, BlockError};
 use crate::msp::{MspDefinition, MspError};
@@ -75,13 +75,22 @@ impl ChannelConfig {
 
     /// Reads an encoded `common.Config`, as a config block or a peer's `GetChannelConfig` holds it.
     pub fn from_config_bytes(bytes: &[u8]) -> Result<Self, ConfigError> {
+        Self::from_tree(Self::decode(bytes)?)
+    }
+
+    /// Decodes a `common.Config`, and refuses parts that would be lost by encoding it again.
+    pub(super) fn decode(bytes: &[u8]) -> Result<common::Config, ConfigError> {
         let config = common::Config::decode(bytes)?;
-        // The order of map entries does not change the length, so a different length means lost parts. Go also writes
-        // empty entries, which prost leaves out, two bytes for each.
-        let empty = config.channel_group.as_ref().map_or(0, empty_entries);
-        if ![config.encoded_len(), config.encoded_len() + 2 * empty].contains(&bytes.len()) {
-            return Err(ConfigError::Unknown);
-        }
+        let Some(root) = &config.channel_group else {
+            return Err(ConfigError::Missing { element: Element::Group.at(CHANNEL) });
+        };
+        let sequence = common::Config { sequence: config.sequence, channel_group: None }.encoded_len();
+        let lengths = [root.encoded_len(), tree::go_length(root)].map(|root| sequence + tree::field_length(root));
+        if lengths.contains(&bytes.len()) { Ok(config) } else { Err(ConfigError::Unknown) }
+    }
+
+    /// Reads a decoded tree.
+    pub(super) fn from_tree(config: common::Config) -> Result<Self, ConfigError> {
         let root = config.channel_group.ok_or_else(|| ConfigError::Missing { element: Element::Group.at(CHANNEL) })?;
         let mut reader = Reader::default();
         let mut channel = reader.open(CHANNEL, root)?;
@@ -110,18 +119,6 @@ impl ChannelConfig {
             sequence: config.sequence,
         })
     }
-}
-
-/// Number of map entries whose value is empty.
-fn empty_entries(group: &common::ConfigGroup) -> usize {
-    let values = group.values.values().filter(|value| **value == common::ConfigValue::default()).count();
-    let policies = group.policies.values().filter(|policy| **policy == common::ConfigPolicy::default()).count();
-    let groups: usize = group
-        .groups
-        .values()
-        .map(|child| usize::from(*child == common::ConfigGroup::default()) + empty_entries(child))
-        .sum();
-    values + policies + groups
 }
 
 fn read_orderer(reader: &mut Reader, group: common::ConfigGroup) -> Result<OrdererConfig, ConfigError> {

@@ -8,6 +8,7 @@ mod configtx;
 mod genesis;
 mod msp;
 mod policies;
+mod updates;
 
 use std::path::{Path, PathBuf};
 
