@@ -201,24 +201,25 @@ impl PublicKey {
     /// Verifies a signature as Fabric does: ECDSA in DER over SHA-256 of `message`, where a high S is refused, or
     /// Ed25519 over `message` itself.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), KeyError> {
-        if !self.is_low_s(signature)? {
+        if self.low_s(signature)? != signature {
             return Err(KeyError::Signature("its S is in the upper half of the order, which Fabric refuses"));
         }
         self.verify_any_s(Hash::Sha256, message, signature)
     }
 
-    fn is_low_s(&self, signature: &[u8]) -> Result<bool, KeyError> {
+    /// A signature of this key with a low S.
+    pub(crate) fn low_s(&self, signature: &[u8]) -> Result<Vec<u8>, KeyError> {
         let malformed = |_| KeyError::Signature("it is not a DER ECDSA signature");
         Ok(match self {
             Self::P256(_) => {
                 let parsed = p256::ecdsa::Signature::from_der(signature).map_err(malformed)?;
-                parsed.normalize_s() == parsed
+                parsed.normalize_s().to_der().as_bytes().to_vec()
             }
             Self::P384(_) => {
                 let parsed = p384::ecdsa::Signature::from_der(signature).map_err(malformed)?;
-                parsed.normalize_s() == parsed
+                parsed.normalize_s().to_der().as_bytes().to_vec()
             }
-            Self::Ed25519(_) => true,
+            Self::Ed25519(_) => signature.to_vec(),
         })
     }
 

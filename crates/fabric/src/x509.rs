@@ -6,12 +6,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use x509_cert::Certificate;
-use x509_cert::der::asn1::ObjectIdentifier;
+use x509_cert::der::asn1::{AnyRef, BitString, ObjectIdentifier};
+use x509_cert::der::oid::AssociatedOid;
 use x509_cert::der::pem::{self, LineEnding};
-use x509_cert::der::{Decode, Encode, Header, Reader, SliceReader};
+use x509_cert::der::{Decode, Encode, Header, Reader, SliceReader, Tag};
+use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{
-    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAltName, SubjectKeyIdentifier,
+    AuthorityKeyIdentifier, BasicConstraints, CertificatePolicies, CrlDistributionPoints, ExtendedKeyUsage, KeyUsage,
+    NameConstraints, SubjectAltName, SubjectKeyIdentifier,
 };
 use x509_cert::name::Name;
 use x509_cert::time::Time;
@@ -25,6 +28,7 @@ const ORGANIZATIONAL_UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.
 const ECDSA_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
 const ECDSA_SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.3");
 pub(crate) const SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
+const ANY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
 pub(crate) const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
 
 /// Certificates larger than this are refused unread.
@@ -127,6 +131,9 @@ pub struct CertificateInfo {
     signature_algorithm: ObjectIdentifier,
     subject_der: Vec<u8>,
     issuer_der: Vec<u8>,
+    signs_certificates: bool,
+    max_path: Option<u8>,
+    has_unread_rules: bool,
 }
 
 impl CertificateInfo {
@@ -172,7 +179,10 @@ impl CertificateInfo {
         let tbs = certificate.tbs_certificate();
         let (dns_names, ip_addresses) = alternative_names(&certificate)?;
         let extended = extension::<ExtendedKeyUsage>(&certificate)?;
-        let allows = |usage| extended.as_ref().is_none_or(|list| list.0.contains(&usage));
+        let allows =
+            |usage| extended.as_ref().is_none_or(|list| list.0.contains(&usage) || list.0.contains(&ANY_USAGE));
+        let constraints = extension::<BasicConstraints>(&certificate)?;
+        let usage = extension::<KeyUsage>(&certificate)?;
         let spki = tbs.subject_public_key_info().to_der().map_err(der_error)?;
         Ok(Self {
             subject: tbs.subject().to_string(),
@@ -184,10 +194,10 @@ impl CertificateInfo {
             ip_addresses,
             not_before: timestamp(tbs.validity().not_before)?,
             not_after: timestamp(tbs.validity().not_after)?,
-            is_ca: extension::<BasicConstraints>(&certificate)?.is_some_and(|constraints| constraints.ca),
+            is_ca: constraints.as_ref().is_some_and(|constraints| constraints.ca),
             server_auth: allows(SERVER_AUTH),
             client_auth: allows(CLIENT_AUTH),
-            digital_signature: extension::<KeyUsage>(&certificate)?.is_none_or(|usage| usage.digital_signature()),
+            digital_signature: usage.as_ref().is_none_or(KeyUsage::digital_signature),
             serial: hex::encode(tbs.serial_number().as_bytes()),
             public_key_fingerprint: hex::encode(Sha256::digest(&spki)),
             certificate_fingerprint: hex::encode(Sha256::digest(der)),
@@ -202,6 +212,9 @@ impl CertificateInfo {
             signature_algorithm: certificate.signature_algorithm().oid,
             subject_der: tbs.subject().to_der().map_err(der_error)?,
             issuer_der: tbs.issuer().to_der().map_err(der_error)?,
+            signs_certificates: usage.as_ref().is_none_or(KeyUsage::key_cert_sign),
+            max_path: constraints.and_then(|constraints| constraints.path_len_constraint),
+            has_unread_rules: tbs.extensions().is_some_and(|extensions| extensions.iter().any(is_unread_rule)),
             der: der.to_vec(),
         })
     }
@@ -209,6 +222,11 @@ impl CertificateInfo {
     /// The certificate as DER.
     pub fn der(&self) -> &[u8] {
         &self.der
+    }
+
+    /// The part of the certificate that is signed.
+    pub(crate) fn tbs(&self) -> &[u8] {
+        &self.tbs
     }
 
     /// The certificate as PEM, in the one form that Go, OpenSSL and Tenter all write.
@@ -240,16 +258,74 @@ impl CertificateInfo {
         {
             return Ok(false);
         }
-        let hash = match self.signature_algorithm {
-            ECDSA_SHA256 => Hash::Sha256,
-            ECDSA_SHA384 => Hash::Sha384,
-            // The key says what is done with the bytes.
-            ED25519 if matches!(root.public_key()?, PublicKey::Ed25519(_)) => Hash::Sha256,
-            other => {
-                return Err(X509Error::Algorithm { subject: self.subject.clone(), algorithm: other.to_string() });
-            }
-        };
-        Ok(root.public_key()?.verify_any_s(hash, &self.tbs, &self.signature).is_ok())
+        self.signature_is_of(root)
+    }
+
+    /// Whether the key of `issuer` made the signature of this certificate, whatever else they say.
+    fn signature_is_of(&self, issuer: &Self) -> Result<bool, X509Error> {
+        let key = issuer.public_key()?;
+        verify_signed(&key, self.signature_algorithm, &self.tbs, &self.signature).ok_or_else(|| X509Error::Algorithm {
+            subject: self.subject.clone(),
+            algorithm: self.signature_algorithm.to_string(),
+        })
+    }
+
+    /// Whether the certificate names the subject of `issuer` as its issuer.
+    pub(crate) fn names_as_issuer(&self, issuer: &Self) -> bool {
+        self.issuer_der == issuer.subject_der
+    }
+
+    /// Whether Go's chain builder takes `issuer` as the issuer of this certificate, `below` authorities being between
+    /// `issuer` and the leaf (`crypto/x509/verify.go`). Key identifiers do not matter there.
+    pub(crate) fn may_be_issued_by(&self, issuer: &Self, below: usize) -> bool {
+        self.names_as_issuer(issuer)
+            && issuer.is_ca
+            && issuer.signs_certificates
+            && !issuer.has_unread_rules
+            && issuer.max_path.is_none_or(|max| below <= usize::from(max))
+            && self.signature_is_of(issuer).is_ok_and(|is_of| is_of)
+    }
+
+    /// Whether the certificate has critical extensions, or name constraints, that are not evaluated here.
+    pub(crate) fn has_unread_rules(&self) -> bool {
+        self.has_unread_rules
+    }
+
+    /// Whether Go takes two certificates for the same authority when it builds chains.
+    pub(crate) fn is_same_entity(&self, other: &Self) -> bool {
+        self.subject_der == other.subject_der
+            && self.spki == other.spki
+            && self.dns_names == other.dns_names
+            && self.ip_addresses == other.ip_addresses
+    }
+
+    /// The first certificate in a text as Go's `encoding/pem` finds it: text around the block, the label and the length
+    /// of the lines do not matter.
+    pub(crate) fn from_first_pem(text: &[u8]) -> Result<Self, X509Error> {
+        let (_, der) = first_pem(text).ok_or_else(|| X509Error::Pem("found none".to_owned()))?;
+        Self::from_der(&der)
+    }
+
+    /// Whether the certificate is signed with ECDSA, so that Fabric makes the S of its signature low.
+    pub(crate) fn is_ecdsa_signed(&self) -> bool {
+        [ECDSA_SHA256, ECDSA_SHA384].contains(&self.signature_algorithm)
+    }
+
+    /// The certificate with a low S in its signature, which `issuer` made (`msp/cert.go`).
+    pub(crate) fn with_low_s(self, issuer: &Self) -> Result<Self, X509Error> {
+        if !self.is_ecdsa_signed() {
+            return Ok(self);
+        }
+        let malformed = |source| X509Error::Key { subject: self.subject.clone(), source };
+        let signature = issuer.public_key()?.low_s(&self.signature).map_err(malformed)?;
+        if signature == self.signature {
+            return Ok(self);
+        }
+        let certificate = Certificate::from_der(&self.der)?;
+        let mut content = self.tbs.clone();
+        content.extend(certificate.signature_algorithm().to_der()?);
+        content.extend(BitString::from_bytes(&signature)?.to_der()?);
+        Self::from_der(&AnyRef::new(Tag::Sequence, &content)?.to_der()?)
     }
 
     /// Whether the certificate is inside its validity at `at`.
@@ -264,6 +340,59 @@ impl CertificateInfo {
             at,
         })
     }
+}
+
+/// Whether a key made a signature by an algorithm of certificates; `None` if the algorithm is not known.
+pub(crate) fn verify_signed(
+    key: &PublicKey,
+    algorithm: ObjectIdentifier,
+    message: &[u8],
+    signature: &[u8],
+) -> Option<bool> {
+    let hash = match algorithm {
+        ECDSA_SHA256 => Hash::Sha256,
+        ECDSA_SHA384 => Hash::Sha384,
+        // The key says what is done with the bytes.
+        ED25519 if matches!(key, PublicKey::Ed25519(_)) => Hash::Sha256,
+        _ => return None,
+    };
+    Some(key.verify_any_s(hash, message, signature).is_ok())
+}
+
+/// Label and content of the first PEM block, as Go's `encoding/pem` finds it.
+pub(crate) fn first_pem(text: &[u8]) -> Option<(String, Vec<u8>)> {
+    const BEGIN: &str = "-----BEGIN ";
+    const DASHES: &str = "-----";
+    const WIDTH: usize = 64;
+    let text = String::from_utf8_lossy(text);
+    let starts = text.match_indices(BEGIN).map(|(start, _)| start);
+    starts.filter(|start| *start == 0 || text.as_bytes().get(start - 1) == Some(&b'\n')).find_map(|start| {
+        let (line, body) = text.get(start + BEGIN.len()..)?.split_once('\n')?;
+        let label = line.trim_end().strip_suffix(DASHES)?;
+        let (body, _) = body.split_once(&format!("{DASHES}END {label}{DASHES}"))?;
+        // Headers end with an empty line.
+        let body = if body.contains(':') { body.split_once("\n\n")?.1 } else { body };
+        let digits: Vec<char> = body.chars().filter(|character| !character.is_whitespace()).collect();
+        let lines: Vec<String> = digits.chunks(WIDTH).map(|line| line.iter().collect()).collect();
+        let plain = format!("{BEGIN}{PEM_LABEL}{DASHES}\n{}\n{DASHES}END {PEM_LABEL}{DASHES}\n", lines.join("\n"));
+        let (_, der) = pem::decode_vec(plain.as_bytes()).ok()?;
+        Some((label.to_owned(), der))
+    })
+}
+
+/// Whether an extension holds rules that are not evaluated here: a critical one, or name constraints.
+fn is_unread_rule(extension: &Extension) -> bool {
+    let read = [
+        BasicConstraints::OID,
+        KeyUsage::OID,
+        ExtendedKeyUsage::OID,
+        SubjectAltName::OID,
+        SubjectKeyIdentifier::OID,
+        AuthorityKeyIdentifier::OID,
+        CrlDistributionPoints::OID,
+        CertificatePolicies::OID,
+    ];
+    extension.extn_id == NameConstraints::OID || (extension.critical && !read.contains(&extension.extn_id))
 }
 
 /// Verifies that `leaf` leads through `intermediates` to one of `roots`, every certificate being valid at `at`.
@@ -313,7 +442,7 @@ fn timestamp(time: Time) -> Result<Timestamp, X509Error> {
 
 fn extension<'a, T>(certificate: &'a Certificate) -> Result<Option<T>, X509Error>
 where
-    T: Decode<'a> + x509_cert::der::oid::AssociatedOid,
+    T: Decode<'a> + AssociatedOid,
     X509Error: From<<T as Decode<'a>>::Error>,
 {
     Ok(certificate.tbs_certificate().get_extension::<T>()?.map(|(_, value)| value))
@@ -354,7 +483,7 @@ fn alternative_names(certificate: &Certificate) -> Result<(BTreeSet<String>, BTr
 }
 
 /// The bytes of the first element of the outer sequence, as they stand: re-encoding could change what was signed.
-fn signed_part(der: &[u8]) -> Result<&[u8], x509_cert::der::Error> {
+pub(crate) fn signed_part(der: &[u8]) -> Result<&[u8], x509_cert::der::Error> {
     let mut reader = SliceReader::new(der)?;
     Header::decode(&mut reader)?;
     reader.tlv_bytes()

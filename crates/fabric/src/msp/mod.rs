@@ -2,14 +2,18 @@
 //!
 //! The definition encodes to the bytes that configtxgen writes for the same folder (`msp/configbuilder.go`).
 
+mod crl;
 mod folder;
 mod pem;
+mod verify;
 
 use prost::Message as _;
 use serde::Serialize;
 use tenter_fabric_wire::msp as wire;
 
 pub use pem::{CertificateSummary, Pem};
+pub use verify::{InvalidIdentity, MspProblem};
+pub(crate) use verify::{MspIdentity, VerifyingMsp};
 
 /// Type number of an MSP of X.509 certificates.
 const FABRIC: i32 = 0;

@@ -6,9 +6,11 @@
 
 mod bft;
 pub mod defaults;
+mod judge;
 mod language;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,7 +20,9 @@ use serde::{Serialize, Serializer};
 use tenter_fabric_wire::{common, msp};
 
 pub use bft::{bft_block_validation, bft_quorum};
+pub use judge::{Judge, KnownIdentity, PolicyFailure, SignedBytes, SignerProblem};
 pub use language::PolicySyntaxError;
+pub use verdict::{PolicyVerdict, SubmitterProblem, Verdict};
 
 use crate::msp::Pem;
 
@@ -57,6 +61,22 @@ impl Policy {
         typed
             .filter(|typed| typed.to_wire() == *policy)
             .unwrap_or_else(|| Self::Other { kind: policy.r#type, value: policy.value.clone() })
+    }
+
+    /// Reads a policy that is kept as bytes as Fabric does, which skips parts that it does not know.
+    fn read_leniently(kind: i32, value: &[u8]) -> Option<Self> {
+        match kind {
+            SIGNATURE => {
+                let wire = common::SignaturePolicyEnvelope::decode(value).ok()?;
+                SignaturePolicy::from_wire(&wire).map(Self::Signature)
+            }
+            IMPLICIT_META => {
+                let wire = common::ImplicitMetaPolicy::decode(value).ok()?;
+                common::implicit_meta_policy::Rule::try_from(wire.rule).ok()?;
+                Some(Self::ImplicitMeta(ImplicitMeta::from_wire(wire)))
+            }
+            _ => None,
+        }
     }
 
     /// Writes `common.Policy`.

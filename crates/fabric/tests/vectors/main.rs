@@ -6,6 +6,7 @@
 mod blocks;
 mod configtx;
 mod genesis;
+mod judge;
 mod msp;
 mod policies;
 mod updates;

@@ -89,8 +89,8 @@ pub enum UpdateRefusal {
 }
 
 impl ConfigUpdate {
-    /// The configuration after the update, if its form lets every orderer take it. Signatures and content are
-    /// judged elsewhere.
+    /// The configuration after the update, if its form lets every orderer take it. Signatures are judged by
+    /// [`Judge`](crate::policy::Judge).
     pub fn apply(&self, current: &CurrentConfig) -> Result<CurrentConfig, UpdateRefusal> {
         if self.channel_id != current.channel_id() {
             let (expected, found) = (current.channel_id().to_owned(), self.channel_id.clone());

@@ -63,8 +63,8 @@ impl ConfigSignature {
         [self.header.as_slice(), update.bytes()].concat()
     }
 
-    /// Verifies the signature and tells who signed. Whether a channel knows the signer, and as what, is another
-    /// question.
+    /// Verifies the signature and tells who signed. Whether a channel knows the signer, and as what, is told by
+    /// [`Self::signer`].
     pub fn verify(&self, update: &ConfigUpdate) -> Result<PublicIdentity, SignatureError> {
         let signer = PublicIdentity::from_creator(&self.creator()?)?;
         signer.verify(&self.signed_bytes(update), &self.signature)?;
