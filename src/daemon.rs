@@ -17,6 +17,7 @@ use crate::controllers::membership::MembershipController;
 use crate::controllers::orderer::OrdererController;
 use crate::controllers::organization::OrganizationController;
 use crate::controllers::peer::PeerController;
+use crate::controllers::proposal::ProposalController;
 use crate::execute::lease::{LeaseError, acquire};
 use crate::sync::engine::Engine;
 use crate::sync::{self, Options, Shared};
@@ -131,5 +132,6 @@ async fn control(engine: &Engine, stop: &CancellationToken) {
         controllers::run(PeerController::default(), ctx(), stop.clone()),
         controllers::run(ChannelController::new(engine.nodes.clone(), followers), ctx(), stop.clone()),
         controllers::run(MembershipController::new(engine.nodes.clone()), ctx(), stop.clone()),
+        controllers::run(ProposalController::new(engine.nodes.clone()), ctx(), stop.clone()),
     );
 }

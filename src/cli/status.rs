@@ -16,15 +16,17 @@ use super::args::Global;
 use super::cluster::Cluster;
 use super::exit::Exit;
 use super::outcome::{CliError, Outcome, Report};
-use crate::controllers::apply::list_all;
+use crate::controllers::apply::{list, list_all};
 use crate::controllers::failure::Failure;
+use crate::controllers::proposal;
 use crate::nodes::{Node, NodeKind, Nodes};
 use crate::report::Style;
 use crate::report::tree::{
-    AuthorityItem, ChannelItem, ChannelNodeItem, MembershipItem, NodeItem, OrganizationItem, State, Tree,
+    AuthorityItem, ChannelItem, ChannelNodeItem, MembershipItem, NodeItem, OrganizationItem, ProposalItem, State,
+    Tree,
 };
 use crate::resources::{
-    CertificateAuthority, Channel, Consortium, Membership, Orderer, Organization, Peer, TenterObject,
+    CertificateAuthority, Channel, Consortium, Membership, Orderer, Organization, Peer, Proposal, TenterObject,
 };
 
 /// Longest answer of one node.
@@ -61,6 +63,7 @@ struct Objects {
     peers: Vec<Peer>,
     channels: Vec<Channel>,
     memberships: Vec<Membership>,
+    proposals: Vec<Proposal>,
 }
 
 /// Shows.
@@ -83,15 +86,16 @@ pub async fn run(global: &Global, args: Args) -> Result<Outcome, CliError> {
 async fn read(cluster: &Cluster, name: &str) -> Result<Objects, Failure> {
     let ctx = &cluster.engine.ctx;
     let labels = format!("{LABEL_CONSORTIUM}={name}");
-    let (organizations, authorities, orderers, peers, channels, memberships) = tokio::try_join!(
+    let (organizations, authorities, orderers, peers, channels, memberships, proposals) = tokio::try_join!(
         list_all::<Organization>(ctx, &labels),
         list_all::<CertificateAuthority>(ctx, &labels),
         list_all::<Orderer>(ctx, &labels),
         list_all::<Peer>(ctx, &labels),
         list_all::<Channel>(ctx, &labels),
-        list_all::<Membership>(ctx, &labels)
+        list_all::<Membership>(ctx, &labels),
+        list::<Proposal>(ctx, &ctx.namespace, &labels)
     )?;
-    Ok(Objects { organizations, authorities, orderers, peers, channels, memberships })
+    Ok(Objects { organizations, authorities, orderers, peers, channels, memberships, proposals })
 }
 
 fn state<K: TenterObject>(object: &K) -> State {
@@ -191,6 +195,17 @@ async fn channel(object: &Channel, objects: &Objects, nodes: Option<&Nodes>) -> 
                 organization: item.spec.organization.clone(),
                 state: state(item),
                 joined: item.status.as_ref().and_then(|status| status.joined.clone()),
+            })
+            .collect(),
+        proposals: objects
+            .proposals
+            .iter()
+            .filter(|item| item.spec.channel == *name && proposal::seen(item).is_open())
+            .map(|item| ProposalItem {
+                name: item.name_any(),
+                topic: item.spec.topic.clone(),
+                state: state(item),
+                signed: item.status.as_ref().and_then(|status| status.signed.clone()),
             })
             .collect(),
     }

@@ -21,6 +21,7 @@ pub mod orderer;
 pub mod organization;
 pub mod outlook;
 pub mod peer;
+pub mod proposal;
 pub mod quantity;
 pub mod schedule;
 

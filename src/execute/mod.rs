@@ -80,6 +80,9 @@ pub trait World: Sync {
         labels: &BTreeMap<String, String>,
         spec: &serde_json::Value,
     ) -> impl Future<Output = Result<StepOutcome, Failure>> + Send;
+
+    /// Takes away an object that the file releases.
+    fn remove_object(&self, object: &ObjectRef) -> impl Future<Output = Result<StepOutcome, Failure>> + Send;
 }
 
 /// What came of a pass over a plan.
@@ -175,16 +178,20 @@ fn idle_outcome(plan: &Plan, planned: &PlannedStep, execution: &Execution) -> Op
         return Some(StepOutcome::Waiting(format!("first: {}", headline(&unmet.step))));
     }
     match &planned.step {
-        Step::CreateNamespace { .. } | Step::CreateObject { .. } | Step::UpdateObject { .. } => None,
+        Step::CreateNamespace { .. }
+        | Step::CreateObject { .. }
+        | Step::UpdateObject { .. }
+        | Step::RemoveObject { .. } => None,
         Step::PinGenesis { channel } | Step::JoinOrderer { channel, .. } => {
             Some(StepOutcome::Waiting(format!("Channel {channel} is being formed")))
         }
         Step::JoinPeer { channel, peer } => {
             Some(StepOutcome::Waiting(format!("Membership {}/{channel} is being carried out", peer.namespace)))
         }
-        Step::UpdateChannelConfig { channel, .. } => {
-            Some(StepOutcome::Waiting(format!("the configuration of channel {channel} is not changed by this version")))
-        }
+        Step::UpdateChannelConfig { channel, topic, signing, .. } => Some(StepOutcome::Waiting(match &signing.missing {
+            None => format!("Channel {channel} proposes {topic}"),
+            Some(missing) => format!("{topic} of channel {channel} waits for signatures: {missing}"),
+        })),
         Step::AwaitReady { state, .. } => Some(StepOutcome::Waiting(state.clone())),
     }
 }
@@ -196,6 +203,7 @@ async fn perform<W: World>(world: &W, step: &Step) -> StepOutcome {
             Step::CreateNamespace { namespace, organization } => world.create_namespace(namespace, organization).await,
             Step::CreateObject { object, labels, spec } => world.create_object(object, labels, spec).await,
             Step::UpdateObject { object, labels, spec, .. } => world.update_object(object, labels, spec).await,
+            Step::RemoveObject { object, .. } => world.remove_object(object).await,
             Step::PinGenesis { .. }
             | Step::JoinOrderer { .. }
             | Step::JoinPeer { .. }

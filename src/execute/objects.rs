@@ -73,6 +73,16 @@ impl World for Cluster<'_> {
     ) -> Result<StepOutcome, Failure> {
         self.write(Way::Update, object, labels, spec).await
     }
+
+    async fn remove_object(&self, object: &ObjectRef) -> Result<StepOutcome, Failure> {
+        match object.kind {
+            Kind::Membership => remove_as::<Membership>(self.ctx, object).await,
+            kind => {
+                let message = format!("{object}: objects of kind {kind} are not taken away by this version");
+                Err(Failure::terminal("NotCarriedOut", message))
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -100,6 +110,22 @@ impl Cluster<'_> {
             Kind::Membership => write_as::<Membership>(self.ctx, way, object, &labels, spec).await,
         }
     }
+}
+
+/// Deletes an object of this daemon's; one that is gone, or going, is as it should be.
+async fn remove_as<K: TenterObject>(ctx: &Context, object: &ObjectRef) -> Result<StepOutcome, Failure> {
+    let Some(live) = apply::get::<K>(ctx, &object.namespace, &object.name).await? else {
+        return Ok(StepOutcome::AlreadyTrue);
+    };
+    if live.meta().deletion_timestamp.is_some() {
+        return Ok(StepOutcome::AlreadyTrue);
+    }
+    if live.labels().get(MANAGED_BY).map(String::as_str) != Some(FIELD_MANAGER) {
+        let message = format!("{object} is not Tenter's (it has no label {MANAGED_BY}={FIELD_MANAGER}): remove it by hand");
+        return Err(Failure::terminal(format!("Foreign{}", object.kind), message));
+    }
+    apply::delete::<K>(ctx, &object.namespace, &object.name).await?;
+    Ok(StepOutcome::Done)
 }
 
 async fn write_as<K: TenterObject>(

@@ -51,6 +51,10 @@ impl World for Memory {
     ) -> Result<StepOutcome, Failure> {
         self.write(format!("{} again", object.name))
     }
+
+    async fn remove_object(&self, object: &ObjectRef) -> Result<StepOutcome, Failure> {
+        self.write(format!("{} gone", object.name))
+    }
 }
 
 fn create(name: &str) -> Step {

@@ -39,6 +39,8 @@ pub(super) struct OrdererClients {
     pub(super) participation: ParticipationClient,
     pub(super) deliver: DeliverClient,
     pub(super) operations: OperationsClient,
+    /// The gRPC port, for those who speak as somebody else than the reader.
+    pub(super) endpoint: Endpoint,
 }
 
 /// A peer's clients.
@@ -62,11 +64,8 @@ pub(super) async fn load(store: &dyn Store, dialer: Arc<dyn Dialer>, node: &Node
     let roots = loader.text(msp, MSP, MSP_TLSCACERTS)?;
     let operations = loader.pair(operations, CLIENT_OPERATIONS)?;
     let reader = loader.identity(reader, IDENTITY_READER)?;
-    let host = node
-        .address
-        .parse::<Target>()
-        .map_err(|error| loader.failed(format!("the address in its spec is wrong: {error}")))?
-        .host;
+    // The Service's name: every certificate of a node covers it, whatever becomes of its address.
+    let host = format!("{}.{namespace}.svc", node.reference.name);
     let endpoint = |port: u16, client: Option<&(String, SecretKey)>| {
         let tls = TlsSettings { roots_pem: roots.clone(), client: client.cloned() };
         Endpoint::new(Target::new(host.clone(), port), Arc::clone(&dialer), &tls, Limits::default())
@@ -78,6 +77,7 @@ pub(super) async fn load(store: &dyn Store, dialer: Arc<dyn Dialer>, node: &Node
             participation: ParticipationClient::new(endpoint(ADMIN_PORT, Some(&operations))?),
             deliver: DeliverClient::orderer(endpoint(ORDERER_PORT, None)?, reader),
             operations: OperationsClient::new(operations_endpoint),
+            endpoint: endpoint(ORDERER_PORT, None)?,
         })),
         NodeKind::Peer => {
             let admin = loader.identity(store.secret(namespace, IDENTITY_NODE_ADMIN).await, IDENTITY_NODE_ADMIN)?;

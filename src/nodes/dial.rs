@@ -1,6 +1,6 @@
 //! Ways to a node: its Service from inside the cluster, or the API server's port-forward from anywhere.
 //!
-//! The name that TLS verifies is the host of the node's `address` on both ways: only the stream differs.
+//! The name that TLS verifies is the node's Service on both ways, as it is seen from inside: only the stream differs.
 
 use std::fmt;
 use std::io;

@@ -7,6 +7,7 @@
 mod cache;
 mod clients;
 pub mod dial;
+pub mod identity;
 #[cfg(test)]
 pub mod memory;
 pub mod records;
@@ -21,10 +22,13 @@ use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{NodeRef, OrdererChannel, PeerChannel};
 use tenter_fabric::block::Block;
 use tenter_fabric::client::FailureKind;
+use tenter_fabric::client::broadcast::{BroadcastClient, BroadcastError};
 use tenter_fabric::client::deliver::{BlockStream, DeliverError};
 use tenter_fabric::client::endorser::EndorserError;
 use tenter_fabric::client::operations::NodeVersion;
 use tenter_fabric::client::participation::{ChannelStatus, ConsensusRelation, ParticipationError};
+use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate};
+use tenter_fabric::identity::{NONCE_BYTES, SigningIdentity};
 
 use self::cache::Cache;
 use self::clients::{Clients, OrdererClients, PeerClients};
@@ -61,7 +65,7 @@ pub struct Node {
     pub kind: NodeKind,
     /// The MSP of its organization.
     pub msp_id: String,
-    /// `host:port` as its spec has it; TLS verifies the host on each of its ports.
+    /// `host:port` as its spec has it: what other members reach it by.
     pub address: String,
 }
 
@@ -134,6 +138,23 @@ pub enum NodeError {
     },
 }
 
+/// Why an orderer did not take a config update, or may not have.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// It could not be spoken to at all.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// What it answered.
+    #[error("{node}, Broadcast")]
+    Broadcast {
+        /// The orderer.
+        node: Box<Node>,
+        /// What happened.
+        #[source]
+        source: Box<BroadcastError>,
+    },
+}
+
 impl NodeError {
     fn kind(&self) -> FailureKind {
         match self {
@@ -156,6 +177,13 @@ impl NodeError {
             }
         }
     }
+}
+
+/// A nonce for a signature.
+pub fn nonce() -> Result<[u8; NONCE_BYTES], getrandom::Error> {
+    let mut nonce = [0; NONCE_BYTES];
+    getrandom::fill(&mut nonce)?;
+    Ok(nonce)
 }
 
 /// An error and what it came from, in one line.
@@ -304,6 +332,32 @@ impl Nodes {
             deliver.config_block(channel).await.map_err(|source| self.deliver_error(node, source))
         };
         observed(block.await)
+    }
+
+    /// A block, as a node has it.
+    pub async fn block(&self, node: &Node, channel: &str, number: u64) -> Observation<Block> {
+        let block = async {
+            let deliver = self.deliver(node).await?;
+            deliver.block(channel, number).await.map_err(|source| self.deliver_error(node, source))
+        };
+        observed(block.await)
+    }
+
+    /// Hands a signed update to an orderer. Taken means queued: only a config block shows that it was made.
+    pub async fn submit(
+        &self,
+        node: &Node,
+        update: &ConfigUpdate,
+        signatures: &[ConfigSignature],
+        submitter: &SigningIdentity,
+    ) -> Result<(), SubmitError> {
+        let clients = self.orderer(node).await?;
+        let client = BroadcastClient::new(clients.endpoint, submitter.clone());
+        let submitted = client.submit_config_update(update.channel_id(), &update.signed_by(signatures)).await;
+        submitted.map_err(|source| {
+            self.forget_on(node, source.kind());
+            SubmitError::Broadcast { node: Box::new(node.clone()), source: Box::new(source) }
+        })
     }
 
     /// Follows a channel's blocks from a number on.

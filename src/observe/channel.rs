@@ -1,17 +1,20 @@
 //! What the nodes that this daemon acts for say of one channel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, StreamExt as _};
+use tenter_consortium::channel_config::live_channel;
 use tenter_consortium::observation::Observation;
-use tenter_consortium::observed::{LiveChannel, NodeChannel, NodeRef, OrdererChannel, PeerChannel};
+use tenter_consortium::observed::{ForeignChange, LiveChannel, NodeChannel, NodeRef, OrdererChannel, PeerChannel};
+use tenter_fabric::block::Block;
+use tenter_fabric::config::CurrentConfig;
+use tenter_fabric::config::update::ConfigUpdate;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::facts::live_channel;
 use crate::nodes::records::with_record;
-use crate::nodes::{Node, Nodes};
+use crate::nodes::{Node, Nodes, chain};
 
 /// Most nodes that are asked at once.
 pub const CONCURRENCY: usize = 16;
@@ -120,4 +123,77 @@ async fn config_of(nodes: &Nodes, node: &Node, channel: &str, pinned: Option<&st
             Observation::Unreachable { evidence }
         }
     }
+}
+
+/// Config blocks that are looked at for the author of a change, newest first.
+const HISTORY: usize = 16;
+
+/// The config blocks of a channel down to one whose sequence is `until`, newest first, as one of the nodes has them: at
+/// most [`HISTORY`]. `newest` is the configuration in force.
+pub async fn history(
+    nodes: &Nodes,
+    sources: &[Node],
+    channel: &str,
+    newest: &LiveChannel,
+    until: u64,
+) -> Observation<Vec<Block>> {
+    let mut evidence = Vec::new();
+    for source in sources.iter().take(SOURCES) {
+        match history_of(nodes, source, channel, newest, until).await {
+            Ok(value) => return Observation::Present { value },
+            Err(why) => evidence.push(why),
+        }
+    }
+    Observation::Unreachable { evidence: evidence.join("; ") }
+}
+
+async fn history_of(
+    nodes: &Nodes,
+    source: &Node,
+    channel: &str,
+    newest: &LiveChannel,
+    until: u64,
+) -> Result<Vec<Block>, String> {
+    let mut found: Vec<Block> = Vec::new();
+    let mut number = newest.block;
+    while found.len() < HISTORY {
+        let block = read_block(nodes, source, channel, number).await?;
+        let sequence = block.config().map_err(|error| format!("{source}, block {number}: {}", chain(&error)))?.sequence;
+        if sequence <= until || number == 0 {
+            break;
+        }
+        found.push(block);
+        // The block before says which configuration was in force when it was cut.
+        let before = read_block(nodes, source, channel, number.saturating_sub(1)).await?;
+        let Some(earlier) = before.last_config_index().filter(|earlier| *earlier < number) else { break };
+        number = earlier;
+    }
+    Ok(found)
+}
+
+async fn read_block(nodes: &Nodes, source: &Node, channel: &str, number: u64) -> Result<Block, String> {
+    match bounded(source, "block", nodes.block(source, channel, number).boxed()).await {
+        Observation::Present { value } => Ok(value),
+        other => Err(other.evidence().unwrap_or_default().to_owned()),
+    }
+}
+
+/// The latest changes of a configuration that came from none of the updates in `known` (their digests). What cannot be
+/// read is left out: this is for people, nothing is decided on it.
+pub async fn foreign_changes(
+    nodes: &Nodes,
+    sources: &[Node],
+    channel: &str,
+    newest: &LiveChannel,
+    known: &BTreeSet<String>,
+) -> Vec<ForeignChange> {
+    let Ok(current) = CurrentConfig::from_bytes(channel, &newest.config) else { return Vec::new() };
+    let blocks = history(nodes, sources, channel, newest, 0).await;
+    let changes = blocks.value().into_iter().flatten().filter_map(|block| {
+        let author = live_channel(block).ok()?.author.filter(|author| !known.contains(&author.digest))?;
+        let update = ConfigUpdate::from_bytes(block.config_origin().ok()??.update).ok()?;
+        let elements = update.elements(&current).into_iter().map(|touched| touched.element).collect();
+        Some(ForeignChange { block: block.number(), author, elements })
+    });
+    changes.collect()
 }

@@ -4,40 +4,50 @@
 //! observation with its evidence, so one node that is down never hides the others.
 
 pub mod channel;
-pub mod facts;
 mod objects;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, StreamExt as _};
 use serde::Deserialize as _;
+use tenter_consortium::channel_config::{Material, updates};
 use tenter_consortium::desired::{Desired, DesiredChannel};
-use tenter_consortium::objects::{Kind, NodeSpec, ObjectRef};
+use tenter_consortium::objects::{ChannelSpec, Kind, NodeSpec, ObjectRef};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{
-    JoinRecord, LiveObject, NodeChannel, NodeRef, Observed, ObservedChannel, PinnedGenesis,
+    ForeignChange, JoinRecord, LiveChannel, LiveObject, NodeChannel, NodeRef, Observed, ObservedChannel, PinnedGenesis,
 };
+use tenter_fabric::config::CurrentConfig;
 
 use self::channel::each;
 use crate::controllers::Context;
+use crate::controllers::channel::material::available;
 use crate::nodes::records::{block_hash, read_pinned, with_record};
 use crate::nodes::{Node, NodeKind, Nodes};
 
 /// Looks at everything that a plan of `desired` needs to know.
 pub async fn observe(ctx: &Context, nodes: &Nodes, desired: &Desired) -> Observed {
-    let (listed, namespaces) = tokio::join!(objects::list(ctx, desired), objects::namespaces(ctx, desired));
+    let (listed, namespaces, proposed) = tokio::join!(
+        objects::list(ctx, desired),
+        objects::namespaces(ctx, desired),
+        objects::proposed(ctx, desired)
+    );
     let (kinds, objects) = listed;
     let channels = {
         let kinds = &kinds;
         let objects = &objects;
+        let proposed = &proposed;
         // Boxed for the reason that `each` gives.
         let questions: Vec<BoxFuture<'_, (String, ObservedChannel)>> = desired
             .channels
             .iter()
             .map(|(name, channel)| {
-                async move { (name.clone(), observe_channel(nodes, desired, name, channel, kinds, objects).await) }
-                    .boxed()
+                async move {
+                    let seen = observe_channel(nodes, desired, name, channel, kinds, objects, proposed).await;
+                    (name.clone(), seen)
+                }
+                .boxed()
             })
             .collect();
         // Each channel asks up to CONCURRENCY nodes at once; channels share nodes, so few at a time are enough.
@@ -140,6 +150,7 @@ async fn observe_channel(
     wanted: &DesiredChannel,
     kinds: &BTreeMap<Kind, Observation<()>>,
     objects: &BTreeMap<ObjectRef, LiveObject>,
+    proposed: &BTreeSet<String>,
 ) -> ObservedChannel {
     let knowns = |kind: NodeKind, references: &[NodeRef]| -> BTreeMap<NodeRef, Known> {
         references.iter().map(|node| (node.clone(), known(kind, node, kinds, objects))).collect()
@@ -161,7 +172,36 @@ async fn observe_channel(
     } else {
         channel::config(nodes, &sources, name, hash.as_deref()).await
     };
-    ObservedChannel { genesis: genesis.map(|pinned| PinnedGenesis { hash: pinned.hash }), config, orderers, peers }
+    let (material, foreign) = match &config {
+        Observation::Present { value } => compare(nodes, desired, name, wanted, &sources, value, proposed).await,
+        _ => (Material::default(), Vec::new()),
+    };
+    let genesis = genesis.map(|pinned| PinnedGenesis { hash: pinned.hash });
+    ObservedChannel { genesis, config, material, foreign, orderers, peers }
+}
+
+/// What a live configuration is compared with, and who made the changes that a plan will put back.
+async fn compare(
+    nodes: &Nodes,
+    desired: &Desired,
+    name: &str,
+    wanted: &DesiredChannel,
+    sources: &[Node],
+    live: &LiveChannel,
+    proposed: &BTreeSet<String>,
+) -> (Material, Vec<ForeignChange>) {
+    let spec = desired.objects.get(&wanted.object).and_then(|object| ChannelSpec::deserialize(&object.spec).ok());
+    let Some((spec, current)) = spec.zip(CurrentConfig::from_bytes(name, &live.config).ok()) else {
+        return (Material::default(), Vec::new());
+    };
+    let material = available(nodes.store(), &spec).await;
+    let differs = updates(&current, &spec, &material).is_ok_and(|found| !found.topics.is_empty());
+    let foreign = if differs {
+        channel::foreign_changes(nodes, sources, name, live, proposed).await
+    } else {
+        Vec::new()
+    };
+    (material, foreign)
 }
 
 #[cfg(test)]

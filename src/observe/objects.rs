@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::channel::CONCURRENCY;
 use crate::controllers::Context;
 use crate::nodes::store::classify;
-use crate::resources::{CertificateAuthority, Channel, Membership, Orderer, Organization, Peer};
+use crate::resources::{CertificateAuthority, Channel, Membership, Orderer, Organization, Peer, Proposal};
 
 /// Longest time that one answer of the API server may take.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
@@ -61,6 +61,16 @@ pub(super) async fn list(ctx: &Context, desired: &Desired) -> Listed {
         kinds.insert(kind, seen);
     }
     (kinds, objects)
+}
+
+/// Digests of the updates that the consortium proposed. Without the list, its own changes look like others': what is
+/// shown is wrong then, nothing else.
+pub(super) async fn proposed(ctx: &Context, desired: &Desired) -> BTreeSet<String> {
+    let resource = ApiResource::erase::<Proposal>(&());
+    let api = Api::<DynamicObject>::namespaced_with(ctx.client.clone(), &desired.namespace, &resource);
+    let seen = pages(&api, "Proposal objects", desired).await;
+    let digests = seen.value().into_iter().flatten().filter_map(|object| object.data.pointer("/spec/digest")?.as_str());
+    digests.map(str::to_owned).collect()
 }
 
 fn live(object: &DynamicObject) -> LiveObject {

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
-use tenter_consortium::plan::{FieldChange, Note, NoteLevel, Origin, Plan, PlannedStep, Step, StepId};
+use tenter_consortium::objects::TouchedElement;
+use tenter_consortium::plan::{FieldChange, Note, NoteLevel, Origin, Plan, PlannedStep, Signing, Step, StepId};
 
 use super::{Style, count, printable};
 
@@ -110,6 +111,7 @@ const fn rank(step: &Step) -> u8 {
         Step::JoinOrderer { .. } => 21,
         Step::JoinPeer { .. } => 22,
         Step::UpdateChannelConfig { .. } => 23,
+        Step::RemoveObject { .. } => 24,
     }
 }
 
@@ -124,7 +126,10 @@ pub fn headline(step: &Step) -> String {
         Step::PinGenesis { channel } => format!("pin the genesis block of channel {channel}"),
         Step::JoinOrderer { channel, orderer } => format!("join orderer {orderer} to channel {channel}"),
         Step::JoinPeer { channel, peer } => format!("join peer {peer} to channel {channel}"),
-        Step::UpdateChannelConfig { channel, .. } => format!("update the configuration of channel {channel}"),
+        Step::UpdateChannelConfig { channel, topic, .. } => {
+            format!("update the configuration of channel {channel}: {topic}")
+        }
+        Step::RemoveObject { object, .. } => format!("remove {object}"),
         Step::AwaitReady { object, .. } => format!("wait for {object}"),
     }
 }
@@ -137,6 +142,7 @@ fn symbol(planned: &PlannedStep, style: Style) -> String {
         Step::CreateNamespace { .. } | Step::CreateObject { .. } => style.green("+"),
         Step::UpdateObject { .. } | Step::UpdateChannelConfig { .. } => style.yellow("~"),
         Step::PinGenesis { .. } | Step::JoinOrderer { .. } | Step::JoinPeer { .. } => style.green(">"),
+        Step::RemoveObject { .. } => style.red("-"),
         Step::AwaitReady { .. } => style.dim("."),
     }
 }
@@ -147,10 +153,19 @@ fn step_text(number: usize, planned: &PlannedStep, file: &str, style: Style) -> 
     let head = printable(&headline(&planned.step));
     let mut text = format!("{number:>4}. {} {head}{reasons}\n", symbol(planned, style));
     match &planned.step {
-        Step::UpdateObject { changes, .. } | Step::UpdateChannelConfig { changes, .. } => {
+        Step::UpdateObject { changes, .. } => {
             for change in changes {
                 text.push_str(&change_text(change, style));
             }
+        }
+        Step::UpdateChannelConfig { changes, elements, signing, digest, drift, .. } => {
+            for change in changes {
+                text.push_str(&change_text(change, style));
+            }
+            text.push_str(&signing_text(elements, signing, digest.as_deref(), drift, style));
+        }
+        Step::RemoveObject { keeps, .. } => {
+            let _ = writeln!(text, "        {}", printable(keeps));
         }
         Step::AwaitReady { state, .. } => {
             let _ = writeln!(text, "        {}", printable(state));
@@ -162,6 +177,38 @@ fn step_text(number: usize, planned: &PlannedStep, file: &str, style: Style) -> 
     }
     if let Some(irreversible) = &planned.irreversible {
         let _ = writeln!(text, "        {} {}", style.yellow("cannot be undone:"), printable(irreversible));
+    }
+    text
+}
+
+/// Who must sign an update, who will, and whose change it puts back.
+fn signing_text(
+    elements: &[TouchedElement],
+    signing: &Signing,
+    digest: Option<&str>,
+    drift: &[String],
+    style: Style,
+) -> String {
+    let mut text = String::new();
+    for line in drift {
+        let _ = writeln!(text, "        {} {}", style.yellow("drift:"), printable(line));
+    }
+    let policies: BTreeSet<&str> = elements.iter().filter_map(|touched| touched.policy.as_deref()).collect();
+    if !policies.is_empty() {
+        let policies: Vec<&str> = policies.into_iter().collect();
+        let _ = writeln!(text, "        policies: {}", printable(&policies.join(", ")));
+    }
+    let Signing { required, own, missing } = signing;
+    if !required.is_empty() {
+        let _ = writeln!(text, "        must sign: {}", printable(required));
+        let own = if own.is_empty() { "nobody of this daemon".to_owned() } else { own.join(", ") };
+        let _ = writeln!(text, "        will sign: {}", style.green(&printable(&own)));
+    }
+    if let Some(missing) = missing {
+        let _ = writeln!(text, "        {} {}", style.yellow("missing:"), printable(missing));
+    }
+    if let Some(digest) = digest {
+        let _ = writeln!(text, "        {}", style.dim(&format!("update sha256:{digest}")));
     }
     text
 }
@@ -247,6 +294,8 @@ pub struct Counts {
     pub update: usize,
     /// Genesis blocks pinned and nodes joined.
     pub join: usize,
+    /// Objects that will go.
+    pub remove: usize,
     /// Objects waited for.
     pub wait: usize,
     /// Steps that a gate stops; they count in no other field.
@@ -261,6 +310,7 @@ pub fn counts(plan: &Plan) -> Counts {
             _ if planned.blocked.is_some() => &mut counts.blocked,
             Step::CreateNamespace { .. } | Step::CreateObject { .. } => &mut counts.create,
             Step::UpdateObject { .. } | Step::UpdateChannelConfig { .. } => &mut counts.update,
+            Step::RemoveObject { .. } => &mut counts.remove,
             Step::PinGenesis { .. } | Step::JoinOrderer { .. } | Step::JoinPeer { .. } => &mut counts.join,
             Step::AwaitReady { .. } => &mut counts.wait,
         };
@@ -274,11 +324,15 @@ pub fn summary(plan: &Plan, style: Style) -> String {
     if plan.steps.is_empty() {
         return style.green("Nothing to do: everything is as the file says.");
     }
-    let Counts { create, update, join, wait, blocked } = counts(plan);
+    let Counts { create, update, join, remove, wait, blocked } = counts(plan);
     let mut parts = Vec::new();
-    for (number, what) in
-        [(create, "to create"), (update, "to change"), (join, "to form and join"), (wait, "to wait for")]
-    {
+    for (number, what) in [
+        (create, "to create"),
+        (update, "to change"),
+        (join, "to form and join"),
+        (remove, "to remove"),
+        (wait, "to wait for"),
+    ] {
         if number > 0 {
             parts.push(format!("{number} {what}"));
         }

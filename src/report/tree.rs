@@ -144,6 +144,24 @@ pub struct ChannelItem {
     pub nodes: Vec<ChannelNodeItem>,
     /// Its members' parts in it.
     pub memberships: Vec<MembershipItem>,
+    /// Config updates that may still be made.
+    pub proposals: Vec<ProposalItem>,
+}
+
+/// A config update that may still be made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProposalItem {
+    /// Its name.
+    pub name: String,
+    /// What it is about.
+    pub topic: String,
+    /// How it is.
+    #[serde(flatten)]
+    pub state: State,
+    /// MSP IDs of those who signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed: Option<String>,
 }
 
 /// What a node says of a channel.
@@ -290,6 +308,10 @@ impl ChannelItem {
         item.children.extend(self.memberships.iter().map(|membership| {
             let joined = membership.joined.clone().map(|count| format!("joined {count}")).unwrap_or_default();
             Item::new(vec![format!("Membership of {}", membership.organization), joined], &membership.state, style)
+        }));
+        item.children.extend(self.proposals.iter().map(|proposal| {
+            let signed = proposal.signed.clone().map(|names| format!("signed by {names}")).unwrap_or_default();
+            Item::new(vec![format!("Proposal {}", proposal.name), proposal.topic.clone(), signed], &proposal.state, style)
         }));
         item
     }

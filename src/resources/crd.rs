@@ -5,10 +5,11 @@ use schemars::JsonSchema;
 use serde_json::{Value, json};
 use tenter_consortium::objects::{
     CertificateAuthoritySpec, ChannelSpec, ConsortiumSpec, GROUP, MAX_ROOT_LIFETIME_HOURS, MembershipSpec, NodeSpec,
-    OrganizationSpec, VERSION,
+    OrganizationSpec, ProposalSpec, VERSION,
 };
 use tenter_consortium::status::{
     CertificateAuthorityStatus, ChannelStatus, ConsortiumStatus, MembershipStatus, NodeStatus, OrganizationStatus,
+    ProposalStatus,
 };
 
 use super::schema;
@@ -22,6 +23,9 @@ const MSP_ID: &str = "^[a-zA-Z0-9.-]{1,249}$";
 const ADDRESS: &str = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?:[1-9][0-9]{0,4}$";
 /// Channel names (`common/configtx/validator.go`).
 const CHANNEL: &str = r"^[a-z][a-z0-9.-]{0,248}$";
+
+/// Longest update in a Proposal, base64: the API server takes objects of 1.5 MiB, and Fabric messages of 10 MiB by default.
+const MAX_UPDATE: u32 = 1 << 20;
 
 /// Why the definitions could not be made: a mistake in the types, which the tests find.
 #[derive(Debug, thiserror::Error)]
@@ -172,8 +176,8 @@ impl Definition {
     fn apply(&mut self, rule: &Rule) -> Result<(), CrdError> {
         match rule {
             Rule::Immutable(path) => {
-                let name = path.join(".");
-                validation(self.field(path)?, "self == oldSelf", &format!("spec.{name} can never change"));
+                let name = ["spec"].iter().chain(*path).copied().collect::<Vec<_>>().join(".");
+                validation(self.field(path)?, "self == oldSelf", &format!("{name} can never change"));
             }
             Rule::Pattern(path, pattern) => {
                 self.field(path)?.insert("pattern".to_owned(), json!(pattern));
@@ -303,6 +307,20 @@ pub fn crds() -> Result<Vec<CustomResourceDefinition>, CrdError> {
                 Rule::Immutable(&["channel"]),
                 Rule::Immutable(&["organization"]),
                 Rule::Immutable(&["mspID"]),
+            ]),
+        Definition::new::<ProposalSpec, ProposalStatus>("Proposal", "proposals", &["prop"])
+            .columns(vec![
+                Column("Channel", "string", ".spec.channel", false),
+                Column("Topic", "string", ".spec.topic", false),
+                Column("Signed", "string", ".status.signed", false),
+                Column("Missing", "string", ".status.missing", false),
+                Column("Block", "integer", ".status.block", false),
+            ])
+            .rules(vec![
+                Rule::Pattern(&["channel"], CHANNEL),
+                Rule::Pattern(&["digest"], "^[0-9a-f]{64}$"),
+                Rule::MaxLength(&["update"], MAX_UPDATE),
+                Rule::Immutable(&[]),
             ]),
     ]
     .into_iter()

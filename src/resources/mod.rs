@@ -14,11 +14,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tenter_consortium::objects::{
     CertificateAuthoritySpec, ChannelSpec, ConsortiumSpec, LABEL_CONSORTIUM, LABEL_ORGANIZATION, MembershipSpec,
-    NodeSpec, OrganizationSpec,
+    NodeSpec, OrganizationSpec, ProposalSpec,
 };
 use tenter_consortium::status::{
     CertificateAuthorityStatus, ChannelStatus, ConsortiumStatus, MembershipStatus, NodeStatus, ObjectStatus,
-    OrganizationStatus,
+    OrganizationStatus, ProposalStatus,
 };
 
 pub use self::crd::{CrdError, crds, to_yaml};
@@ -181,4 +181,8 @@ resource! {
 resource! {
     /// One organization in one channel, in the organization's namespace.
     Membership, "memberships", MembershipSpec, MembershipStatus
+}
+resource! {
+    /// One config update of a channel, in the consortium's namespace.
+    Proposal, "proposals", ProposalSpec, ProposalStatus
 }

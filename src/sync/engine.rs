@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tenter_consortium::channel_config::Material;
 use tenter_consortium::desired::{Desired, desired};
 use tenter_consortium::network::Network;
 use tenter_consortium::objects::Kind;
@@ -73,6 +74,8 @@ fn nothing(desired: &Desired) -> Observed {
                 let observed = ObservedChannel {
                     genesis: absent(),
                     config: absent(),
+                    material: Material::default(),
+                    foreign: Vec::new(),
                     orderers: nowhere(&channel.orderers),
                     peers: nowhere(&channel.peers),
                 };

@@ -468,6 +468,7 @@ const fn action(step: &Step) -> &'static str {
         Step::JoinOrderer { .. } => "joinOrderer",
         Step::JoinPeer { .. } => "joinPeer",
         Step::UpdateChannelConfig { .. } => "updateChannelConfig",
+        Step::RemoveObject { .. } => "removeObject",
         Step::AwaitReady { .. } => "awaitReady",
     }
 }

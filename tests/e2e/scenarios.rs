@@ -34,16 +34,16 @@ spec:
 }
 
 /// The example network under another name.
-fn example(name: &str) -> String {
+pub fn example(name: &str) -> String {
     include_str!("../../examples-repo/network.yaml").replace("name: trade\n", &format!("name: {name}\n"))
 }
 
-fn announce(scenario: &str) {
+pub fn announce(scenario: &str) {
     println!("{scenario}: Fabric is {}", fabric());
 }
 
 /// Steps of the plan that the program prints for the repository's file.
-fn plan(world: &World) -> (i32, Value) {
+pub fn plan(world: &World) -> (i32, Value) {
     let output = world.run(&["plan", "--detailed-exitcode", "-o", "json", world.repository().to_str().expect("UTF-8")]);
     let code = output.status.code().unwrap_or(-1);
     let plan = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {

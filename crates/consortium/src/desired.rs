@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tenter_fabric::policy::SignaturePolicy;
 
-use crate::network::{self, Channel, Network, Node, Organization, Retired};
+use crate::network::{self, Channel, Network, Node, Organization, Retired, RetiredTarget};
 use crate::objects::{
     CertificateAuthoritySpec, ChannelConsensus, ChannelMember, ChannelPolicies, ChannelSpec, ConsensusType,
     ConsenterRef, Kind, LABEL_CHANNEL, LABEL_CONSORTIUM, LABEL_NODE, LABEL_ORGANIZATION, MembershipRole,
@@ -432,7 +432,18 @@ fn channel_spec(network: &Network, consortium: &str, channel: &Channel) -> Chann
         acls: channel.acls.clone(),
         capabilities: channel.capabilities.clone(),
         batch: channel.batch.clone(),
+        retired: released(network, channel),
     }
+}
+
+/// The organizations that the file releases from a channel.
+fn released(network: &Network, channel: &Channel) -> Vec<String> {
+    let released = network.retired.iter().filter_map(|retired| match &retired.target {
+        RetiredTarget::Organization(organization) => Some(organization),
+        RetiredTarget::Member(name, organization) if *name == channel.name => Some(organization),
+        _ => None,
+    });
+    released.cloned().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// The ledger configuration that a Channel's spec asks for. With BFT, `BlockValidation` is left out: Fabric computes

@@ -1,5 +1,6 @@
 //! The consortium definition: parse, validate, model, diff and plan, without effects.
 
+pub mod channel_config;
 pub mod definition;
 pub mod desired;
 pub mod diagnostic;
@@ -20,6 +21,21 @@ pub mod values;
 pub mod yaml;
 
 mod shape;
+
+mod hexadecimal {
+    //! Bytes as hexadecimal text in JSON.
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        hex::decode(text).map_err(serde::de::Error::custom)
+    }
+}
 
 mod pairs {
     //! Maps whose keys are not strings, as lists of pairs in JSON.

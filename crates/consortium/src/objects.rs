@@ -357,6 +357,10 @@ pub struct ChannelSpec {
     pub capabilities: Capabilities,
     /// When blocks are cut.
     pub batch: Batch,
+    /// Organizations that the file releases: they are taken out of the configuration if they are in it. An
+    /// organization that merely stands nowhere stays.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retired: Vec<String>,
 }
 
 /// The part an organization plays in a channel.
@@ -392,6 +396,64 @@ pub struct MembershipSpec {
     #[serde(default)]
     pub peers: Vec<String>,
 }
+
+/// What must be satisfied for one element of a config update.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TouchedElement {
+    /// The element as Fabric names it, for example `[Value]  /Channel/Orderer/BatchTimeout`.
+    pub element: String,
+    /// The version that the update gives it.
+    pub version: u64,
+    /// Path of the policy that the update must satisfy; absent for an element that is new in a group that is policed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+}
+
+/// One difference that a config update makes, in words for people; never protobuf.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProposedChange {
+    /// What changes, for example `/Channel/Orderer/BatchTimeout`.
+    pub path: String,
+    /// What it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// What it becomes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
+/// One config update of a channel, in the consortium's namespace. It never changes: another update is another proposal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProposalSpec {
+    /// The Consortium object it belongs to, in the same namespace.
+    pub consortium: String,
+    /// The channel.
+    pub channel: String,
+    /// What the update is about, for example `member/initech`: at most one proposal of a topic is open.
+    pub topic: String,
+    /// SHA-256, hex, of the update's bytes.
+    pub digest: String,
+    /// The exact bytes of `common.ConfigUpdate`, base64: what is signed.
+    pub update: String,
+    /// Sequence of the configuration that it was computed from.
+    pub base_sequence: u64,
+    /// What it changes.
+    pub changes: Vec<ProposedChange>,
+    /// The elements that it touches, and the policies that guard them.
+    pub elements: Vec<TouchedElement>,
+    /// Why it is proposed, when it is not simply what the file asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What cannot be undone about it; such an update is submitted only with an approval of exactly this digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub irreversible: Option<String>,
+}
+
+/// Annotation of a Proposal whose update cannot be undone: the digest that a person approved.
+pub const ANNOTATION_APPROVED: &str = "tenter.dev/approved";
 
 /// A condition, as `metav1.Condition`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::channel_config::Material;
 use crate::objects::{Batch, Capabilities, ChannelPolicies, Condition, ConsensusType, Kind, ObjectRef};
 use crate::observation::Observation;
 
@@ -117,6 +118,34 @@ pub struct LiveChannel {
     pub facts: ChannelFacts,
     /// Version of every element by path: what an update must name.
     pub versions: BTreeMap<String, u64>,
+    /// The exact bytes of `common.Config`.
+    #[serde(default, with = "crate::hexadecimal")]
+    pub config: Vec<u8>,
+    /// Who made it; nobody for a channel's first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<ConfigAuthor>,
+}
+
+/// Who changed a configuration, as its config block tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigAuthor {
+    /// SHA-256, hex, of the update that it came from.
+    pub digest: String,
+    /// Who signed that update: MSP ID and subject.
+    pub signers: Vec<String>,
+}
+
+/// An element of a live configuration that somebody changed without this consortium's proposals.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForeignChange {
+    /// The config block.
+    pub block: u64,
+    /// Who made it.
+    pub author: ConfigAuthor,
+    /// The elements that it touched.
+    pub elements: Vec<String>,
 }
 
 /// A pinned genesis block.
@@ -133,6 +162,12 @@ pub struct ObservedChannel {
     pub genesis: Observation<PinnedGenesis>,
     /// Its live configuration.
     pub config: Observation<LiveChannel>,
+    /// The public certificates that its configuration is made of, as far as they are there.
+    #[serde(default)]
+    pub material: Material,
+    /// What others changed in it lately.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub foreign: Vec<ForeignChange>,
     /// Each own orderer's view.
     #[serde(with = "crate::pairs")]
     pub orderers: BTreeMap<NodeRef, NodeChannel<OrdererChannel>>,
@@ -153,4 +188,10 @@ pub struct Observed {
     pub namespaces: BTreeMap<String, Observation<LiveNamespace>>,
     /// The channels that the definition names.
     pub channels: BTreeMap<String, ObservedChannel>,
+}
+
+impl std::fmt::Display for ForeignChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "changed in block {} by an update that {} signed", self.block, self.author.signers.join(", "))
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::objects::ObjectRef;
+use crate::objects::{ObjectRef, TouchedElement};
 use crate::observed::NodeRef;
 
 /// Names a step; the same change has the same id in every plan, for example `peer/trade-acme/peer1`.
@@ -90,12 +90,31 @@ pub enum Step {
         /// The peer.
         peer: NodeRef,
     },
-    /// Change the configuration of a live channel.
+    /// Change the configuration of a live channel by a signed update.
     UpdateChannelConfig {
         /// The channel.
         channel: String,
+        /// What the update is about, for example `member/initech`.
+        topic: String,
         /// What differs between the live configuration and the file.
         changes: Vec<FieldChange>,
+        /// The elements that the update writes, and the policies that guard them.
+        elements: Vec<TouchedElement>,
+        /// Who must sign, and who will.
+        signing: Signing,
+        /// SHA-256, hex, of the update's bytes; absent while certificates of a new member are not there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        digest: Option<String>,
+        /// Who changed what this puts back, one line for each change.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        drift: Vec<String>,
+    },
+    /// Take away an object that the file releases.
+    RemoveObject {
+        /// The object.
+        object: ObjectRef,
+        /// What stays of it.
+        keeps: String,
     },
     /// Wait for an object that is as the file says but not ready.
     AwaitReady {
@@ -104,6 +123,19 @@ pub enum Step {
         /// Its phase and reason now.
         state: String,
     },
+}
+
+/// Who must sign a config update, and who will.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Signing {
+    /// What the policies ask for, in words: `2 of AcmeMSP, GlobexMSP, InitechMSP (admin)`.
+    pub required: String,
+    /// MSP IDs of the organizations that this daemon acts for and that will sign.
+    pub own: Vec<String>,
+    /// Who else must sign, in words; absent when the own signatures are enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
 }
 
 /// Why something could not be seen.

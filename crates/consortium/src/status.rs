@@ -188,6 +188,26 @@ phase! {
     }
 }
 
+phase! {
+    /// Where a config update stands.
+    ProposalPhase {
+        /// Signatures are missing.
+        Collecting,
+        /// It has the signatures that its policies ask for.
+        Satisfied,
+        /// An orderer took it; no config block shows it yet.
+        Submitted,
+        /// A config block shows it.
+        Committed,
+        /// It must not be submitted, or an orderer refused it.
+        Rejected,
+        /// The configuration, or what is wanted, has moved: another update takes its place.
+        Superseded,
+        /// It was open for too long.
+        Expired,
+    }
+}
+
 /// A plan in a few numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -305,7 +325,7 @@ status! {
 status! {
     /// What is known of an orderer or a peer.
     NodeStatus, NodePhase {
-        /// The address that its certificates were issued for; it stays while the node belongs to a channel.
+        /// The address that it is to be reached at; its TLS certificate covers earlier ones too while it belongs to a channel.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         address: Option<String>,
         /// The image that its Pod runs.
@@ -354,12 +374,51 @@ status! {
         /// Peers that have joined, of all, as `2/3`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         peers: Option<String>,
-        /// What the file asks for that its live configuration does not have, as people read it.
+        /// What the spec asks for that its live configuration does not have, and what others changed there, as people read it.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         drift: Vec<String>,
+        /// Names of its open proposals.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        proposals: Vec<String>,
         /// What each own node says.
         #[serde(default)]
         nodes: Vec<NodeChannelStatus>,
+    }
+}
+
+/// A signature over a config update.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProposalSignature {
+    /// MSP ID of the signer's organization.
+    #[serde(rename = "mspID")]
+    pub msp_id: String,
+    /// Subject of the signer's certificate.
+    pub subject: String,
+    /// SHA-256 of the signer's certificate, hex.
+    pub fingerprint: String,
+    /// The exact bytes of `common.ConfigSignature`, base64. Verified by whoever reads it.
+    pub signature: String,
+}
+
+status! {
+    /// What is known of a config update.
+    ProposalStatus, ProposalPhase {
+        /// The signatures that it has.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        signatures: Vec<ProposalSignature>,
+        /// MSP IDs of the signers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signed: Option<String>,
+        /// Who is missing, in words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        missing: Option<String>,
+        /// When an orderer was first asked to take it, RFC 3339.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        submitted_at: Option<String>,
+        /// The block that shows it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        block: Option<u64>,
     }
 }
 

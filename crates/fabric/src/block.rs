@@ -5,9 +5,11 @@
 
 use prost::Message as _;
 use tenter_fabric_wire::common;
+use tenter_fabric_wire::msp::SerializedIdentity;
 
 use crate::config::{ChannelConfig, ConfigError};
 use crate::hash::sha256_of;
+use crate::msp::Pem;
 
 /// Length of a block hash in bytes.
 pub const HASH_LENGTH: usize = 32;
@@ -103,6 +105,26 @@ impl std::fmt::Debug for Block {
 struct RawConfigEnvelope {
     #[prost(bytes = "vec", tag = "1")]
     config: Vec<u8>,
+    #[prost(message, optional, tag = "2")]
+    last_update: Option<common::Envelope>,
+}
+
+/// The update that a config block's configuration came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigOrigin {
+    /// The exact bytes of the `common.ConfigUpdate`.
+    pub update: Vec<u8>,
+    /// Who signed it, in the order of the signatures: MSP ID and certificate, as they claim. The orderers judged them.
+    pub signers: Vec<ConfigSigner>,
+}
+
+/// A signer of a config update, as the signature's header names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigSigner {
+    /// MSP ID.
+    pub msp_id: String,
+    /// Subject of the certificate; empty if it cannot be read.
+    pub subject: String,
 }
 
 fn decode<M: prost::Message + Default>(bytes: &[u8], what: &'static str) -> Result<M, BlockError> {
@@ -224,6 +246,23 @@ impl Block {
         let (payload, _) = self.first_payload()?;
         let envelope: RawConfigEnvelope = decode(&payload.data, "config envelope")?;
         Ok(envelope.config)
+    }
+
+    /// Where the configuration in a config block came from; `None` for a channel's first.
+    pub fn config_origin(&self) -> Result<Option<ConfigOrigin>, BlockError> {
+        let (payload, _) = self.first_payload()?;
+        let envelope: RawConfigEnvelope = decode(&payload.data, "config envelope")?;
+        let Some(last_update) = envelope.last_update else { return Ok(None) };
+        let payload: common::Payload = decode(&last_update.payload, "payload of the last update")?;
+        let update: common::ConfigUpdateEnvelope = decode(&payload.data, "config update envelope")?;
+        let signers = update.signatures.iter().filter_map(|signature| {
+            let header = common::SignatureHeader::decode(signature.signature_header.as_slice()).ok()?;
+            let identity = SerializedIdentity::decode(header.creator.as_slice()).ok()?;
+            let certificate = Pem::new(identity.id_bytes).certificate();
+            let subject = certificate.map(|certificate| certificate.subject).unwrap_or_default();
+            Some(ConfigSigner { msp_id: identity.mspid, subject })
+        });
+        Ok(Some(ConfigOrigin { signers: signers.collect(), update: update.config_update }))
     }
 
     /// The configuration in a config block.

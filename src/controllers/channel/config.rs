@@ -1,240 +1,174 @@
-//! The first configuration of a channel, from its spec and the public certificates: a pure function.
+//! What a live channel's configuration lacks, and how the proposals of it stand.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use tenter_consortium::objects::{Capabilities, ChannelSpec, ConsensusType};
-use tenter_fabric::block::Block;
-use tenter_fabric::client::Target;
-use tenter_fabric::config::{
-    Anchor, ApplicationOrganization, Batch, BftConsenter, BftOptions, ChannelConfig, Consensus, OrdererOrganization,
-    RaftConsenter, RaftOptions,
-};
-use tenter_fabric::genesis::{GenesisFormat, genesis_block};
-use tenter_fabric::msp::{MspDefinition, Pem};
-use tenter_fabric::policy::defaults::Policies;
-use tenter_fabric::policy::{ImplicitMeta, Policy, SignaturePolicy, defaults};
-use tenter_fabric::x509::CertificateInfo;
+use tenter_consortium::channel_config::{TopicUpdate, updates};
+use tenter_consortium::objects::{ChannelSpec, ProposedChange};
+use tenter_consortium::observation::Observation;
+use tenter_consortium::observed::{ForeignChange, LiveChannel};
+use tenter_consortium::status::ProposalPhase;
+use tenter_fabric::config::CurrentConfig;
 
-use super::material::{Material, MspMaterial};
-use crate::nodes::chain;
+use super::material::available;
+use crate::nodes::{Node, Nodes, chain};
+use crate::observe::channel::foreign_changes;
 
-/// The genesis block of a channel. Equal inputs give equal bytes.
-pub fn genesis(spec: &ChannelSpec, material: &Material) -> Result<Block, String> {
-    let config = first_config(spec, material)?;
-    genesis_block(&spec.channel, &config, GenesisFormat::LATEST).map_err(|error| chain(&error))
+/// A proposal as its object shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProposalSeen {
+    /// Its name.
+    pub name: String,
+    /// What it is about.
+    pub topic: String,
+    /// The digest of its update.
+    pub digest: String,
+    /// Where it stands; absent before its controller looked at it.
+    pub phase: Option<ProposalPhase>,
+    /// What it says of itself.
+    pub message: String,
 }
 
-/// The configuration that a channel begins with.
-pub fn first_config(spec: &ChannelSpec, material: &Material) -> Result<ChannelConfig, String> {
-    let mut config = ChannelConfig::new(consensus(spec, material)?);
-    let Capabilities { channel, orderer, application } = &spec.capabilities;
-    config.capabilities = [channel.clone()].into();
-    config.orderer.capabilities = [orderer.clone()].into();
-    config.application.capabilities = [application.clone()].into();
-    set_policies(&mut config.policies, &spec.policies.channel, "/Channel")?;
-    set_policies(&mut config.orderer.policies, &spec.policies.orderer, "/Channel/Orderer")?;
-    set_policies(&mut config.application.policies, &spec.policies.application, "/Channel/Application")?;
-    config.application.acls.clone_from(&spec.acls);
-    config.orderer.batch = Batch {
-        max_message_count: spec.batch.max_message_count,
-        absolute_max_bytes: spec.batch.absolute_max_bytes,
-        preferred_max_bytes: spec.batch.preferred_max_bytes,
-        timeout: spec.batch.timeout.clone(),
+impl ProposalSeen {
+    /// Whether it may still lead to a change.
+    pub fn is_open(&self) -> bool {
+        match self.phase {
+            None
+            | Some(ProposalPhase::Collecting | ProposalPhase::Satisfied | ProposalPhase::Submitted) => true,
+            Some(
+                ProposalPhase::Committed
+                | ProposalPhase::Rejected
+                | ProposalPhase::Superseded
+                | ProposalPhase::Expired,
+            ) => false,
+        }
+    }
+}
+
+/// What one topic of a live configuration lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicView {
+    /// The topic.
+    pub topic: String,
+    /// The differences, in words.
+    pub changes: Vec<String>,
+    /// Whose change this puts back, in words.
+    pub drift: Vec<String>,
+    /// Why the update must not be submitted.
+    pub problems: Vec<String>,
+    /// The organization whose certificates it waits for.
+    pub incomplete: Option<String>,
+    /// Topics that come first.
+    pub after: Vec<String>,
+    /// Its proposal, if there is one of exactly this update.
+    pub proposal: Option<ProposalSeen>,
+}
+
+/// How a topic stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stands {
+    /// Whether it is to be proposed now.
+    pub propose: bool,
+    /// Whether something is on its way that needs no person.
+    pub moves: bool,
+    /// What is so.
+    pub why: String,
+}
+
+impl TopicView {
+    /// How it stands.
+    pub fn stands(&self) -> Stands {
+        let stands = |propose, moves, why| Stands { propose, moves, why };
+        if !self.problems.is_empty() {
+            return stands(false, false, format!("it must not be submitted: {}", self.problems.join("; ")));
+        }
+        if let Some(organization) = &self.incomplete {
+            return stands(false, true, format!("waiting for the public MSP of {organization}"));
+        }
+        if let Some(first) = self.after.first() {
+            return stands(false, true, format!("after {first}"));
+        }
+        match &self.proposal {
+            None => stands(true, true, "proposing it".to_owned()),
+            Some(seen) if seen.phase == Some(ProposalPhase::Committed) => {
+                stands(false, true, format!("Proposal {} is committed and not seen yet", seen.name))
+            }
+            Some(seen) if seen.is_open() || seen.phase == Some(ProposalPhase::Superseded) => {
+                stands(false, true, format!("Proposal {}: {}", seen.name, seen.message))
+            }
+            Some(seen) => {
+                let message = &seen.message;
+                stands(false, false, format!("Proposal {}: {message}; delete it to have it tried again", seen.name))
+            }
+        }
+    }
+}
+
+/// What a live configuration lacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigView {
+    /// What is to change, in order.
+    pub topics: Vec<TopicView>,
+    /// What the spec asks for and is not done to a live channel.
+    pub refused: Vec<String>,
+    /// Organizations that the spec neither names nor releases.
+    pub unnamed: Vec<String>,
+}
+
+/// Compares a live configuration with the spec. `sources` are nodes that hold the channel.
+pub async fn compare(
+    nodes: &Nodes,
+    sources: &[Node],
+    spec: &ChannelSpec,
+    live: &Observation<LiveChannel>,
+    proposals: &[ProposalSeen],
+) -> (Observation<ConfigView>, Vec<TopicUpdate>) {
+    let live = match live {
+        Observation::Present { value } => value,
+        other => return (other.clone().map(|_| ConfigView::default()), Vec::new()),
     };
-    for organization in &spec.orderer_organizations {
-        let entry = OrdererOrganization {
-            msp: msp(&organization.organization, &organization.msp_id, material)?,
-            endpoints: organization.endpoints.clone(),
-            policies: defaults::orderer_organization(&organization.msp_id),
-        };
-        config.orderer.organizations.insert(organization.organization.clone(), entry);
-    }
-    for member in &spec.members {
-        let anchors = member.anchors.iter().map(|anchor| {
-            let target = target(anchor)?;
-            Ok(Anchor { host: target.host, port: target.port })
-        });
-        let entry = ApplicationOrganization {
-            msp: msp(&member.organization, &member.msp_id, material)?,
-            anchors: anchors.collect::<Result<_, String>>()?,
-            policies: defaults::application_organization(&member.msp_id),
-        };
-        config.application.organizations.insert(member.organization.clone(), entry);
-    }
-    // After the spec's policies: for BFT it is computed, whatever was written.
-    config.orderer.set_block_validation();
-    Ok(config)
+    let unreadable = |evidence: String| (Observation::Unreachable { evidence }, Vec::new());
+    let current = match CurrentConfig::from_bytes(&spec.channel, &live.config) {
+        Ok(current) => current,
+        Err(error) => return unreadable(format!("config block {}: {}", live.block, chain(&error))),
+    };
+    let material = available(nodes.store(), spec).await;
+    let found = match updates(&current, spec, &material) {
+        Ok(found) => found,
+        Err(why) => return unreadable(why),
+    };
+    let foreign = if found.topics.is_empty() {
+        Vec::new()
+    } else {
+        let known: BTreeSet<String> = proposals.iter().map(|proposal| proposal.digest.clone()).collect();
+        foreign_changes(nodes, sources, &spec.channel, live, &known).await
+    };
+    let topics = found.topics.iter().map(|update| topic_view(update, &foreign, proposals)).collect();
+    let view = ConfigView {
+        topics,
+        refused: found.refused.into_iter().map(|refused| refused.why).collect(),
+        unnamed: found.unnamed,
+    };
+    (Observation::Present { value: view }, found.topics)
 }
 
-fn target(address: &str) -> Result<Target, String> {
-    address.parse::<Target>().map_err(|error| error.to_string())
-}
-
-fn set_policies(policies: &mut Policies, wanted: &BTreeMap<String, String>, level: &str) -> Result<(), String> {
-    for (name, text) in wanted {
-        policies.insert(name.clone(), policy(text).map_err(|why| format!("policy {level}/{name}: {why}"))?);
-    }
-    Ok(())
-}
-
-/// Reads `MAJORITY Admins`, or Fabric's signature policy language.
-fn policy(text: &str) -> Result<Policy, String> {
-    if let Ok(implicit) = text.parse::<ImplicitMeta>() {
-        return Ok(Policy::ImplicitMeta(implicit));
-    }
-    text.parse::<SignaturePolicy>().map(Policy::Signature).map_err(|error| chain(&error))
-}
-
-fn certificates(text: &str, what: &str) -> Result<Vec<Pem>, String> {
-    let certificates = CertificateInfo::all_from_pem(text).map_err(|error| format!("{what}: {}", chain(&error)))?;
-    certificates
-        .iter()
-        .map(|certificate| certificate.to_pem().map(Pem::new).map_err(|error| format!("{what}: {}", chain(&error))))
-        .collect()
-}
-
-fn first_certificate(text: &str, what: &str) -> Result<Pem, String> {
-    certificates(text, what)?.into_iter().next().ok_or_else(|| format!("{what}: no certificate"))
-}
-
-fn msp(organization: &str, msp_id: &str, material: &Material) -> Result<MspDefinition, String> {
-    let MspMaterial { ca_certs, tls_ca_certs, config } =
-        material.msps.get(organization).ok_or_else(|| format!("the MSP of {organization} is missing"))?;
-    let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    for (directory, text) in [("cacerts", ca_certs), ("tlscacerts", tls_ca_certs)] {
-        let what = format!("{directory} of {organization}");
-        for (index, pem) in certificates(text, &what)?.iter().enumerate() {
-            files.insert(format!("{directory}/{index:04}.pem"), pem.bytes().to_vec());
-        }
-    }
-    files.insert("config.yaml".to_owned(), config.clone().into_bytes());
-    MspDefinition::from_files(msp_id, &files).map_err(|error| format!("MSP of {organization}: {}", chain(&error)))
-}
-
-fn consensus(spec: &ChannelSpec, material: &Material) -> Result<Consensus, String> {
-    match spec.consensus.consensus_type {
-        ConsensusType::EtcdRaft => {
-            let consenters = parts(spec, material)?
-                .into_iter()
-                .map(|part| RaftConsenter {
-                    host: part.target.host,
-                    port: part.target.port,
-                    client_tls_cert: part.tls.clone(),
-                    server_tls_cert: part.tls,
-                })
-                .collect();
-            Ok(Consensus::EtcdRaft { consenters, options: raft_options(&spec.consensus.options)? })
-        }
-        ConsensusType::Bft => {
-            let consenters = parts(spec, material)?
-                .into_iter()
-                .map(|part| BftConsenter {
-                    id: part.id,
-                    host: part.target.host,
-                    port: part.target.port,
-                    msp_id: part.msp_id,
-                    identity: part.identity,
-                    client_tls_cert: part.tls.clone(),
-                    server_tls_cert: part.tls,
-                })
-                .collect();
-            Ok(Consensus::Bft { consenters, options: bft_options(&spec.consensus.options)? })
-        }
+fn topic_view(update: &TopicUpdate, foreign: &[ForeignChange], proposals: &[ProposalSeen]) -> TopicView {
+    let digest = update.update.digest();
+    let concerns = |change: &&ForeignChange| {
+        update.elements.iter().any(|touched| change.elements.contains(&touched.element))
+    };
+    TopicView {
+        topic: update.topic.clone(),
+        changes: update.changes.iter().map(line).collect(),
+        drift: foreign.iter().filter(concerns).map(ToString::to_string).collect(),
+        problems: update.problems.clone(),
+        incomplete: update.incomplete.clone(),
+        after: update.after.clone(),
+        proposal: proposals.iter().find(|proposal| proposal.digest == digest).cloned(),
     }
 }
 
-/// A consenter with its certificates read.
-struct Part {
-    id: u32,
-    target: Target,
-    msp_id: String,
-    tls: Pem,
-    identity: Pem,
-}
-
-fn parts(spec: &ChannelSpec, material: &Material) -> Result<Vec<Part>, String> {
-    spec.consensus
-        .consenters
-        .iter()
-        .zip(&material.consenters)
-        .zip(1..)
-        .map(|((consenter, certificates), id)| {
-            let name = format!("{}/{}", consenter.namespace, consenter.orderer);
-            let organization = spec
-                .orderer_organizations
-                .iter()
-                .find(|organization| organization.organization == consenter.organization)
-                .ok_or_else(|| {
-                    format!("consenter {name} is of {}, which is no orderer organization", consenter.organization)
-                })?;
-            Ok(Part {
-                id,
-                target: target(&consenter.address)?,
-                msp_id: organization.msp_id.clone(),
-                tls: first_certificate(&certificates.tls, &format!("TLS certificate of {name}"))?,
-                identity: first_certificate(&certificates.identity, &format!("enrolment certificate of {name}"))?,
-            })
-        })
-        .collect()
-}
-
-/// Reads options by their names; what is not given has Fabric's default.
-struct Options<'a> {
-    given: BTreeMap<&'a str, &'a str>,
-}
-
-impl<'a> Options<'a> {
-    fn new(given: &'a BTreeMap<String, String>) -> Self {
-        Self { given: given.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect() }
-    }
-
-    fn text(&mut self, name: &str, place: &mut String) {
-        if let Some(value) = self.given.remove(name) {
-            value.clone_into(place);
-        }
-    }
-
-    fn number<T: std::str::FromStr>(&mut self, name: &str, place: &mut T) -> Result<(), String> {
-        if let Some(value) = self.given.remove(name) {
-            *place = value.parse().map_err(|_| format!("option {name}: {value} is no number in its range"))?;
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Result<(), String> {
-        match self.given.keys().next() {
-            Some(name) => Err(format!("option {name} is not known")),
-            None => Ok(()),
-        }
-    }
-}
-
-fn raft_options(given: &BTreeMap<String, String>) -> Result<RaftOptions, String> {
-    let mut options = RaftOptions::default();
-    let mut reader = Options::new(given);
-    reader.text("tickInterval", &mut options.tick_interval);
-    reader.number("electionTick", &mut options.election_tick)?;
-    reader.number("heartbeatTick", &mut options.heartbeat_tick)?;
-    reader.number("maxInflightBlocks", &mut options.max_inflight_blocks)?;
-    reader.number("snapshotIntervalSize", &mut options.snapshot_interval_size)?;
-    reader.finish()?;
-    Ok(options)
-}
-
-fn bft_options(given: &BTreeMap<String, String>) -> Result<BftOptions, String> {
-    let mut options = BftOptions::default();
-    let mut reader = Options::new(given);
-    reader.text("requestBatchMaxInterval", &mut options.request_batch_max_interval);
-    reader.text("requestForwardTimeout", &mut options.request_forward_timeout);
-    reader.text("requestComplainTimeout", &mut options.request_complain_timeout);
-    reader.text("requestAutoRemoveTimeout", &mut options.request_auto_remove_timeout);
-    reader.text("viewChangeResendInterval", &mut options.view_change_resend_interval);
-    reader.text("viewChangeTimeout", &mut options.view_change_timeout);
-    reader.text("leaderHeartbeatTimeout", &mut options.leader_heartbeat_timeout);
-    reader.text("collectTimeout", &mut options.collect_timeout);
-    reader.number("incomingMessageBufferSize", &mut options.incoming_message_buffer_size)?;
-    reader.number("requestPoolSize", &mut options.request_pool_size)?;
-    reader.number("leaderHeartbeatCount", &mut options.leader_heartbeat_count)?;
-    reader.finish()?;
-    Ok(options)
+/// A change on one line: `/Channel/Orderer/BatchTimeout: 2s -> 1s`.
+fn line(change: &ProposedChange) -> String {
+    let shown = |text: &Option<String>| text.clone().unwrap_or_else(|| "nothing".to_owned());
+    format!("{}: {} -> {}", change.path, shown(&change.from), shown(&change.to))
 }

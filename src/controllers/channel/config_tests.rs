@@ -1,5 +1,8 @@
 use std::collections::BTreeMap;
 
+use tenter_consortium::channel_config::{
+    ConsenterMaterial, Material, MspMaterial, differences, facts, first_config, genesis, live_channel,
+};
 use tenter_consortium::desired::channel_facts;
 use tenter_consortium::objects::{
     Batch, Capabilities, ChannelConsensus, ChannelMember, ChannelPolicies, ChannelSpec, ConsensusType, ConsenterRef,
@@ -8,9 +11,6 @@ use tenter_consortium::objects::{
 use tenter_fabric::ca::Role;
 use tenter_fabric_testnet::Organization;
 
-use super::config::{first_config, genesis};
-use super::material::{ConsenterMaterial, Material, MspMaterial};
-use crate::observe::facts::{differences, facts, live_channel};
 
 const CONFIG_YAML: &str = "NodeOUs: {Enable: true, ClientOUIdentifier: {OrganizationalUnitIdentifier: client}, \
     PeerOUIdentifier: {OrganizationalUnitIdentifier: peer}, AdminOUIdentifier: {OrganizationalUnitIdentifier: admin}, \

@@ -19,6 +19,7 @@ use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{JoinRecord, NodeChannel, NodeRef, OrdererChannel, PinnedGenesis};
 use tenter_consortium::status::ChannelPhase as Phase;
 
+use super::config::ConfigView;
 use crate::controllers::outlook::{Outlook, Wait};
 use crate::nodes::Ordering;
 
@@ -78,8 +79,8 @@ pub struct View {
     pub computed: Result<String, Uncomputable>,
     /// What differs between the pinned block and the one that the definition gives now, if anything does.
     pub outdated: Option<String>,
-    /// What differs between the live configuration and the spec, in words.
-    pub differences: Observation<Vec<String>>,
+    /// What the live configuration lacks.
+    pub config: Observation<ConfigView>,
 }
 
 /// Why a genesis block cannot be computed.
@@ -106,6 +107,8 @@ pub enum Action {
     Join(NodeRef),
     /// Write down that an orderer holds the channel.
     Record(NodeRef),
+    /// Propose the update of a topic.
+    Propose(String),
 }
 
 /// What to do, and what to show.
@@ -507,29 +510,56 @@ fn no_leader(view: &View) -> Outlook {
 }
 
 fn active(view: &View, silent: &[NodeRef]) -> Decision {
-    if let Some(differences) = view.differences.value().filter(|differences| !differences.is_empty()) {
-        return Decision::new(
-            Phase::Active,
-            Outlook::stalled(
-                "ConfigDiffers",
-                format!(
-                    "the configuration of channel {} is not what its spec says: {}; changes of a live channel are not carried \
-                     out by this version: take the change back, or make it with the channel's administrators",
-                    view.channel,
-                    differences.join("; ")
-                ),
-            ),
-        );
+    if let Some(config) = view.config.value() {
+        if !config.topics.is_empty() {
+            return updating(view, config);
+        }
+        if !config.refused.is_empty() {
+            let message = format!(
+                "the configuration of channel {} is not what its spec says: {}",
+                view.channel,
+                config.refused.join("; ")
+            );
+            return Decision::new(Phase::Active, Outlook::stalled("ConfigDiffers", message));
+        }
     }
     let mut message = format!("channel {} orders", view.channel);
     if !silent.is_empty() {
         let names: Vec<String> = silent.iter().map(ToString::to_string).collect();
         let _ = write!(message, "; without {}, which could not be asked", names.join(", "));
     }
-    if let Some(evidence) = view.differences.evidence() {
+    if let Some(evidence) = view.config.evidence() {
         let _ = write!(message, "; its configuration could not be compared: {evidence}");
     }
+    for organization in view.config.value().map(|config| &config.unnamed).into_iter().flatten() {
+        let _ = write!(message, "; {organization} is in it and the spec neither names nor releases it");
+    }
     Decision::new(Phase::Active, Outlook::ready("Ordering", message))
+}
+
+/// The live configuration is to change: what can be proposed is proposed, the rest says what it waits for.
+fn updating(view: &View, config: &ConfigView) -> Decision {
+    let mut actions = Vec::new();
+    let mut said = Vec::new();
+    let mut moving = false;
+    for topic in &config.topics {
+        let stands = topic.stands();
+        moving |= stands.moves;
+        said.push(format!("{}: {}", topic.topic, stands.why));
+        if stands.propose {
+            actions.push(Action::Propose(topic.topic.clone()));
+        }
+    }
+    said.extend(config.refused.iter().map(|why| format!("not done: {why}")));
+    let message = format!("changing the configuration of channel {}: {}", view.channel, said.join("; "));
+    let outlook = if actions.is_empty() && !moving {
+        Outlook::stalled("UpdateStopped", message)
+    } else if actions.is_empty() {
+        Outlook::waiting(Wait::Dependency, "Updating", message)
+    } else {
+        Outlook::acting("Proposing", message)
+    };
+    Decision { phase: Phase::Updating, outlook, actions }
 }
 
 #[cfg(test)]

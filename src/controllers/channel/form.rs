@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::FutureExt as _;
-use tenter_consortium::desired::channel_facts;
+use tenter_consortium::channel_config::{TopicUpdate, first_config, genesis};
 use tenter_consortium::objects::{ChannelSpec, LABEL_CHANNEL, LABEL_CONSORTIUM, LABEL_ORGANIZATION};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{JoinRecord, LiveChannel, NodeRef, PinnedGenesis};
 use tenter_consortium::settings::organization_allowed;
 use tenter_fabric::genesis::{GenesisFormat, GenesisInputs, verify_pinned};
 
-use super::config::{first_config, genesis};
+use super::config::{ProposalSeen, compare};
 use super::decide::{Action, OrdererView, Uncomputable, View};
 use super::material::gather;
 use crate::controllers::Failure;
@@ -18,7 +18,6 @@ use crate::controllers::apply::MANAGED_BY;
 use crate::nodes::records::{self, Pinned, block_hash, read_pinned};
 use crate::nodes::{Node, NodeKind, Nodes, chain};
 use crate::observe::channel::{self, bounded, each};
-use crate::observe::facts::differences;
 
 /// What was seen of a channel.
 pub struct Seen {
@@ -32,6 +31,8 @@ pub struct Seen {
     pub nodes: BTreeMap<NodeRef, Node>,
     /// The live configuration.
     pub config: Observation<LiveChannel>,
+    /// The updates that would bring it to what the spec says.
+    pub updates: Vec<TopicUpdate>,
 }
 
 /// The consenters that a daemon which acts for `organizations` acts for.
@@ -68,7 +69,14 @@ pub fn foreign(spec: &ChannelSpec, organizations: &[String]) -> Vec<String> {
 
 /// Looks at everything that the decision needs. With `foreign` organizations no genesis block is computed, and nothing
 /// is read that only such a block needs.
-pub async fn look(nodes: &Nodes, namespace: &str, spec: &ChannelSpec, own: Vec<Node>, foreign: Vec<String>) -> Seen {
+pub async fn look(
+    nodes: &Nodes,
+    namespace: &str,
+    spec: &ChannelSpec,
+    own: Vec<Node>,
+    foreign: Vec<String>,
+    proposals: &[ProposalSeen],
+) -> Seen {
     let (pinned, orderers) = tokio::join!(
         read_pinned(nodes.store(), namespace, &spec.channel, block_hash),
         each(&own, |node| look_at(nodes, node, &spec.channel)),
@@ -101,7 +109,7 @@ pub async fn look(nodes: &Nodes, namespace: &str, spec: &ChannelSpec, own: Vec<N
         .collect();
     let hash = pinned.as_ref().map(|pinned| pinned.hash.as_str());
     let config = channel::config(nodes, &holders, &spec.channel, hash).await;
-    let wanted = channel_facts(spec);
+    let (config_view, updates) = compare(nodes, &holders, spec, &config, proposals).await;
     let view = View {
         channel: spec.channel.clone(),
         namespace: namespace.to_owned(),
@@ -111,10 +119,10 @@ pub async fn look(nodes: &Nodes, namespace: &str, spec: &ChannelSpec, own: Vec<N
         genesis: genesis_seen,
         computed: computed.as_ref().map(|pinned| pinned.hash.clone()).map_err(Clone::clone),
         outdated,
-        differences: config.clone().map(|live| differences(&live.facts, &wanted)),
+        config: config_view,
     };
     let nodes = own.into_iter().map(|node| (node.reference.clone(), node)).collect();
-    Seen { view, pinned, computed: computed.ok(), nodes, config }
+    Seen { view, pinned, computed: computed.ok(), nodes, config, updates }
 }
 
 async fn look_at(nodes: &Nodes, node: &Node, channel: &str) -> OrdererView {
@@ -152,6 +160,7 @@ pub async fn perform(
                 .map(drop)
                 .map_err(|error| Failure::new("PinGenesis", chain(&error)))
         }
+        Action::Propose(topic) => Err(missing("Propose", &format!("{topic} is not proposed by way of the nodes"))),
         Action::Join(reference) => {
             let (node, pinned) = known(seen, reference)?;
             nodes.join_orderer(node, &pinned.block).await.map_err(|error| Failure::new("JoinOrderer", chain(&error)))

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::stream::{self, StreamExt as _};
+use tenter_consortium::channel_config::{ConsenterMaterial, Material, MspMaterial};
 use tenter_consortium::objects::{ChannelSpec, ConsenterRef};
 use tenter_consortium::observation::Observation;
 
@@ -14,35 +15,6 @@ use crate::nodes::store::{Entries, Store};
 
 /// Most questions at once.
 const CONCURRENCY: usize = 16;
-
-/// The public MSP of an organization, PEM.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MspMaterial {
-    /// Enrolment roots.
-    pub ca_certs: String,
-    /// TLS roots.
-    pub tls_ca_certs: String,
-    /// `config.yaml`, which names the roles.
-    pub config: String,
-}
-
-/// The public certificates of a consenter, PEM.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ConsenterMaterial {
-    /// TLS certificate, for its server and its client side alike.
-    pub tls: String,
-    /// Enrolment certificate.
-    pub identity: String,
-}
-
-/// Everything that a genesis block needs beside the spec.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Material {
-    /// Each organization's MSP, by organization.
-    pub msps: BTreeMap<String, MspMaterial>,
-    /// Each consenter's certificates, in the spec's order.
-    pub consenters: Vec<ConsenterMaterial>,
-}
 
 /// One piece that was asked for.
 enum Piece {
@@ -56,8 +28,31 @@ enum Gap {
     Unreadable(String),
 }
 
-/// Gathers the material of a channel.
+/// Gathers the material of a channel, all of it or none.
 pub async fn gather(store: &dyn Store, spec: &ChannelSpec) -> Result<Material, Uncomputable> {
+    let Gathered { material, missing, unreadable } = collect(store, spec).await;
+    if !missing.is_empty() {
+        return Err(Uncomputable::Missing(missing.into_iter().collect()));
+    }
+    if !unreadable.is_empty() {
+        return Err(Uncomputable::Unreadable(unreadable.join("; ")));
+    }
+    Ok(material)
+}
+
+/// Gathers what there is of the material of a channel.
+pub async fn available(store: &dyn Store, spec: &ChannelSpec) -> Material {
+    collect(store, spec).await.material
+}
+
+/// What was found, and what was not.
+struct Gathered {
+    material: Material,
+    missing: BTreeSet<Missing>,
+    unreadable: Vec<String>,
+}
+
+async fn collect(store: &dyn Store, spec: &ChannelSpec) -> Gathered {
     let organizations: BTreeSet<(&str, &str)> = spec
         .orderer_organizations
         .iter()
@@ -75,7 +70,7 @@ pub async fn gather(store: &dyn Store, spec: &ChannelSpec) -> Result<Material, U
     assemble(answers, spec.consensus.consenters.len())
 }
 
-fn assemble(answers: Vec<Result<Piece, Vec<Gap>>>, consenters: usize) -> Result<Material, Uncomputable> {
+fn assemble(answers: Vec<Result<Piece, Vec<Gap>>>, consenters: usize) -> Gathered {
     let mut material = Material { msps: BTreeMap::new(), consenters: vec![ConsenterMaterial::default(); consenters] };
     let mut missing = BTreeSet::new();
     let mut unreadable = Vec::new();
@@ -101,13 +96,7 @@ fn assemble(answers: Vec<Result<Piece, Vec<Gap>>>, consenters: usize) -> Result<
             }
         }
     }
-    if !missing.is_empty() {
-        return Err(Uncomputable::Missing(missing.into_iter().collect()));
-    }
-    if !unreadable.is_empty() {
-        return Err(Uncomputable::Unreadable(unreadable.join("; ")));
-    }
-    Ok(material)
+    Gathered { material, missing, unreadable }
 }
 
 async fn msp(store: &dyn Store, organization: &str, namespace: &str) -> Result<Piece, Vec<Gap>> {

@@ -24,14 +24,15 @@ use tenter_consortium::objects::{ConsenterRef, LABEL_CHANNEL};
 use tenter_consortium::settings::organization_allowed;
 use tenter_consortium::status::ChannelPhase;
 
+use self::config::ProposalSeen;
 use self::decide::{Action, decide};
 use self::form::{Seen, foreign, look, own_consenters, perform};
 use self::status::channel_status;
 use super::driver::DecisionOf;
 use super::follow::Followers;
-use super::{Cleanup, Context, Controlled, Decision, Failure, Scope, Verdict, apply, gates};
+use super::{Cleanup, Context, Controlled, Decision, Failure, Scope, Verdict, apply, gates, proposal};
 use crate::nodes::{Node, Nodes};
-use crate::resources::{Channel, Membership, Orderer, TenterObject as _};
+use crate::resources::{Channel, Membership, Orderer, Proposal, TenterObject as _};
 
 /// The controller of [`Channel`] objects.
 pub struct ChannelController {
@@ -82,6 +83,26 @@ async fn peers(ctx: &Context, object: &Channel) -> Result<(usize, usize), Failur
         .filter(|node| node.relation.is_none() && node.state == "present")
         .count();
     Ok((joined, all))
+}
+
+/// The proposals of a channel.
+async fn proposals(ctx: &Context, object: &Channel) -> Result<Vec<ProposalSeen>, Failure> {
+    let selector = format!("{LABEL_CHANNEL}={}", object.spec.channel);
+    let found = apply::list::<Proposal>(ctx, &ctx.namespace, &selector).await?;
+    let own = found.into_iter().filter(|proposal| proposal.consortium() == object.consortium());
+    Ok(own.map(|proposal| proposal::seen(&proposal)).collect())
+}
+
+/// Makes the Proposal of a topic's update. Its name follows from the update, so that there is one of each.
+async fn propose(ctx: &Context, object: &Channel, seen: &Seen, topic: &str) -> Result<(), Failure> {
+    let Some(update) = seen.updates.iter().find(|update| update.topic == topic) else {
+        return Err(Failure::new("Propose", format!("the update of {topic} is gone; it is looked at again")));
+    };
+    let drift = seen.view.config.value().and_then(|config| config.topics.iter().find(|view| view.topic == topic));
+    let reason = drift.map(|view| view.drift.join("; ")).filter(|drift| !drift.is_empty());
+    let sequence = seen.config.value().map(|config| config.sequence).unwrap_or_default();
+    let proposal = proposal::object(object, update, sequence, reason);
+    apply::create(ctx, &proposal).await.map(drop)
 }
 
 /// What this daemon's own settings do not allow, whatever the object says.
@@ -140,11 +161,19 @@ impl Controlled for ChannelController {
                 .collect::<Vec<_>>()
         };
         let namespace = ctx.namespace.clone();
+        let of_proposal = {
+            let namespace = namespace.clone();
+            move |proposal: Proposal| {
+                let ours = proposal.namespace().as_deref() == Some(namespace.as_str());
+                ours.then(|| ObjectRef::new(&proposal.spec.channel).within(&namespace))
+            }
+        };
         let of_membership = move |membership: Membership| [ObjectRef::new(&membership.spec.channel).within(&namespace)];
         let client = || ctx.client.clone();
         controller
             .watches(Api::<Orderer>::all(client()), watcher::Config::default(), of_orderer)
             .watches(Api::<Membership>::all(client()), watcher::Config::default(), of_membership)
+            .watches(Api::<Proposal>::namespaced(client(), &ctx.namespace), watcher::Config::default(), of_proposal)
             .reconcile_all_on(stream::unfold(self.followers.changes(), |mut changes| async move {
                 changes.changed().await.ok().map(|()| ((), changes))
             }))
@@ -154,9 +183,10 @@ impl Controlled for ChannelController {
         let own = own_consenters(&object.spec, &scope.consortium.spec.organizations);
         gate(ctx, scope, object, &own)?;
         let foreign = foreign(&object.spec, &scope.consortium.spec.organizations);
-        let look = look(&self.nodes, &ctx.namespace, &object.spec, own, foreign);
+        let proposals = proposals(ctx, object).await?;
+        let look = look(&self.nodes, &ctx.namespace, &object.spec, own, foreign, &proposals);
         let (seen, peers) = tokio::join!(look, peers(ctx, object));
-        if decide(&seen.view).phase == ChannelPhase::Active {
+        if matches!(decide(&seen.view).phase, ChannelPhase::Active | ChannelPhase::Updating) {
             self.follow(&object.spec.channel, &seen);
         }
         Ok(Observed { seen, peers: peers? })
@@ -176,6 +206,7 @@ impl Controlled for ChannelController {
         match action {
             Action::Pin | Action::Record(_) => ctx.writes.count("ConfigMap"),
             Action::Join(_) => ctx.fabric_changes.count("JoinOrderer"),
+            Action::Propose(topic) => return propose(ctx, object, &observed.seen, topic).await,
         }
         perform(&self.nodes, &ctx.namespace, &object.spec, &observed.seen, action).await
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tenter_consortium::observed::{JoinRecord, NodeChannel, NodeRef, OrdererChannel};
 use tenter_consortium::status::{ChannelStatus, NodeChannelStatus};
 
+use super::config::ConfigView;
 use super::decide::Decision;
 use super::form::Seen;
 
@@ -30,6 +31,18 @@ pub fn orderer_status(node: &NodeRef, seen: &NodeChannel<OrdererChannel>, unknow
     status
 }
 
+/// What the live configuration lacks, with who changed what is put back.
+fn drift(config: &ConfigView) -> Vec<String> {
+    let lines = config.topics.iter().flat_map(|topic| topic.changes.iter().chain(&topic.drift));
+    lines.chain(&config.refused).cloned().collect()
+}
+
+/// Names of the proposals that are to change it.
+fn open_proposals(config: &ConfigView) -> Vec<String> {
+    let proposals = config.topics.iter().filter_map(|topic| topic.proposal.as_ref());
+    proposals.filter(|proposal| proposal.is_open()).map(|proposal| proposal.name.clone()).collect()
+}
+
 /// `joined/all`.
 pub fn ratio(joined: usize, all: usize) -> String {
     format!("{joined}/{all}")
@@ -46,7 +59,8 @@ pub fn channel_status(seen: &Seen, decision: &Decision, peers: (usize, usize)) -
         config_sequence: seen.config.value().map(|config| config.sequence),
         consenters: Some(ratio(joined, seen.view.consenters)),
         peers: Some(ratio(peers.0, peers.1)),
-        drift: seen.view.differences.value().cloned().unwrap_or_default(),
+        drift: seen.view.config.value().map(drift).unwrap_or_default(),
+        proposals: seen.view.config.value().map(open_proposals).unwrap_or_default(),
         nodes: nodes.into_values().collect(),
         ..ChannelStatus::default()
     }

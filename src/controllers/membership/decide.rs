@@ -39,6 +39,17 @@ impl Heights {
     }
 }
 
+/// What a channel's object says of an organization.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Whether its spec releases the organization.
+    pub released: bool,
+    /// Whether its spec names the organization as a member.
+    pub named: bool,
+    /// The open Proposal that admits it.
+    pub proposal: Option<String>,
+}
+
 /// One own peer's view of the channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerView {
@@ -65,6 +76,8 @@ pub struct View {
     pub settled: bool,
     /// Whether the live configuration has the organization's MSP.
     pub admitted: Observation<bool>,
+    /// What the channel's object says of the organization.
+    pub asked: Asked,
     /// The organization's orderers that are consenters, to show.
     pub orderers: BTreeMap<NodeRef, NodeChannel<OrdererChannel>>,
     /// The organization's peers that are to join.
@@ -137,6 +150,9 @@ pub fn decide(view: &View) -> Decision {
 }
 
 fn judge(view: &View, hash: &str) -> Decision {
+    if let Some(decision) = leaving(view) {
+        return decision;
+    }
     let absent = nodes(view, |peer| peer.channel.live.is_absent() && peer.channel.record == JoinRecord::None);
     let lost = nodes(view, |peer| peer.channel.live.is_absent() && peer.channel.record == JoinRecord::Joined);
     let stop = mismatch(view, hash).or_else(|| (!lost.is_empty()).then(|| data_lost(view, &lost)));
@@ -147,6 +163,11 @@ fn judge(view: &View, hash: &str) -> Decision {
     }
     if view.peers.is_empty() {
         return without_peers(view);
+    }
+    if view.ordering.value().is_some()
+        && let Some((phase, outlook)) = not_admitted(view)
+    {
+        return Decision::new(phase, outlook);
     }
     if absent.is_empty() {
         return joined(view);
@@ -212,18 +233,59 @@ fn not_ordering(view: &View) -> Option<Outlook> {
     ))
 }
 
-fn not_admitted(view: &View) -> Option<Outlook> {
+/// What an organization waits for that is not in the channel's configuration: a phase, and what to say.
+fn not_admitted(view: &View) -> Option<(Phase, Outlook)> {
     match &view.admitted {
-        Observation::Present { value: false } | Observation::Absent { .. } => Some(Outlook::stalled(
-            "NotAMember",
-            format!(
-                "{} is not in the configuration of channel {}; adding a member to a live channel is not carried out by this \
-                 version: the channel's administrators have to add it",
-                view.organization, view.channel
-            ),
-        )),
-        Observation::Present { value: true } | Observation::Forbidden { .. } | Observation::Unreachable { .. } => None,
+        Observation::Present { value: false } | Observation::Absent { .. } => {}
+        Observation::Present { value: true } | Observation::Forbidden { .. } | Observation::Unreachable { .. } => {
+            return None;
+        }
     }
+    let (organization, channel) = (&view.organization, &view.channel);
+    Some(match &view.asked {
+        Asked { proposal: Some(proposal), .. } => (
+            Phase::Proposed,
+            Outlook::waiting(
+                Wait::Dependency,
+                "AdmissionProposed",
+                format!("waiting for Proposal {proposal}, which admits {organization} to channel {channel}"),
+            ),
+        ),
+        Asked { named: true, .. } => (
+            Phase::Invited,
+            Outlook::waiting(
+                Wait::Dependency,
+                "NotProposed",
+                format!("waiting for a Proposal that admits {organization} to channel {channel}; the Channel object says more"),
+            ),
+        ),
+        Asked { named: false, .. } => (
+            Phase::Invited,
+            Outlook::stalled(
+                "NotAMember",
+                format!(
+                    "{organization} is not in the configuration of channel {channel}, and the Channel object does not name it: \
+                     add it to the channel's members"
+                ),
+            ),
+        ),
+    })
+}
+
+/// An organization that the channel's object releases.
+fn leaving(view: &View) -> Option<Decision> {
+    if !view.asked.released {
+        return None;
+    }
+    let (organization, channel) = (&view.organization, &view.channel);
+    let gone = matches!(view.admitted, Observation::Present { value: false });
+    let outlook = if gone {
+        Outlook::ready("Left", format!("{organization} is no longer in the configuration of channel {channel}"))
+    } else {
+        let message = format!("waiting until the configuration of channel {channel} no longer has {organization}");
+        Outlook::waiting(Wait::Dependency, "Leaving", message)
+    };
+    Some(Decision::new(Phase::Leaving, outlook))
 }
 
 /// An organization that only orders is a member in good standing when the channel orders.
@@ -243,9 +305,6 @@ fn without_peers(view: &View) -> Decision {
 fn join(view: &View, absent: Vec<NodeRef>) -> Decision {
     if let Some(outlook) = not_ordering(view) {
         return Decision::new(Phase::Admitted, outlook);
-    }
-    if let Some(outlook) = not_admitted(view) {
-        return Decision::new(Phase::Invited, outlook);
     }
     let names: Vec<String> = absent.iter().map(ToString::to_string).collect();
     Decision {

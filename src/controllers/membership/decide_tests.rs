@@ -41,6 +41,7 @@ fn view(peers: Vec<PeerView>) -> View {
         earlier: None,
         settled: false,
         admitted: present(true),
+        asked: Asked { named: true, ..Asked::default() },
         orderers: BTreeMap::new(),
         peers: peers.into_iter().enumerate().map(|(n, view)| (node(n), view)).collect(),
     }
@@ -92,10 +93,25 @@ fn joins_the_absent_whatever_the_others_do() {
 fn an_organization_that_is_not_in_the_configuration_is_not_joined() {
     let mut view = view(vec![fresh()]);
     view.admitted = present(false);
+    check(&view, Phase::Invited, "NotProposed", &[]);
+    view.asked.proposal = Some("trade-0a1b".to_owned());
+    let decision = check(&view, Phase::Proposed, "AdmissionProposed", &[]);
+    assert!(decision.outlook.verdict.message().contains("trade-0a1b"));
+    view.asked = Asked::default();
     let decision = check(&view, Phase::Invited, "NotAMember", &[]);
     assert!(matches!(decision.outlook.verdict, Verdict::Stalled { .. }));
     view.admitted = unreachable();
     check(&view, Phase::Joining, "JoiningPeers", &[Action::Join(node(0))]);
+}
+
+#[test]
+fn a_released_organization_leaves_and_is_joined_no_more() {
+    let mut view = view(vec![fresh(), at(5)]);
+    view.asked = Asked { released: true, ..Asked::default() };
+    check(&view, Phase::Leaving, "Leaving", &[]);
+    view.admitted = present(false);
+    let decision = check(&view, Phase::Leaving, "Left", &[]);
+    assert!(matches!(decision.outlook.verdict, Verdict::Ready { .. }));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use tenter_consortium::objects::{LABEL_CONSORTIUM, LABEL_ORGANIZATION, Membershi
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{JoinRecord, NodeChannel, NodeRef, PinnedGenesis};
 
-use super::decide::{Action, PeerView, View};
+use super::decide::{Action, Asked, PeerView, View};
 use crate::controllers::Failure;
 use crate::controllers::apply::MANAGED_BY;
 use crate::nodes::records::{self, Pinned, block_hash, read_pinned};
@@ -33,6 +33,8 @@ pub struct Parties {
     pub peers: Vec<Node>,
     /// The organization's peers that cannot be asked, and why.
     pub unknown: BTreeMap<NodeRef, String>,
+    /// What the channel's object says of the organization.
+    pub asked: Asked,
 }
 
 /// Looks at everything that the decision needs. The orderers are asked before the peers: a peer that has
@@ -77,6 +79,7 @@ pub async fn look(nodes: &Nodes, namespace: &str, spec: &MembershipSpec, parties
         earlier: None,
         settled: false,
         admitted,
+        asked: parties.asked,
         orderers,
         peers,
     };

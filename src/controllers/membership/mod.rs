@@ -12,17 +12,18 @@ use kube::ResourceExt as _;
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
+use tenter_consortium::objects::{LABEL_CHANNEL, MembershipSpec};
 use tenter_consortium::observed::NodeRef;
 use tenter_consortium::status::{MembershipPhase, MembershipStatus, NodeChannelStatus};
 
-use self::decide::{Action, Heights, decide};
+use self::decide::{Action, Asked, Heights, decide};
 use self::join::{Parties, Seen, look, perform};
 use super::channel::form::own_consenters;
 use super::channel::status::{node_status, orderer_status, ratio};
 use super::driver::DecisionOf;
-use super::{Cleanup, Context, Controlled, Decision, Failure, Scope, Verdict, apply, gates};
+use super::{Cleanup, Context, Controlled, Decision, Failure, Scope, Verdict, apply, gates, proposal};
 use crate::nodes::{Node, NodeKind, Nodes};
-use crate::resources::{Channel, Membership, Peer, TenterObject as _};
+use crate::resources::{Channel, Membership, Peer, Proposal, TenterObject as _};
 
 /// The controller of [`Membership`] objects.
 pub struct MembershipController {
@@ -64,9 +65,11 @@ async fn parties(ctx: &Context, scope: &Scope, object: &Membership) -> Result<Pa
     let spec = &object.spec;
     let namespace = object.namespace().unwrap_or_default();
     let channel = apply::get::<Channel>(ctx, &ctx.namespace, &spec.channel).await?;
-    let consenters =
-        channel.map(|channel| own_consenters(&channel.spec, &scope.consortium.spec.organizations)).unwrap_or_default();
-    let mut parties = Parties { consenters, ..Parties::default() };
+    let mut parties = Parties::default();
+    if let Some(channel) = channel {
+        parties.consenters = own_consenters(&channel.spec, &scope.consortium.spec.organizations);
+        parties.asked = asked(ctx, spec, &channel).await?;
+    }
     for name in &spec.peers {
         let reference = NodeRef { namespace: namespace.clone(), name: name.clone() };
         match apply::get::<Peer>(ctx, &namespace, name).await? {
@@ -87,6 +90,19 @@ async fn parties(ctx: &Context, scope: &Scope, object: &Membership) -> Result<Pa
         }
     }
     Ok(parties)
+}
+
+/// What a channel's object, and its proposals, say of a membership's organization.
+async fn asked(ctx: &Context, spec: &MembershipSpec, channel: &Channel) -> Result<Asked, Failure> {
+    let topic = format!("member/{}", spec.organization);
+    let selector = format!("{LABEL_CHANNEL}={}", spec.channel);
+    let proposals = apply::list::<Proposal>(ctx, &ctx.namespace, &selector).await?;
+    let open = proposals.iter().map(proposal::seen).find(|seen| seen.topic == topic && seen.is_open());
+    Ok(Asked {
+        released: channel.spec.retired.contains(&spec.organization),
+        named: channel.spec.members.iter().any(|member| member.organization == spec.organization),
+        proposal: open.map(|seen| seen.name),
+    })
 }
 
 fn status(seen: &Seen, decision: &decide::Decision) -> MembershipStatus {

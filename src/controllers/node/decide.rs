@@ -15,7 +15,7 @@ use tenter_consortium::status::{NodePhase as Phase, NodeStatus, ObjectStatus};
 use tenter_fabric::ca::{CertificateRequest, Usage};
 use tenter_fabric::x509::CertificateInfo;
 
-use super::manifests::{CERTIFICATES, Wanted, live_address, live_storage};
+use super::manifests::{CERTIFICATES, Wanted, live_addresses, live_storage};
 use super::restart::gate;
 use super::{Certificate, ConfigInput, Issue, NodeAction, NodeKind, Observed, PodFacts};
 use crate::controllers::children::{Child, pending};
@@ -35,6 +35,9 @@ const LATER: Duration = Duration::from_secs(15);
 
 /// How long a node waits for its restart before a person is called.
 const RESTART_PATIENCE: SignedDuration = SignedDuration::from_mins(30);
+/// Addresses that a certificate covers at most; the oldest are let go.
+const MAX_ADDRESSES: usize = 8;
+
 /// Reason of a node that waits for its restart.
 const WAITING_TO_RESTART: &str = "WaitingToRestart";
 /// Reason of one that has waited longer than [`RESTART_PATIENCE`].
@@ -74,8 +77,8 @@ fn steps<K: NodeKind>(object: &K::Object, observed: &Observed, now: Timestamp) -
     let image = admit(&object.name_any(), spec, observed, &namespace)?;
     let (roots, lifetime) = authority(observed, &namespace)?;
     let name = object.name_any();
-    let address = address(spec, observed);
-    let requests = requests::<K>(&name, &namespace, spec, address, lifetime);
+    let addresses = addresses(spec, observed);
+    let requests = requests::<K>(&name, &namespace, spec, &addresses, lifetime);
     let issues = issues(observed, &roots, requests, now)?;
     if !issues.is_empty() {
         let verdict =
@@ -98,7 +101,6 @@ fn steps<K: NodeKind>(object: &K::Object, observed: &Observed, now: Timestamp) -
             name: &name,
             namespace: &namespace,
             spec,
-            address,
             bootstrap: observed.bootstrap.as_deref().unwrap_or(&in_cluster),
         },
         belonging: Belonging {
@@ -112,6 +114,7 @@ fn steps<K: NodeKind>(object: &K::Object, observed: &Observed, now: Timestamp) -
         resources: &spec.resources,
         storage: storage(spec, observed),
         certificates: mounted(observed),
+        addresses: &addresses,
     };
     let actions: Vec<NodeAction> =
         pending(wanted.children::<K>(object), &observed.live).into_iter().map(NodeAction::Apply).collect();
@@ -122,7 +125,7 @@ fn steps<K: NodeKind>(object: &K::Object, observed: &Observed, now: Timestamp) -
     }
     let conditions = object.status().map(ObjectStatus::conditions).unwrap_or_default();
     run(&format!("{namespace}/{name}"), conditions, observed, &wanted, now)
-        .map(|decision| refuse_changes(decision, spec, address, observed))
+        .map(|decision| refuse_changes(decision, spec, observed))
 }
 
 /// The gates: what this daemon's settings and the namespace allow. Returns the image to pull.
@@ -178,11 +181,10 @@ fn requests<K: NodeKind>(
     name: &str,
     namespace: &str,
     spec: &NodeSpec,
-    address: &str,
+    addresses: &[String],
     lifetime: u32,
 ) -> [(Certificate, CertificateRequest); 2] {
     let common_name = format!("{name}.{}", spec.domain);
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let mut dns_names: BTreeSet<String> = [
         name.to_owned(),
         format!("{name}.{namespace}"),
@@ -194,9 +196,12 @@ fn requests<K: NodeKind>(
     ]
     .into();
     let mut ip_addresses: BTreeSet<IpAddr> = [IpAddr::from([127, 0, 0, 1])].into();
-    match host.parse() {
-        Ok(ip) => drop(ip_addresses.insert(ip)),
-        Err(_) => drop(dns_names.insert(host.to_owned())),
+    for address in addresses {
+        let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+        match host.parse() {
+            Ok(ip) => drop(ip_addresses.insert(ip)),
+            Err(_) => drop(dns_names.insert(host.to_owned())),
+        }
     }
     let request = |usage| CertificateRequest { common_name: common_name.clone(), usage, lifetime: hours(lifetime) };
     [
@@ -238,13 +243,16 @@ fn issues(
     Ok(issues)
 }
 
-/// The address that is in force: while the node belongs to a channel, the one that it was made with.
-fn address<'a>(spec: &'a NodeSpec, observed: &'a Observed) -> &'a str {
+/// The addresses that the node's certificate covers, the wanted one first. While it belongs to channels, those that it
+/// had are kept: configurations name the node by an old one until they are updated.
+fn addresses(spec: &NodeSpec, observed: &Observed) -> Vec<String> {
     let live = observed.live.iter().find_map(|child| match child {
-        Child::ConfigMap(config_map) => live_address(config_map),
+        Child::ConfigMap(config_map) => live_addresses(config_map),
         _ => None,
     });
-    live.filter(|_| !observed.channels.is_empty()).unwrap_or(&spec.address)
+    let kept = live.filter(|_| !observed.channels.is_empty()).unwrap_or_default();
+    let earlier = kept.split(',').filter(|address| !address.is_empty() && *address != spec.address);
+    std::iter::once(spec.address.clone()).chain(earlier.map(str::to_owned)).take(MAX_ADDRESSES).collect()
 }
 
 /// The volume that is in force: a claim template never changes.
@@ -337,39 +345,30 @@ fn changing(pod: &PodFacts, wanted: &Wanted<'_>) -> Phase {
 }
 
 /// A node that runs, but not all of whose spec can be carried out, is not as wanted: says which part, and why.
-fn refuse_changes(decision: NodeDecision, spec: &NodeSpec, address: &str, observed: &Observed) -> NodeDecision {
+fn refuse_changes(decision: NodeDecision, spec: &NodeSpec, observed: &Observed) -> NodeDecision {
     if !matches!(decision.verdict, Verdict::Ready { .. }) {
         return decision;
     }
     let storage = storage(spec, observed);
     let class_changed = spec.storage.class.is_some() && spec.storage.class != storage.class;
-    let verdict = if address == spec.address {
-        let same_size = storage.size == spec.storage.size
-            || Quantity::parse(&storage.size).is_some_and(|size| Quantity::parse(&spec.storage.size) == Some(size));
-        if same_size && !class_changed {
-            return decision;
-        }
-        let message = format!(
-            "its volume was made with {}, and a volume claim template never changes: set spec.storage back, or let \
-             the storage class grow the claim by hand",
-            storage.size
-        );
-        Verdict::stalled("StorageChangeRefused", message)
-    } else {
-        let message = format!(
-            "it keeps the address {address}: it belongs to {}, whose configurations hold it; set spec.address back to it",
-            observed.channels.join(", ")
-        );
-        Verdict::stalled("AddressChangeRefused", message)
-    };
-    Decision { verdict, requeue: LATER, ..decision }
+    let same_size = storage.size == spec.storage.size
+        || Quantity::parse(&storage.size).is_some_and(|size| Quantity::parse(&spec.storage.size) == Some(size));
+    if same_size && !class_changed {
+        return decision;
+    }
+    let message = format!(
+        "its volume was made with {}, and a volume claim template never changes: set spec.storage back, or let the \
+         storage class grow the claim by hand",
+        storage.size
+    );
+    Decision { verdict: Verdict::stalled("StorageChangeRefused", message), requeue: LATER, ..decision }
 }
 
 fn status(spec: &NodeSpec, observed: &Observed) -> NodeStatus {
     let certificates = [("enrolment", &observed.enrolment), ("tls", &observed.tls)];
     let runs = observed.pod.as_ref();
     NodeStatus {
-        address: Some(address(spec, observed).to_owned()),
+        address: Some(spec.address.clone()),
         image: runs.and_then(|pod| pod.image.clone()),
         version: runs.filter(|pod| pod.serves()).map(|_| spec.version.clone()),
         certificates: certificates

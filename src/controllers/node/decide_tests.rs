@@ -333,12 +333,26 @@ fn changes_that_cannot_be_are_refused() {
     world.object.spec.storage.size = "5Gi".into();
     assert_eq!(seen(&world.decide()), expect(Phase::Running, "StorageChangeRefused", ""));
     world.object.spec.storage.size = "1Gi".into();
-    world.observed.channels = vec!["trade".into()];
+}
+
+#[test]
+fn a_new_address_is_covered_beside_the_old_one_while_channels_name_that() {
+    let hosts = |world: &World| {
+        let decision = world.decide();
+        assert_eq!(words(&decision), "Issue");
+        let NodeAction::Issue(issue) = &decision.actions[0] else { unreachable!("{decision:?}") };
+        assert!(issue.same_key, "channels know the node by its key");
+        let Usage::TlsNode { dns_names, .. } = &issue.request.usage else { unreachable!("{issue:?}") };
+        ["orderers.acme.example", "orderer0.elsewhere.example"].map(|host| dns_names.contains(host))
+    };
+    let mut world = world();
+    world.object.spec.address = "orderer0.elsewhere.example:7050".into();
+    let mut world = world.settle();
     world.object.spec.address = "orderers.acme.example:443".into();
-    assert_eq!(seen(&world.decide()), expect(Phase::Running, "AddressChangeRefused", ""));
-    // Without a channel nobody knows the address yet: the certificate is issued again, for the same key.
+    world.observed.channels = vec!["trade".into()];
+    assert_eq!(hosts(&world), [true, true]);
     world.observed.channels.clear();
-    assert_eq!(words(&world.decide()), "Issue");
+    assert_eq!(hosts(&world), [true, false], "nobody knows the old address");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::controllers::materials::{CA_CRT, TLS_CRT, TLS_KEY};
 pub const CERTIFICATES: &str = "tenter.dev/certificates";
 /// Annotation of a Pod: hash of the configuration file that it was started with.
 pub const CONFIGURATION: &str = "tenter.dev/configuration";
-/// Annotation of a node's `ConfigMap`: the address that its certificates were issued for.
+/// Annotation of a node's `ConfigMap`: the addresses that its certificate covers, with commas between them.
 pub const ADDRESS: &str = "tenter.dev/address";
 
 /// Who the program runs as: no user of the image, and not root.
@@ -45,6 +45,8 @@ pub struct Wanted<'a> {
     pub storage: NodeStorage,
     /// Hash of all certificates that are mounted.
     pub certificates: String,
+    /// The addresses that the certificate covers, the newest first.
+    pub addresses: &'a [String],
 }
 
 impl Wanted<'_> {
@@ -66,7 +68,7 @@ impl Wanted<'_> {
 
     fn config_map<K: NodeKind>(&self, owner: &K::Object, text: String) -> Child {
         let mut metadata = self.belonging.owned(&labels::config_map(self.config.name), owner);
-        metadata.annotations = Some(BTreeMap::from([(ADDRESS.to_owned(), self.config.address.to_owned())]));
+        metadata.annotations = Some(BTreeMap::from([(ADDRESS.to_owned(), self.addresses.join(","))]));
         let data = BTreeMap::from([(K::CONFIG_FILE.to_owned(), text)]);
         ConfigMap { metadata, data: Some(data), ..ConfigMap::default() }.into()
     }
@@ -238,7 +240,7 @@ pub fn live_storage(stateful_set: &StatefulSet) -> Option<NodeStorage> {
     Some(NodeStorage { size, class: claim.storage_class_name.clone() })
 }
 
-/// The address that a node's certificates were issued for.
-pub fn live_address(config_map: &ConfigMap) -> Option<&str> {
+/// The addresses that a node's certificate covers, the newest first.
+pub fn live_addresses(config_map: &ConfigMap) -> Option<&str> {
     config_map.annotations().get(ADDRESS).map(String::as_str)
 }

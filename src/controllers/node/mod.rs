@@ -64,8 +64,6 @@ pub struct ConfigInput<'a> {
     pub namespace: &'a str,
     /// Its spec.
     pub spec: &'a NodeSpec,
-    /// The address that is in force: an address change may have been refused.
-    pub address: &'a str,
     /// Where it first looks for other nodes of its organization.
     pub bootstrap: &'a str,
 }

@@ -118,7 +118,7 @@ fn gossip(input: &ConfigInput<'_>, own: &str) -> Value {
     json!({
         "bootstrap": input.bootstrap,
         "endpoint": own,
-        "externalEndpoint": input.address,
+        "externalEndpoint": input.spec.address,
         "useLeaderElection": false,
         "orgLeader": true,
         "membershipTrackerInterval": "5s",

@@ -3,15 +3,13 @@
 use serde::Deserialize as _;
 use serde_json::Value;
 
+use super::config::{CONSENTERS, UNREAD};
 use super::{Block, Draft, Planner, cannot_tell, diff, object_step, unseen};
 use crate::desired::{DesiredChannel, channel_facts};
 use crate::objects::{ChannelSpec, ConsensusType, Kind, ObjectRef};
 use crate::observation::Observation;
 use crate::observed::{ChannelFacts, JoinRecord, NodeChannel, NodeRef, ObservedChannel};
 use crate::plan::{FieldChange, NoteLevel, Origin, Step, StepId};
-
-const CONFIG_BLOCKED: &str = "changes of a live channel's configuration are not carried out yet: put this part of the \
-                              file back to what the channel has";
 
 /// Whether a node is to join a channel.
 enum Gate {
@@ -35,22 +33,16 @@ impl Gate {
 }
 
 impl Planner<'_> {
-    /// The channel's configuration, object, genesis block and orderers.
+    /// The channel's object, configuration, genesis block and orderers.
     pub(super) fn channel(&mut self, name: &str, channel: &DesiredChannel) {
         let seen = self.observed.channels.get(name);
         let base = self.ledger(channel, seen);
-        let changes = base.clone().map(|base| fact_changes(base, &channel.facts)).unwrap_or_default();
         self.ledgers.extend(base.map(|base| (name.to_owned(), base)));
-        let config = config_step(name);
-        if !changes.is_empty() {
-            let step = Step::UpdateChannelConfig { channel: name.to_owned(), changes };
-            self.add(config.clone(), Draft::new(step, &channel.origins).blocked(Some(CONFIG_BLOCKED.to_owned())));
-        }
-        let mut needs = self.made(self.participants(name));
-        needs.push(config);
+        let needs = self.made(self.participants(name));
         if let Some(wanted) = self.desired.objects.get(&channel.object) {
             self.object(&channel.object, wanted, needs);
         }
+        self.config_updates(name, channel, seen);
         self.pin_genesis(name, channel, seen);
         for orderer in &channel.orderers {
             self.join_orderer(name, channel, orderer, seen);
@@ -70,26 +62,38 @@ impl Planner<'_> {
         }
     }
 
-    /// The step that would let an object take part in a channel which is live without it.
-    pub(super) fn admission(&self, channel: &str, object: &ObjectRef) -> Option<StepId> {
-        let ledger = self.ledgers.get(channel)?;
-        let wanted = self.desired.objects.get(object)?;
+    /// The steps that would let an object take part in a channel which is live without it.
+    pub(super) fn admission(&self, channel: &str, object: &ObjectRef) -> Vec<StepId> {
+        let Some((ledger, wanted)) = self.ledgers.get(channel).zip(self.desired.objects.get(object)) else {
+            return Vec::new();
+        };
         let field = |name: &str| wanted.spec.get(name).and_then(Value::as_str).unwrap_or_default();
-        let member = ledger.members.contains_key(field("mspID"));
-        let admitted = match object.kind {
-            Kind::Orderer => ledger.consenters.iter().any(|address| address == field("address")),
+        let member = || {
+            let known = ledger.members.contains_key(field("mspID"));
+            (!known).then(|| config_step(channel, &format!("member/{}", field("organization"))))
+        };
+        let step = match object.kind {
+            Kind::Orderer => {
+                let known = ledger.consenters.iter().any(|address| address == field("address"));
+                (!known).then(|| config_step(channel, CONSENTERS))
+            }
             Kind::Membership => {
                 let orderers = wanted.spec.get("orderers").and_then(Value::as_array).into_iter().flatten();
-                let mut orderers = orderers
+                let orderers = orderers
                     .filter_map(Value::as_str)
                     .map(|name| NodeRef { namespace: object.namespace.clone(), name: name.to_owned() });
-                let runs = ledger.orderer_organizations.contains_key(field("mspID"));
-                (member || runs)
-                    && orderers.all(|orderer| self.admission(channel, &node_object(Kind::Orderer, &orderer)).is_none())
+                let consenters: Vec<StepId> = orderers
+                    .flat_map(|orderer| self.admission(channel, &node_object(Kind::Orderer, &orderer)))
+                    .collect();
+                if !consenters.is_empty() {
+                    return consenters;
+                }
+                if ledger.orderer_organizations.contains_key(field("mspID")) { None } else { member() }
             }
-            _ => member,
+            _ => member(),
         };
-        (!admitted).then(|| config_step(channel))
+        // Without the live configuration there is one step for all of its changes.
+        step.into_iter().flat_map(|step| [step, config_step(channel, UNREAD)]).collect()
     }
 
     /// Steps of the organizations, authorities and orderers that a channel is formed of.
@@ -189,7 +193,7 @@ impl Planner<'_> {
     }
 
     /// A step, unless it only waits: readiness of a membership comes from the joins, not before them.
-    fn written(&self, id: StepId) -> Option<StepId> {
+    pub(super) fn written(&self, id: StepId) -> Option<StepId> {
         let waits = matches!(self.steps.get(&id)?.step, Step::AwaitReady { .. });
         (!waits).then_some(id)
     }
@@ -256,7 +260,7 @@ fn lost_genesis(seen: &ObservedChannel) -> Option<String> {
 }
 
 /// What differs between two configurations. With BFT, Fabric computes `BlockValidation` itself.
-fn fact_changes(mut live: ChannelFacts, wanted: &ChannelFacts) -> Vec<FieldChange> {
+pub(super) fn fact_changes(mut live: ChannelFacts, wanted: &ChannelFacts) -> Vec<FieldChange> {
     if live.consensus_type == ConsensusType::Bft && wanted.consensus_type == ConsensusType::Bft {
         live.policies.orderer.remove("BlockValidation");
     }
@@ -268,11 +272,12 @@ fn genesis_step(channel: &str) -> StepId {
     StepId(format!("genesis/{channel}"))
 }
 
-fn config_step(channel: &str) -> StepId {
-    StepId(format!("channel-config/{channel}"))
+/// The step of a config update.
+pub(super) fn config_step(channel: &str, topic: &str) -> StepId {
+    StepId(format!("channel-config/{channel}/{topic}"))
 }
 
-fn node_object(kind: Kind, node: &NodeRef) -> ObjectRef {
+pub(super) fn node_object(kind: Kind, node: &NodeRef) -> ObjectRef {
     ObjectRef { kind, namespace: node.namespace.clone(), name: node.name.clone() }
 }
 

@@ -5,6 +5,7 @@
 
 mod channels;
 mod check;
+mod config;
 mod diff;
 mod hash;
 mod notes;
@@ -43,6 +44,7 @@ pub fn plan(desired: &Desired, observed: &Observed, revision: Option<&str>) -> P
     for (name, channel) in &desired.channels {
         planner.join_peers(name, channel);
     }
+    planner.remove_released();
     planner.note_definition();
     planner.note_orphans();
     Plan {

@@ -3,25 +3,40 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use tenter_consortium::objects::{Batch, Capabilities, ChannelPolicies, ConsensusType};
-use tenter_consortium::observed::{ChannelFacts, LiveChannel};
+use sha2::{Digest as _, Sha256};
 use tenter_fabric::block::Block;
-use tenter_fabric::config::{BftOptions, ChannelConfig, Consensus, RaftOptions};
+use tenter_fabric::config::{BftOptions, ChannelConfig, Consensus, CurrentConfig, RaftOptions};
 use tenter_fabric::policy::Policy;
 
-use crate::nodes::chain;
+use super::chain;
+use crate::objects::{Batch, Capabilities, ChannelPolicies, ConsensusType};
+use crate::observed::{ChannelFacts, ConfigAuthor, LiveChannel};
 
 /// The policy of the ordering service that Fabric computes from the consenters of a BFT channel.
 const BLOCK_VALIDATION: &str = "BlockValidation";
 
 /// Reads a config block.
 pub fn live_channel(block: &Block) -> Result<LiveChannel, String> {
-    let config = block.config().map_err(|error| chain(&error))?;
+    let bytes = block.config_bytes().map_err(|error| chain(&error))?;
+    let current = CurrentConfig::from_block(block).map_err(|error| chain(&error))?;
+    let origin = block.config_origin().map_err(|error| chain(&error))?;
+    let author = origin.map(|origin| ConfigAuthor {
+        digest: hex::encode(Sha256::digest(&origin.update)),
+        signers: origin.signers.iter().map(|signer| format!("{} ({})", signer.msp_id, signer.subject)).collect(),
+    });
+    Ok(LiveChannel { block: block.number(), author, config: bytes, ..live_config(&current)? })
+}
+
+/// A configuration without its block.
+pub fn live_config(current: &CurrentConfig) -> Result<LiveChannel, String> {
+    let config = current.config();
     Ok(LiveChannel {
         sequence: config.sequence,
-        block: block.number(),
-        facts: facts(&config)?,
-        versions: config.versions,
+        block: 0,
+        facts: facts(config)?,
+        versions: config.versions.clone(),
+        config: current.to_bytes(),
+        author: None,
     })
 }
 

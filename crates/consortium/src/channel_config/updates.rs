@@ -1,0 +1,158 @@
+//! The config updates that bring a live channel to what its spec asks for, one for each topic.
+
+use std::collections::BTreeSet;
+
+use tenter_fabric::config::{
+    ChannelConfig, CurrentConfig, Topic, split, update::{ConfigUpdate, TouchedElement},
+};
+
+use super::wanted::{Refused, wanted};
+use super::{Material, chain};
+use crate::objects::{self, ChannelSpec, ProposedChange};
+
+/// Longest text of one side of a change that is kept.
+const MAX_TEXT: usize = 600;
+
+/// One update.
+#[derive(Clone, Debug)]
+pub struct TopicUpdate {
+    /// What it is about, for example `member/initech`.
+    pub topic: String,
+    /// The update.
+    pub update: ConfigUpdate,
+    /// What it changes, for people.
+    pub changes: Vec<ProposedChange>,
+    /// The elements that it writes, with the policies that guard them.
+    pub elements: Vec<objects::TouchedElement>,
+    /// Why it must not be submitted: Fabric would refuse it, or take it and come to harm.
+    pub problems: Vec<String>,
+    /// What cannot be undone about it.
+    pub irreversible: Option<String>,
+    /// The organization whose certificates are not there yet, without which the update cannot be made.
+    pub incomplete: Option<String>,
+    /// Topics before it that touch what it depends on: it is computed anew when they are done.
+    pub after: Vec<String>,
+}
+
+/// All updates of a channel.
+#[derive(Clone, Debug, Default)]
+pub struct Updates {
+    /// The updates, in the order in which they can be made.
+    pub topics: Vec<TopicUpdate>,
+    /// What the spec asks for and is not done to a live channel.
+    pub refused: Vec<Refused>,
+    /// Organizations of the channel that the spec neither names nor releases.
+    pub unnamed: Vec<String>,
+}
+
+impl Updates {
+    /// Whether the live configuration is as the spec says.
+    pub fn is_empty(&self) -> bool {
+        self.topics.is_empty() && self.refused.is_empty()
+    }
+}
+
+/// The updates that bring a live channel to what its spec asks for. An error says what in the spec or in the material
+/// cannot be read.
+pub fn updates(live: &CurrentConfig, spec: &ChannelSpec, material: &Material) -> Result<Updates, String> {
+    let wanted = wanted(live.config(), spec, material)?;
+    let mut updates = Updates { topics: Vec::new(), refused: wanted.refused, unnamed: wanted.unnamed };
+    for (topic, config) in split(live.config(), &wanted.config) {
+        let Some(update) = ConfigUpdate::compute(live, &config) else { continue };
+        let incomplete = match &topic {
+            Topic::Member { organization } if wanted.incomplete.contains(organization) => Some(organization.clone()),
+            _ => None,
+        };
+        let problems = if incomplete.is_some() { Vec::new() } else { problems(live, &update) };
+        let after = updates.topics.iter().filter(|earlier| conflict(&earlier.update, &update, live));
+        updates.topics.push(TopicUpdate {
+            after: after.map(|earlier| earlier.topic.clone()).collect(),
+            topic: topic.to_string(),
+            changes: changes(live, &update),
+            elements: update.elements(live).into_iter().map(touched).collect(),
+            problems,
+            irreversible: irreversible(live.config(), &config, &topic),
+            incomplete,
+            update,
+        });
+    }
+    Ok(updates)
+}
+
+/// What an update changes, for people: whole texts only where they are short.
+pub(super) fn changes(live: &CurrentConfig, update: &ConfigUpdate) -> Vec<ProposedChange> {
+    let shorten = |text: String| {
+        if text.len() <= MAX_TEXT {
+            return text;
+        }
+        format!("{} ... ({} characters)", &text[..text.floor_char_boundary(MAX_TEXT)], text.len())
+    };
+    let changes = update.changes(live).into_iter();
+    changes
+        .map(|change| ProposedChange {
+            path: change.path,
+            from: change.from.map(shorten),
+            to: change.to.map(shorten),
+        })
+        .collect()
+}
+
+/// What speaks against submitting an update, whoever signs it.
+pub fn problems(live: &CurrentConfig, update: &ConfigUpdate) -> Vec<String> {
+    if let Err(refusal) = update.apply(live) {
+        return vec![chain(&refusal)];
+    }
+    Vec::new()
+}
+
+fn touched(element: TouchedElement) -> objects::TouchedElement {
+    let TouchedElement { element, version, policy } = element;
+    objects::TouchedElement { element, version, policy }
+}
+
+/// Whether one of two updates writes what the other depends on, so that only one of them can be made from here.
+fn conflict(one: &ConfigUpdate, other: &ConfigUpdate, live: &CurrentConfig) -> bool {
+    let writes = |update: &ConfigUpdate| -> BTreeSet<String> {
+        update.elements(live).into_iter().map(|touched| touched.element).collect()
+    };
+    let depends = |update: &ConfigUpdate| -> BTreeSet<String> { update.reads().into_keys().collect() };
+    let (one_writes, other_writes) = (writes(one), writes(other));
+    !one_writes.is_disjoint(&other_writes)
+        || !one_writes.is_disjoint(&depends(other))
+        || !other_writes.is_disjoint(&depends(one))
+}
+
+fn irreversible(live: &ChannelConfig, wanted: &ChannelConfig, topic: &Topic) -> Option<String> {
+    if *topic != Topic::Capabilities {
+        return None;
+    }
+    let levels = [
+        ("channel", &live.capabilities, &wanted.capabilities),
+        ("orderer", &live.orderer.capabilities, &wanted.orderer.capabilities),
+        ("application", &live.application.capabilities, &wanted.application.capabilities),
+    ];
+    let raised: Vec<String> = levels
+        .into_iter()
+        .filter(|(_, live, wanted)| live != wanted)
+        .map(|(level, live, wanted)| {
+            let list = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join(",");
+            format!("{level} {} -> {}", list(live), list(wanted))
+        })
+        .collect();
+    Some(format!(
+        "capabilities are never lowered again, and nodes that do not know them stop: {}",
+        raised.join(", ")
+    ))
+}
+
+/// TEMPORARY
+pub fn signing(_current: &CurrentConfig, _update: &ConfigUpdate, _own: &BTreeSet<String>) -> crate::plan::Signing {
+    crate::plan::Signing::default()
+}
+/// TEMPORARY
+pub struct Requirement { /// x
+ pub missing: String }
+/// TEMPORARY
+pub fn requirement(_current: &CurrentConfig, _update: &ConfigUpdate, _have: &[tenter_fabric::policy::KnownIdentity]) -> Requirement {
+    Requirement { missing: String::from("?") }
+}

@@ -1,0 +1,242 @@
+//! Steps that change the configuration of live channels, and who signs for them.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize as _;
+use serde_json::Value;
+use tenter_fabric::config::CurrentConfig;
+
+use super::channels::{config_step, fact_changes};
+use super::{Block, Draft, Planner, object_step, unseen};
+use crate::channel_config::{Refused, TopicUpdate, signing, updates};
+use crate::desired::DesiredChannel;
+use crate::network::RetiredTarget;
+use crate::objects::{ChannelSpec, Kind, ObjectRef, ProposedChange};
+use crate::observation::Observation;
+use crate::observed::{LiveChannel, ObservedChannel};
+use crate::plan::{FieldChange, NoteLevel, Origin, Signing, Step, StepId};
+
+/// The topic of changes of the consenter set.
+pub(super) const CONSENTERS: &str = "consenters";
+/// The topic of all changes of a configuration that could not be read.
+pub(super) const UNREAD: &str = "unread";
+
+impl Planner<'_> {
+    /// The updates of a live channel's configuration, one step a topic.
+    pub(super) fn config_updates(&mut self, name: &str, channel: &DesiredChannel, seen: Option<&ObservedChannel>) {
+        let Some(seen) = seen.filter(|seen| !seen.config.is_absent()) else { return };
+        let Some(wanted) = self.desired.objects.get(&channel.object) else { return };
+        let Ok(spec) = ChannelSpec::deserialize(&wanted.spec) else { return };
+        let Observation::Present { value: live } = &seen.config else {
+            self.unread(name, channel, seen);
+            return;
+        };
+        let subject = format!("channel {name}");
+        let current = match CurrentConfig::from_bytes(name, &live.config) {
+            Ok(current) => current,
+            Err(error) => {
+                let message = format!("config block {}: {error}", live.block);
+                self.note(NoteLevel::Error, "ConfigUnreadable", subject, message);
+                return;
+            }
+        };
+        let found = match updates(&current, &spec, &seen.material) {
+            Ok(found) => found,
+            Err(why) => {
+                self.note(NoteLevel::Error, "ConfigUncomputable", subject, why);
+                return;
+            }
+        };
+        for organization in found.unnamed {
+            let message = format!(
+                "{organization} is in the channel's configuration and the definition does not name it. Nothing is taken \
+                 away: put it back into `members`, or add `- member: {name}/{organization}` to spec.retired"
+            );
+            self.note(NoteLevel::Warning, "MemberUnnamed", subject.clone(), message);
+        }
+        for refused in found.refused {
+            self.refused(name, channel, live, refused);
+        }
+        for update in found.topics {
+            self.config_update(name, channel, &current, seen, update);
+        }
+    }
+
+    fn config_update(
+        &mut self,
+        name: &str,
+        channel: &DesiredChannel,
+        current: &CurrentConfig,
+        seen: &ObservedChannel,
+        update: TopicUpdate,
+    ) {
+        let TopicUpdate { topic, update, changes, elements, problems, irreversible, incomplete, after } = update;
+        let drift = seen.foreign.iter().filter(|foreign| {
+            elements.iter().any(|touched| foreign.elements.contains(&touched.element))
+        });
+        let drift: Vec<String> = drift.map(ToString::to_string).collect();
+        let signing: Signing = signing(current, &update, &self.own_msps());
+        let step = Step::UpdateChannelConfig {
+            channel: name.to_owned(),
+            changes: changes.into_iter().map(field).collect(),
+            elements,
+            signing,
+            digest: incomplete.is_none().then(|| update.digest()),
+            drift,
+            topic: topic.clone(),
+        };
+        let mut needs: Vec<StepId> = after.iter().map(|topic| config_step(name, topic)).collect();
+        needs.extend(self.written(object_step(&channel.object)));
+        let member = topic.strip_prefix("member/").map(str::to_owned);
+        if let Some(organization) = &member {
+            needs.extend(self.made(self.founding(organization)));
+        }
+        let origins = member.and_then(|organization| self.member_origins(name, &organization));
+        let blocked = (!problems.is_empty()).then(|| {
+            format!("Fabric would refuse this update or come to harm by it: {}", problems.join("; "))
+        });
+        let draft = Draft::new(step, origins.as_deref().unwrap_or(&channel.origins))
+            .needs(needs)
+            .blocked(blocked)
+            .irreversible(irreversible);
+        self.add(config_step(name, &topic), draft);
+    }
+
+    /// MSP IDs of the organizations that the daemon acts for.
+    fn own_msps(&self) -> BTreeSet<String> {
+        let organizations = self.desired.objects.iter().filter(|(object, _)| object.kind == Kind::Organization);
+        let msp_ids = organizations.filter_map(|(_, wanted)| wanted.spec.get("mspID").and_then(Value::as_str));
+        msp_ids.map(str::to_owned).collect()
+    }
+
+    /// The steps that an organization's public MSP comes from.
+    fn founding(&self, organization: &str) -> Vec<StepId> {
+        let authority = self
+            .desired
+            .objects
+            .iter()
+            .find(|(object, wanted)| {
+                object.kind == Kind::CertificateAuthority && wanted.organization.as_deref() == Some(organization)
+            })
+            .map(|(object, _)| object_step(object));
+        let step = StepId(format!("organization/{}/{organization}", self.desired.namespace));
+        authority.into_iter().chain([step]).collect()
+    }
+
+    /// Where the file names a member.
+    fn member_origins(&self, channel: &str, organization: &str) -> Option<Vec<Origin>> {
+        let membership = self.desired.objects.iter().find(|(object, wanted)| {
+            object.kind == Kind::Membership
+                && object.name == channel
+                && wanted.organization.as_deref() == Some(organization)
+        });
+        let retired = self.desired.retired.iter().find(|retired| match &retired.target {
+            RetiredTarget::Organization(name) => name == organization,
+            RetiredTarget::Member(name, member) => name == channel && member == organization,
+            _ => false,
+        });
+        membership.map(|(_, wanted)| wanted.origins.clone()).or_else(|| retired.map(|entry| vec![entry.origin.clone()]))
+    }
+
+    /// A step for what is not done to a live channel: it stops what depends on it, and says why.
+    fn refused(&mut self, name: &str, channel: &DesiredChannel, live: &LiveChannel, refused: Refused) {
+        let Refused { topic, why } = refused;
+        let mut changes = fact_changes(live.facts.clone(), &channel.facts);
+        let concerns = |change: &FieldChange| match topic.as_str() {
+            CONSENTERS => ["consenters", "consensusType", "ordererOrganizations"]
+                .iter()
+                .any(|field| change.path.starts_with(field)),
+            other => change.path.starts_with(other.split('/').next().unwrap_or(other)),
+        };
+        changes.retain(concerns);
+        if changes.is_empty() {
+            changes.push(FieldChange { path: topic.clone(), from: None, to: Some(Value::String(why.clone())) });
+        }
+        let id = config_step(name, &topic);
+        if self.steps.contains_key(&id) {
+            self.note(NoteLevel::Error, "NotCarriedOut", format!("channel {name}"), why);
+            return;
+        }
+        let step = Step::UpdateChannelConfig {
+            channel: name.to_owned(),
+            topic,
+            changes,
+            elements: Vec::new(),
+            signing: Signing::default(),
+            digest: None,
+            drift: Vec::new(),
+        };
+        self.add(id, Draft::new(step, &channel.origins).blocked(Some(why)));
+    }
+
+    /// One step for all changes of a configuration that could not be read, told from what the Channel object asked for.
+    fn unread(&mut self, name: &str, channel: &DesiredChannel, seen: &ObservedChannel) {
+        let Some(base) = self.ledgers.get(name).cloned() else { return };
+        let changes = fact_changes(base, &channel.facts);
+        if changes.is_empty() {
+            return;
+        }
+        let evidence = seen.config.evidence().unwrap_or_default();
+        let block = Block {
+            why: format!("the live configuration could not be read ({}: {evidence})", seen.config.word()),
+            unseen: unseen(&seen.config),
+        };
+        let step = Step::UpdateChannelConfig {
+            channel: name.to_owned(),
+            topic: UNREAD.to_owned(),
+            changes,
+            elements: Vec::new(),
+            signing: Signing::default(),
+            digest: None,
+            drift: Vec::new(),
+        };
+        self.add(config_step(name, UNREAD), Draft::new(step, &channel.origins).blocked(Some(block)));
+    }
+
+    /// Memberships that the file releases go when the channel's configuration no longer has the organization.
+    pub(super) fn remove_released(&mut self) {
+        for retired in &self.desired.retired {
+            let released: Vec<(&ObjectRef, &str)> = self
+                .observed
+                .objects
+                .iter()
+                .filter(|(object, live)| {
+                    let field = |name: &str| live.spec.get(name).and_then(Value::as_str);
+                    object.kind == Kind::Membership
+                        && !live.deleting
+                        && self.desired.channels.contains_key(&object.name)
+                        && match &retired.target {
+                            RetiredTarget::Organization(name) => field("organization") == Some(name),
+                            RetiredTarget::Member(channel, organization) => {
+                                field("organization") == Some(organization) && field("channel") == Some(channel)
+                            }
+                            _ => false,
+                        }
+                })
+                .filter_map(|(object, live)| Some((object, live.spec.get("organization")?.as_str()?)))
+                .collect();
+            for (object, organization) in released {
+                let channel = &object.name;
+                let step = Step::RemoveObject {
+                    object: object.clone(),
+                    keeps: "the peers keep the ledger: Fabric has no way to leave a channel while they run".to_owned(),
+                };
+                let need = config_step(channel, &format!("member/{organization}"));
+                let unread = config_step(channel, UNREAD);
+                let unknown = !self.ledgers.contains_key(channel);
+                let draft = Draft::new(step, std::slice::from_ref(&retired.origin))
+                    .needs([need, unread])
+                    .blocked(unknown.then(|| {
+                        Block::not_seen("cannot tell whether the channel still has the organization: its configuration was not read")
+                    }));
+                self.add(StepId(format!("remove/{}", object_step(object))), draft);
+            }
+        }
+    }
+}
+
+/// A change as plans show it.
+fn field(change: ProposedChange) -> FieldChange {
+    let ProposedChange { path, from, to } = change;
+    FieldChange { path, from: from.map(Value::String), to: to.map(Value::String) }
+}

@@ -1,0 +1,293 @@
+//! What to do about a config update, as a pure function of what was seen of it.
+//!
+//! The rules, in the order in which they are asked:
+//!
+//! 1. An update that a config block shows is done, whatever else is so. Taken by an orderer is not done.
+//! 2. What no longer applies, or is no longer asked for, is never submitted: signatures cover the exact bytes, so another
+//!    update needs new ones, and is another proposal.
+//! 3. What the library's own check would refuse is never signed and never submitted.
+//! 4. What cannot be undone is signed only with an approval of exactly these bytes, and only when every node is new
+//!    enough.
+//! 5. An update is submitted again when no config block shows it in time: an orderer may drop what it took, and a reply may
+//!    be lost. The same bytes cannot be committed twice, as they name the versions that they replace.
+
+use jiff::{SignedDuration, Timestamp};
+use tenter_consortium::objects::ANNOTATION_APPROVED;
+use tenter_consortium::observation::Observation;
+use tenter_consortium::status::ProposalPhase as Phase;
+
+use crate::controllers::outlook::{Outlook, Wait};
+
+/// How long an update that an orderer took, or may have taken, is waited for before it is submitted again.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(15);
+/// First pause after an orderer could not order; it doubles with each attempt.
+const RETRY: SignedDuration = SignedDuration::from_secs(1);
+/// Longest pause between two attempts.
+const MAX_RETRY: SignedDuration = SignedDuration::from_secs(30);
+/// Refusals in a row after which a person has to look: one alone may come of a race.
+const REFUSALS: u32 = 3;
+/// How long a proposal may wait for signatures.
+const LIFETIME: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// How an update stands to the configuration in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It fits.
+    Applies,
+    /// A config block shows it.
+    Committed {
+        /// The block.
+        block: u64,
+    },
+    /// The configuration has what it would write, by another way.
+    AlreadyThere,
+    /// Something that it depends on has moved.
+    Stale {
+        /// What, and how.
+        why: String,
+    },
+}
+
+/// What an orderer said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It took the update.
+    Taken {
+        /// The orderer.
+        orderer: String,
+    },
+    /// None could order.
+    Unavailable(String),
+    /// It was refused.
+    Refused(String),
+    /// Whether it was taken is not known.
+    Unknown(String),
+}
+
+/// The submissions so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The first.
+    pub first: Timestamp,
+    /// The last.
+    pub last: Timestamp,
+    /// How many in a row ended like the last.
+    pub times: u32,
+    /// What came of the last.
+    pub answer: Answer,
+}
+
+/// What the policies say to the signatures there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// Whether all policies that it touches are satisfied.
+    pub satisfied: bool,
+    /// Who else must sign, in words; empty when satisfied.
+    pub missing: String,
+    /// Organizations that this daemon signs for and whose signatures bring it further, by MSP ID.
+    pub to_sign: Vec<String>,
+    /// Why nobody of this daemon may submit it, if nobody may.
+    pub no_writer: Option<String>,
+}
+
+/// All that is known of a proposal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Its namespace and name.
+    pub place: (String, String),
+    /// The channel.
+    pub channel: String,
+    /// What it is about.
+    pub topic: String,
+    /// The digest of its update.
+    pub digest: String,
+    /// How it stands to the configuration in force.
+    pub standing: Observation<Standing>,
+    /// Whether the channel's spec asks for exactly this update.
+    pub wanted: bool,
+    /// Why it must not be submitted.
+    pub problems: Vec<String>,
+    /// What cannot be undone about it.
+    pub irreversible: Option<String>,
+    /// The digest that a person approved.
+    pub approved: Option<String>,
+    /// Nodes of the channel that are too old for it. Looked at only when it cannot be undone.
+    pub too_old: Observation<Vec<String>>,
+    /// What the policies say; absent when that was not asked.
+    pub judgement: Option<Judgement>,
+    /// The submissions so far.
+    pub attempt: Option<Attempt>,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Sign for an organization, by its MSP ID.
+    Sign(String),
+    /// Hand it to an orderer.
+    Submit,
+}
+
+/// What to do, and what to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Where the proposal stands.
+    pub phase: Phase,
+    /// What a reader sees.
+    pub outlook: Outlook,
+    /// What to do now.
+    pub actions: Vec<Action>,
+}
+
+impl Decision {
+    fn new(phase: Phase, outlook: Outlook) -> Self {
+        Self { phase, outlook, actions: Vec::new() }
+    }
+}
+
+/// Decides about a proposal.
+pub fn decide(view: &View, now: Timestamp) -> Decision {
+    let standing = match &view.standing {
+        Observation::Present { value } => value,
+        other => {
+            let phase = if view.attempt.is_some() { Phase::Submitted } else { Phase::Collecting };
+            let evidence = other.evidence().unwrap_or_default();
+            let message = format!("the configuration of channel {} could not be read: {evidence}", view.channel);
+            return Decision::new(phase, Outlook::waiting(Wait::Dependency, "ConfigUnread", message));
+        }
+    };
+    match standing {
+        Standing::Committed { block } => {
+            let message = format!("block {block} of channel {} shows it", view.channel);
+            return Decision::new(Phase::Committed, Outlook::ready("Committed", message));
+        }
+        Standing::AlreadyThere => {
+            let message = format!("channel {} has what it asks for already, by another update", view.channel);
+            return Decision::new(Phase::Superseded, Outlook::ready("AlreadyTrue", message));
+        }
+        Standing::Stale { why } => {
+            let message = format!("it no longer applies, and signatures for it are void: {why}");
+            return Decision::new(Phase::Superseded, Outlook::ready("Stale", message));
+        }
+        Standing::Applies => {}
+    }
+    if !view.problems.is_empty() {
+        let message = format!("it must not be submitted: {}", view.problems.join("; "));
+        return Decision::new(Phase::Rejected, Outlook::stalled("CheckFailed", message));
+    }
+    let taken = matches!(&view.attempt, Some(Attempt { answer: Answer::Taken { .. } | Answer::Unknown(_), .. }));
+    if !view.wanted && !taken {
+        let message = format!("channel {} no longer asks for it", view.channel);
+        return Decision::new(Phase::Superseded, Outlook::ready("NotWanted", message));
+    }
+    if let Some(stop) = gate(view) {
+        return stop;
+    }
+    match &view.judgement {
+        Some(judgement) if judgement.satisfied => satisfied(view, judgement, now),
+        Some(judgement) => collecting(view, judgement, now),
+        None => {
+            let message = "its policies were not evaluated; they are looked at again".to_owned();
+            Decision::new(Phase::Collecting, Outlook::waiting(Wait::Soon, "NotJudged", message))
+        }
+    }
+}
+
+/// Why something that cannot be undone is not done yet.
+fn gate(view: &View) -> Option<Decision> {
+    let what = view.irreversible.as_ref()?;
+    match &view.too_old {
+        Observation::Present { value } if value.is_empty() => {}
+        Observation::Present { value } => {
+            let message = format!("{what}; these are too old for it, upgrade them first: {}", value.join(", "));
+            return Some(Decision::new(Phase::Collecting, Outlook::stalled("NodesTooOld", message)));
+        }
+        other => {
+            let evidence = other.evidence().unwrap_or_default();
+            let message = format!("{what}; whether every node is new enough is not known: {evidence}");
+            return Some(Decision::new(Phase::Collecting, Outlook::waiting(Wait::Dependency, "VersionsUnknown", message)));
+        }
+    }
+    if view.approved.as_ref() == Some(&view.digest) {
+        return None;
+    }
+    let (namespace, name) = &view.place;
+    let old = view.approved.as_ref().map(|_| "; the approval there is is for another update").unwrap_or_default();
+    let message = format!(
+        "{what}; to approve exactly this update{old}: kubectl -n {namespace} annotate --overwrite proposal {name} \
+         {ANNOTATION_APPROVED}={}",
+        view.digest
+    );
+    Some(Decision::new(Phase::Collecting, Outlook::stalled("ApprovalNeeded", message)))
+}
+
+fn collecting(view: &View, judgement: &Judgement, now: Timestamp) -> Decision {
+    if !judgement.to_sign.is_empty() {
+        let message = format!("signing for {}", judgement.to_sign.join(", "));
+        let actions = judgement.to_sign.iter().cloned().map(Action::Sign).collect();
+        return Decision { phase: Phase::Collecting, outlook: Outlook::acting("Signing", message), actions };
+    }
+    if now.duration_since(view.created) > LIFETIME {
+        let message = format!(
+            "it waited {} days for {}; delete it to have it proposed again",
+            LIFETIME.as_hours() / 24,
+            judgement.missing
+        );
+        return Decision::new(Phase::Expired, Outlook::stalled("Expired", message));
+    }
+    let message = format!("waiting for signatures: {}", judgement.missing);
+    Decision::new(Phase::Collecting, Outlook::waiting(Wait::Dependency, "SignaturesMissing", message))
+}
+
+fn satisfied(view: &View, judgement: &Judgement, now: Timestamp) -> Decision {
+    let submit = |message: String| Decision {
+        phase: Phase::Satisfied,
+        outlook: Outlook::acting("Submitting", message),
+        actions: vec![Action::Submit],
+    };
+    let Some(attempt) = &view.attempt else {
+        return match &judgement.no_writer {
+            Some(why) => Decision::new(Phase::Satisfied, Outlook::stalled("NoWriter", why.clone())),
+            None => submit(format!("handing it to the orderers of channel {}", view.channel)),
+        };
+    };
+    let waited = now.duration_since(attempt.last);
+    match &attempt.answer {
+        Answer::Taken { orderer } if waited < PATIENCE => {
+            let message = format!("{orderer} took it; waiting for the config block that shows it");
+            Decision::new(Phase::Submitted, Outlook::waiting(Wait::Soon, "Submitted", message))
+        }
+        Answer::Unknown(text) if waited < PATIENCE => {
+            let message = format!("whether it was taken is not known ({text}); waiting for a config block that shows it");
+            Decision::new(Phase::Submitted, Outlook::waiting(Wait::Soon, "Submitted", message))
+        }
+        Answer::Refused(text) if attempt.times >= REFUSALS => {
+            let message = format!(
+                "the orderers refused it {} times: {text}; if the reason is gone, delete this object to have it proposed again",
+                attempt.times
+            );
+            Decision::new(Phase::Rejected, Outlook::stalled("Refused", message))
+        }
+        Answer::Unavailable(text) | Answer::Refused(text) if waited < pause(attempt.times) => {
+            let reason = if matches!(attempt.answer, Answer::Refused(_)) { "Refused" } else { "NoLeader" };
+            let message = format!("channel {} could not order it: {text}; it is tried again", view.channel);
+            Decision::new(Phase::Satisfied, Outlook::waiting(Wait::Soon, reason, message))
+        }
+        _ => match &judgement.no_writer {
+            Some(why) => Decision::new(Phase::Satisfied, Outlook::stalled("NoWriter", why.clone())),
+            None => submit(format!("handing it to the orderers of channel {} again", view.channel)),
+        },
+    }
+}
+
+/// The pause after some attempts that ended alike.
+fn pause(times: u32) -> SignedDuration {
+    let factor = 1_i32 << times.saturating_sub(1).min(5);
+    RETRY.saturating_mul(factor).min(MAX_RETRY)
+}
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

@@ -1,0 +1,374 @@
+//! Looks at a config update and at the channel that it is for, and does what was decided.
+
+use std::collections::BTreeMap;
+
+use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
+use jiff::Timestamp;
+use tenter_consortium::channel_config::{TopicUpdate, problems, requirement, updates};
+use tenter_consortium::objects::ChannelSpec;
+use tenter_consortium::observation::Observation;
+use tenter_consortium::observed::LiveChannel;
+use tenter_consortium::status::ProposalSignature;
+use tenter_fabric::client::TransportError;
+use tenter_fabric::client::broadcast::BroadcastError;
+use tenter_fabric::config::CurrentConfig;
+use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate, Freshness};
+use tenter_fabric::identity::SigningIdentity;
+use tenter_fabric::policy::{Judge, KnownIdentity};
+
+use super::decide::{Answer, Judgement, Standing, View};
+use super::signers::{Hosted, Signer};
+use super::versions::too_old;
+use crate::controllers::channel::form::own_consenters;
+use crate::controllers::channel::material::available;
+use crate::controllers::labels::{IDENTITY_CONFIG_ADMIN, IDENTITY_READER};
+use crate::controllers::{Context, Failure, Scope, gates};
+use crate::nodes::identity::signing_identity;
+use crate::nodes::records::{block_hash, read_pinned};
+use crate::nodes::{Node, Nodes, SubmitError, chain};
+use crate::observe::channel;
+use crate::resources::Channel;
+
+/// An organization that this daemon acts for: where its identities are.
+#[derive(Clone, Debug)]
+struct Own {
+    namespace: String,
+    msp_id: String,
+}
+
+/// What was seen of an update.
+pub struct Seen {
+    update: ConfigUpdate,
+    standing: Observation<Standing>,
+    wanted: bool,
+    problems: Vec<String>,
+    irreversible: Option<String>,
+    too_old: Observation<Vec<String>>,
+    judged: Option<Judged>,
+    orderers: Vec<Node>,
+}
+
+/// What the policies in force say.
+struct Judged {
+    signatures: Vec<(ConfigSignature, KnownIdentity)>,
+    judgement: Judgement,
+    signers: BTreeMap<String, Own>,
+    submitter: Option<SigningIdentity>,
+}
+
+/// Looks at everything that the decision needs. `collected` are signatures from anywhere: only those that count are
+/// kept.
+pub async fn look(
+    ctx: &Context,
+    nodes: &Nodes,
+    scope: &Scope,
+    object: &Channel,
+    base_sequence: u64,
+    update: ConfigUpdate,
+    collected: Vec<ConfigSignature>,
+) -> Seen {
+    let spec = &object.spec;
+    let orderers = own_consenters(spec, &scope.consortium.spec.organizations);
+    let pinned = read_pinned(nodes.store(), &ctx.namespace, &spec.channel, block_hash).await;
+    let hash = pinned.value().map(|pinned| pinned.hash.clone());
+    let config = channel::config(nodes, &orderers, &spec.channel, hash.as_deref()).await;
+    let mut seen = Seen {
+        update,
+        standing: config.clone().map(|_| Standing::Applies),
+        wanted: false,
+        problems: Vec::new(),
+        irreversible: None,
+        too_old: Observation::Present { value: Vec::new() },
+        judged: None,
+        orderers,
+    };
+    let Observation::Present { value: live } = config else { return seen };
+    match CurrentConfig::from_bytes(&spec.channel, &live.config) {
+        Ok(current) => seen.compare(nodes, scope, spec, base_sequence, &live, &current, collected, ctx.now()).await,
+        Err(error) => {
+            let evidence = format!("config block {}: {}", live.block, chain(&error));
+            seen.standing = Observation::Unreachable { evidence };
+        }
+    }
+    seen
+}
+
+impl Seen {
+    #[expect(clippy::too_many_arguments, reason = "everything that was gathered, once")]
+    async fn compare(
+        &mut self,
+        nodes: &Nodes,
+        scope: &Scope,
+        spec: &ChannelSpec,
+        base_sequence: u64,
+        live: &LiveChannel,
+        current: &CurrentConfig,
+        collected: Vec<ConfigSignature>,
+        now: Timestamp,
+    ) {
+        self.standing = self.stand(nodes, base_sequence, live, current).await;
+        if self.standing.value() != Some(&Standing::Applies) {
+            return;
+        }
+        let material = available(nodes.store(), spec).await;
+        let digest = self.update.digest();
+        let topics = match updates(current, spec, &material) {
+            Ok(found) => found.topics,
+            Err(why) => {
+                self.standing = Observation::Unreachable { evidence: why };
+                return;
+            }
+        };
+        match topics.into_iter().find(|topic| topic.update.digest() == digest) {
+            Some(TopicUpdate { problems, irreversible, .. }) => {
+                self.wanted = true;
+                self.problems = problems;
+                self.irreversible = irreversible;
+            }
+            None => self.problems = problems(current, &self.update),
+        }
+        if self.irreversible.is_some() {
+            self.too_old = too_old(nodes, scope, spec).await;
+        }
+        self.judged = Some(judge(nodes, scope, spec, current, &self.update, collected, now).await);
+    }
+
+    async fn stand(
+        &self,
+        nodes: &Nodes,
+        base_sequence: u64,
+        live: &LiveChannel,
+        current: &CurrentConfig,
+    ) -> Observation<Standing> {
+        let digest = self.update.digest();
+        if live.sequence > base_sequence {
+            let history = channel::history(nodes, &self.orderers, self.update.channel_id(), live, base_sequence).await;
+            let blocks = match history {
+                Observation::Present { value } => value,
+                other => return other.map(|_| Standing::Applies),
+            };
+            let shown = blocks.iter().find(|block| {
+                let origin = block.config_origin().ok().flatten();
+                origin.is_some_and(|origin| origin.update == self.update.bytes())
+            });
+            if let Some(block) = shown {
+                return Observation::Present { value: Standing::Committed { block: block.number() } };
+            }
+        }
+        let value = match self.update.freshness(current) {
+            Freshness::Applies => Standing::Applies,
+            Freshness::AlreadyThere => Standing::AlreadyThere,
+            Freshness::Stale { element, expected, found } => {
+                let version = |version: Option<u64>| version.map_or_else(|| "absent".to_owned(), |it| it.to_string());
+                let why = format!(
+                    "{element} is at version {}, the update {} builds on {}",
+                    version(found),
+                    digest.get(..10).unwrap_or(&digest),
+                    version(expected)
+                );
+                Standing::Stale { why }
+            }
+        };
+        Observation::Present { value }
+    }
+
+    /// Fills in what the decision is made on.
+    pub fn complete(&self, view: &mut View) {
+        view.standing = self.standing.clone();
+        view.wanted = self.wanted;
+        view.problems.clone_from(&self.problems);
+        view.irreversible.clone_from(&self.irreversible);
+        view.too_old = self.too_old.clone();
+        view.judgement = self.judged.as_ref().map(|judged| judged.judgement.clone());
+    }
+
+    /// The signatures that count, as a status lists them.
+    pub fn listed(&self) -> Vec<ProposalSignature> {
+        let signatures = self.judged.iter().flat_map(|judged| &judged.signatures);
+        signatures
+            .map(|(signature, signer)| ProposalSignature {
+                msp_id: signer.msp_id.clone(),
+                subject: signer.certificate.subject.clone(),
+                fingerprint: signer.certificate.certificate_fingerprint.clone(),
+                signature: BASE64.encode(signature.to_bytes()),
+            })
+            .collect()
+    }
+
+    /// The signature of an organization that this daemon acts for.
+    pub async fn sign(&self, nodes: &Nodes, msp_id: &str) -> Result<ConfigSignature, Failure> {
+        let own = self.judged.as_ref().and_then(|judged| judged.signers.get(msp_id)).ok_or_else(|| {
+            Failure::new("Sign", format!("{msp_id} is not this daemon's to sign for; it is looked at again"))
+        })?;
+        let signer =
+            Hosted { store: nodes.store(), namespace: own.namespace.clone(), msp_id: own.msp_id.clone() };
+        signer.sign(&self.update).await
+    }
+
+    /// Hands the update to the first orderer that takes it.
+    pub async fn submit(&self, nodes: &Nodes) -> Result<Answer, Failure> {
+        let judged = self.judged.as_ref();
+        let Some((judged, submitter)) = judged.and_then(|judged| Some((judged, judged.submitter.as_ref()?))) else {
+            return Err(Failure::new("Submit", "nobody may submit it; it is looked at again"));
+        };
+        let signatures: Vec<ConfigSignature> =
+            judged.signatures.iter().map(|(signature, _)| signature.clone()).collect();
+        let mut unavailable = Vec::new();
+        for orderer in &self.orderers {
+            match nodes.submit(orderer, &self.update, &signatures, submitter).await {
+                Ok(()) => return Ok(Answer::Taken { orderer: orderer.to_string() }),
+                Err(SubmitError::Broadcast { source, .. }) => match *source {
+                    error @ (BroadcastError::Unavailable { .. }
+                    | BroadcastError::Transport(TransportError::Unreachable { .. })) => {
+                        unavailable.push(chain(&error));
+                    }
+                    error @ (BroadcastError::Unknown { .. } | BroadcastError::Transport(_)) => {
+                        return Ok(Answer::Unknown(chain(&error)));
+                    }
+                    error => return Ok(Answer::Refused(chain(&error))),
+                },
+                Err(SubmitError::Node(error)) => unavailable.push(chain(&error)),
+            }
+        }
+        if unavailable.is_empty() {
+            unavailable.push("this daemon acts for no orderer of the channel".to_owned());
+        }
+        Ok(Answer::Unavailable(unavailable.join("; ")))
+    }
+}
+
+/// The organizations of a channel that this daemon acts for, the organizer first.
+fn own_organizations(scope: &Scope, spec: &ChannelSpec) -> Vec<Own> {
+    let orderers = spec.orderer_organizations.iter().map(|it| (&it.organization, &it.msp_id, &it.namespace));
+    let members = spec.members.iter().map(|it| (&it.organization, &it.msp_id, &it.namespace));
+    let mut found: Vec<(bool, Own)> = Vec::new();
+    for (organization, msp_id, namespace) in orderers.chain(members) {
+        let known = found.iter().any(|(_, own)| own.msp_id == *msp_id);
+        if known || gates::admit(&scope.consortium.spec, organization, namespace).is_err() {
+            continue;
+        }
+        let own = Own { namespace: namespace.clone(), msp_id: msp_id.clone() };
+        found.push((*organization != spec.organizer, own));
+    }
+    found.sort_by_key(|(other, _)| *other);
+    found.into_iter().map(|(_, own)| own).collect()
+}
+
+/// What the policies in force say, who can sign, and who can submit.
+async fn judge(
+    nodes: &Nodes,
+    scope: &Scope,
+    spec: &ChannelSpec,
+    current: &CurrentConfig,
+    update: &ConfigUpdate,
+    collected: Vec<ConfigSignature>,
+    now: Timestamp,
+) -> Judged {
+    let judge = Judge::new(current.config());
+    let guards: Vec<String> = update.guards(current).into_keys().collect();
+    let holds = |signers: &[KnownIdentity]| guards.iter().all(|path| judge.evaluate_signers(path, signers).is_ok());
+    let mut signatures: Vec<(ConfigSignature, KnownIdentity)> = Vec::new();
+    for signature in collected {
+        if let Ok(signer) = signature.signer(update, &judge) {
+            let fingerprint = &signer.certificate.certificate_fingerprint;
+            if !signatures.iter().any(|(_, other)| other.certificate.certificate_fingerprint == *fingerprint) {
+                signatures.push((signature, signer));
+            }
+        }
+    }
+    let organizations = own_organizations(scope, spec);
+    let mut signers = BTreeMap::new();
+    let mut able: Vec<KnownIdentity> = Vec::new();
+    let mut writers = Writers::default();
+    for own in organizations {
+        let reader = signing_identity(nodes.store(), &own.namespace, IDENTITY_READER, &own.msp_id).await;
+        writers.ask(&judge, reader, now);
+        let administrator = signing_identity(nodes.store(), &own.namespace, IDENTITY_CONFIG_ADMIN, &own.msp_id).await;
+        if let Some(identity) = administrator.value()
+            && let Ok(known) = judge.identify(identity.creator())
+        {
+            able.push(known);
+            signers.insert(own.msp_id.clone(), own);
+        }
+        writers.ask(&judge, administrator, now);
+    }
+    let have: Vec<KnownIdentity> = signatures.iter().map(|(_, signer)| signer.clone()).collect();
+    let satisfied = holds(&have);
+    let to_sign = if satisfied { Vec::new() } else { choose(&have, &able, &holds) };
+    let to_sign = to_sign.into_iter().map(|own| own.msp_id).collect();
+    let missing = if satisfied { String::new() } else { requirement(current, update, &have).missing };
+    let no_writer = writers.found.is_none().then(|| writers.why(&spec.channel));
+    Judged {
+        judgement: Judgement { satisfied, missing, to_sign, no_writer },
+        signatures,
+        signers,
+        submitter: writers.found,
+    }
+}
+
+/// Whose signatures to add: as few as are enough, or, where all together are not, all of them.
+fn choose<T: Clone + PartialEq>(have: &[T], able: &[T], holds: &dyn Fn(&[T]) -> bool) -> Vec<T> {
+    let mut added: Vec<T> = able.iter().filter(|own| !have.contains(own)).cloned().collect();
+    let with = |added: &[T]| have.iter().chain(added).cloned().collect::<Vec<_>>();
+    if holds(&with(&added)) {
+        // From the last on, so that the first, the organizer, stays if it is needed at all.
+        for index in (0..added.len()).rev() {
+            let mut fewer = added.clone();
+            fewer.remove(index);
+            if holds(&with(&fewer)) {
+                added = fewer;
+            }
+        }
+    }
+    added
+}
+
+/// Looks for an identity that may submit.
+#[derive(Default)]
+struct Writers {
+    found: Option<SigningIdentity>,
+    refused: Vec<String>,
+}
+
+impl Writers {
+    fn ask(&mut self, judge: &Judge, identity: Observation<SigningIdentity>, now: Timestamp) {
+        if self.found.is_some() {
+            return;
+        }
+        match identity {
+            Observation::Present { value } => match judge.may_submit(value.creator(), now) {
+                Ok(_) => self.found = Some(value),
+                Err(why) => self.refused.push(chain(&why)),
+            },
+            other => self.refused.extend(other.evidence().map(str::to_owned)),
+        }
+    }
+
+    fn why(&self, channel: &str) -> String {
+        format!(
+            "none of this daemon's identities may write to channel {channel}, so it cannot be submitted: {}; have its \
+             administrators change the policy Writers, or submit it by another member's daemon",
+            self.refused.join("; ")
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_few_sign_as_are_enough() {
+        let check = |have: &[&str], able: &[&str], needed: usize, expect: &[&str]| {
+            assert_eq!(choose(have, able, &|all: &[&str]| all.len() >= needed), expect, "{have:?} {able:?} {needed}");
+        };
+        check(&[], &["hub", "acme", "globex"], 2, &["hub", "acme"]);
+        check(&["acme"], &["hub", "acme", "globex"], 2, &["hub"]);
+        check(&["acme"], &["acme"], 2, &[]);
+        // Not enough here: all that there are, and others are waited for.
+        check(&[], &["hub", "acme"], 3, &["hub", "acme"]);
+        // Only one of them counts.
+        let holds = |all: &[&str]| all.contains(&"globex");
+        assert_eq!(choose(&[], &["hub", "acme", "globex"], &holds), ["globex"]);
+    }
+}

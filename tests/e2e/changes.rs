@@ -1,0 +1,356 @@
+//! Changes of living channels, by signed config updates.
+
+use std::time::Instant;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+use tenter::nodes::dial::PortForwardRoute;
+use tenter::nodes::identity::signing_identity;
+use tenter::nodes::store::KubeStore;
+use tenter::nodes::{Node, NodeKind, Nodes, nonce};
+use tenter_consortium::observed::NodeRef;
+use tenter_fabric::config::CurrentConfig;
+use tenter_fabric::config::update::ConfigUpdate;
+
+use crate::scenarios::{announce, example, plan};
+use crate::world::World;
+
+/// The example network with a third organization, which is a member.
+fn with_initech(name: &str) -> String {
+    example(name)
+        .replace("  channels:\n", "    - name: initech\n      peers: [peer1]\n  channels:\n")
+        .replace("members: [acme, globex]", "members: [acme, globex, initech]")
+}
+
+/// The example network with lines added to its channel.
+fn with_channel(file: &str, lines: &[&str]) -> String {
+    let lines: String = lines.iter().map(|line| format!("      {line}\n")).collect();
+    format!("{}\n{lines}", file.trim_end())
+}
+
+/// The Proposals of a world, as name, topic and phase.
+async fn proposals(world: &World) -> Vec<(String, String, String)> {
+    let list = world.objects("Proposal", &world.namespace).list(&ListParams::default()).await.expect("proposals");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    list.into_iter()
+        .map(|object| {
+            let (spec, status) = (&object.data["spec"], &object.data["status"]);
+            (object.metadata.name.unwrap_or_default(), text(&spec["topic"]), text(&status["phase"]))
+        })
+        .collect()
+}
+
+/// Waits until the one Proposal of a topic is in a phase; there must never be a second one.
+async fn proposal(world: &World, topic: &str, phase: &str) -> Value {
+    world
+        .eventually(&format!("the proposal of {topic} to be {phase}"), async || {
+            let all = proposals(world).await;
+            let of_topic: Vec<_> = all.iter().filter(|(_, other, _)| other == topic).collect();
+            assert!(of_topic.len() <= 1, "one update needs one proposal: {all:?}");
+            match of_topic.first() {
+                Some((name, _, seen)) if seen == phase => {
+                    let object = world.objects("Proposal", &world.namespace).get(name).await;
+                    object.map(|object| object.data).map_err(|error| error.to_string())
+                }
+                _ => Err(format!("{all:?}")),
+            }
+        })
+        .await
+}
+
+/// The step of a plan that updates a topic of channel `settlement`.
+fn update_step(plan: &Value, topic: &str) -> Value {
+    let step = plan["steps"][format!("channel-config/settlement/{topic}")].clone();
+    assert!(step.is_object(), "the plan updates {topic}: {plan}");
+    step
+}
+
+async fn channel_status(world: &World) -> Value {
+    let channel = world.objects("Channel", &world.namespace).get("settlement").await.expect("the Channel");
+    channel.data["status"].clone()
+}
+
+/// A commit that converges, and after which nothing is left to do.
+async fn converge(world: &World, file: &str) -> String {
+    let start = Instant::now();
+    let commit = world.commit(file);
+    world.applied(&commit).await;
+    assert_eq!(plan(world).0, 0, "planning again changes nothing");
+    println!("converged in {:.1} s", start.elapsed().as_secs_f32());
+    commit
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_and_settings_change_by_signed_updates() {
+    announce("a channel changes");
+    let mut world = World::new("grow").await;
+    world.consortium(json!({})).await;
+    world.start();
+    converge(&world, &example(&world.name)).await;
+
+    // A third organization: the plan says who signs before anything is done.
+    let file = with_initech(&world.name);
+    std::fs::write(world.repository().join("network.yaml"), &file).expect("the definition");
+    let (code, before) = plan(&world);
+    let step = update_step(&before, "member/initech");
+    assert_eq!(code, 2, "there is something to do");
+    assert_eq!(step["step"]["elements"][0]["policy"], "/Channel/Application/Admins", "{step}");
+    assert_eq!(step["step"]["signing"]["own"], json!(["AcmeMSP", "GlobexMSP"]), "both of two are a majority: {step}");
+    assert!(step["step"]["signing"]["missing"].is_null() && step["blocked"].is_null(), "{step}");
+    converge(&world, &file).await;
+    let committed = proposal(&world, "member/initech", "Committed").await;
+    assert_eq!(committed["status"]["signed"], "AcmeMSP,GlobexMSP", "{committed}");
+    assert!(!committed["spec"]["changes"].to_string().contains("\\u0000"), "changes are for people: {committed}");
+    let status = world.phase("Membership", &world.organization("initech"), "settlement", "Active").await;
+    assert_eq!(status["joined"], "1/1");
+
+    // Settings of several topics at once; each is an update of its own.
+    let settings = [
+        "batch: {timeout: 1s, maxMessageCount: 50}",
+        "acls: {peer/Propose: /Channel/Application/Writers}",
+        "policies: {application: {Endorsement: ANY Endorsement}}",
+    ];
+    converge(&world, &with_channel(&file, &settings)).await;
+    for topic in ["orderer-settings", "policies"] {
+        proposal(&world, topic, "Committed").await;
+    }
+    assert_eq!(channel_status(&world).await["configSequence"], 3);
+
+    // A line that is gone changes nothing; its tombstone does.
+    let without = with_channel(&file, &settings).replace("members: [acme, globex, initech]", "members: [acme, globex]");
+    let commit = world.commit(&without);
+    world
+        .eventually("the orphan to be named", async || {
+            let status = world.status().await;
+            let seen = status["lastAttemptedRevision"] == commit.as_str();
+            if seen && status["notes"].to_string().contains("MemberUnnamed") { Ok(()) } else { Err(status.to_string()) }
+        })
+        .await;
+    assert_eq!(channel_status(&world).await["configSequence"], 3);
+    let retired = format!("{without}  retired:\n    - member: settlement/initech\n");
+    world.applied(&world.commit(&retired)).await;
+    assert_eq!(channel_status(&world).await["configSequence"], 4);
+    let memberships = world.objects("Membership", &world.organization("initech"));
+    world
+        .eventually("the membership to be gone", async || match memberships.get_opt("settlement").await {
+            Ok(None) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+    world.phase("Peer", &world.organization("initech"), "peer1", "Running").await;
+    let all = proposals(&world).await;
+    assert_eq!(all.len(), 4, "one proposal for each update: {all:?}");
+    assert!(all.iter().all(|(.., phase)| phase == "Committed"), "{all:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_point_an_update_is_made_once() {
+    announce("killed while a channel changes");
+    let mut world = World::new("kilc").await;
+    world.consortium(json!({})).await;
+    world.start();
+    converge(&world, &example(&world.name)).await;
+    world.kill();
+    let file = with_channel(&with_initech(&world.name), &["batch: {timeout: 1s}"]);
+    let commit = world.commit(&file);
+    let initech = world.organization("initech");
+    let maps = Api::<ConfigMap>::namespaced(world.client.clone(), &initech);
+    let phase = async |topic: &str| {
+        let all = proposals(&world).await;
+        all.into_iter().find(|(_, other, _)| other == topic).map(|(.., phase)| phase)
+    };
+    let reached = |phase: Option<String>, at_least: usize| {
+        let order = ["", "Collecting", "Satisfied", "Submitted", "Committed"];
+        phase.is_some_and(|phase| order.iter().position(|known| *known == phase).is_some_and(|at| at >= at_least))
+    };
+    macro_rules! point {
+        ($what:expr, $found:expr) => {
+            world.start();
+            world.eventually($what, async || if $found { Ok(()) } else { Err("not yet".to_owned()) }).await;
+            world.kill();
+        };
+    }
+    point!("the namespace", world.namespaces().await.contains(&initech));
+    point!("the public MSP", maps.get_opt("msp").await.is_ok_and(|found| found.is_some()));
+    point!("the settings' proposal", reached(phase("orderer-settings").await, 0));
+    point!("the settings' signatures", reached(phase("orderer-settings").await, 1));
+    point!("the settings' submission", reached(phase("orderer-settings").await, 3));
+    point!("the member's proposal", reached(phase("member/initech").await, 0));
+    point!("the member's signatures", reached(phase("member/initech").await, 1));
+    point!("enough signatures", reached(phase("member/initech").await, 2));
+    point!("the submission", reached(phase("member/initech").await, 3));
+    point!("the commit", reached(phase("member/initech").await, 4));
+    point!("the peer's join record", maps.get_opt("peer1-ledgers").await.is_ok_and(|found| found.is_some()));
+    world.start();
+    world.applied(&commit).await;
+    let all = proposals(&world).await;
+    assert_eq!(all.len(), 2, "no second proposal: {all:?}");
+    assert_eq!(channel_status(&world).await["configSequence"], 2, "no second update");
+    assert_eq!(plan(&world).0, 0);
+}
+
+/// The nodes of a world, reached as the daemon reaches them.
+fn nodes(world: &World) -> Nodes {
+    let store = std::sync::Arc::new(KubeStore::new(world.client.clone()));
+    Nodes::new(store, std::sync::Arc::new(PortForwardRoute::new(world.client.clone())))
+}
+
+/// Changes the batch timeout by hand, as administrators of the organizations in `signers` would, and waits for the block.
+async fn change_by_hand(world: &World, timeout: &str, signers: &[(&str, &str)]) -> u64 {
+    let (nodes, hub) = (nodes(world), world.organization("hub"));
+    let orderer = Node {
+        reference: NodeRef { namespace: hub.clone(), name: "orderer1".to_owned() },
+        kind: NodeKind::Orderer,
+        msp_id: "HubMSP".to_owned(),
+        address: String::new(),
+    };
+    let block = nodes.config_block(&orderer, "settlement").await.value().cloned().expect("the config block");
+    let current = CurrentConfig::from_block(&block).expect("the configuration");
+    let mut wanted = current.config().clone();
+    wanted.orderer.batch.timeout = timeout.to_owned();
+    let update = ConfigUpdate::compute(&current, &wanted).expect("a difference");
+    let mut signatures = Vec::new();
+    for (organization, msp_id) in signers {
+        let namespace = world.organization(organization);
+        let identity = signing_identity(nodes.store(), &namespace, "identity-config-admin", msp_id).await;
+        let identity = identity.value().cloned().expect("the administrator");
+        signatures.push(update.sign(&identity, nonce().expect("a nonce")).expect("a signature"));
+    }
+    let reader = signing_identity(nodes.store(), &hub, "identity-reader", "HubMSP").await;
+    let reader = reader.value().cloned().expect("the reader");
+    nodes.submit(&orderer, &update, &signatures, &reader).await.expect("taken");
+    let before = block.number();
+    world
+        .eventually("the change by hand", async || {
+            let seen = nodes.config_block(&orderer, "settlement").await;
+            match seen.value() {
+                Some(block) if block.number() > before => Ok(block.number()),
+                other => Err(format!("{:?}", other.map(tenter_fabric::block::Block::number))),
+            }
+        })
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_by_hand_is_shown_and_put_right_by_a_signed_update() {
+    announce("drift");
+    let mut world = World::new("drift").await;
+    world.consortium(json!({})).await;
+    world.start();
+    converge(&world, &example(&world.name)).await;
+    world.kill();
+    let block = change_by_hand(&world, "7s", &[("hub", "HubMSP")]).await;
+    let (code, shown) = plan(&world);
+    assert_eq!(code, 2, "{shown}");
+    let step = update_step(&shown, "orderer-settings");
+    let drift = step["step"]["drift"].to_string();
+    assert!(drift.contains(&format!("block {block}")) && drift.contains("HubMSP"), "what, by whom, where: {step}");
+    assert!(step["step"]["changes"].to_string().contains("7s"), "{step}");
+    world.start();
+    let put_right = proposal(&world, "orderer-settings", "Committed").await;
+    assert!(put_right["spec"]["reason"].to_string().contains("HubMSP"), "{put_right}");
+    world
+        .eventually("the channel to be as the file says", async || {
+            let (code, plan) = plan(&world);
+            if code == 0 { Ok(()) } else { Err(plan.to_string()) }
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_capability_waits_for_an_approval_of_its_update() {
+    announce("capabilities");
+    let mut world = World::new("caps").await;
+    world.consortium(json!({})).await;
+    world.start();
+    let old = with_channel(&example(&world.name), &["capabilities: {application: V2_0}"]);
+    converge(&world, &old).await;
+    let commit = world.commit(&old.replace("V2_0", "V2_5"));
+    let waiting = proposal(&world, "capabilities", "Collecting").await;
+    let (message, digest) = world
+        .eventually("the approval to be asked for", async || {
+            let waiting = proposal(&world, "capabilities", "Collecting").await;
+            let conditions = waiting["status"]["conditions"].to_string();
+            let digest = waiting["spec"]["digest"].as_str().unwrap_or_default().to_owned();
+            if conditions.contains("ApprovalNeeded") { Ok((conditions, digest)) } else { Err(conditions) }
+        })
+        .await;
+    assert!(message.contains(&digest), "the command names exactly this update: {message}");
+    assert!(waiting["status"]["signed"].is_null(), "nothing is signed before: {waiting}");
+    let name = proposals(&world).await.into_iter().find(|(_, topic, _)| topic == "capabilities").expect("it is there").0;
+    let api = world.objects("Proposal", &world.namespace);
+    let approve = async |digest: &str| {
+        let patch = json!({"metadata": {"annotations": {"tenter.dev/approved": digest}}});
+        api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await.expect("the approval");
+    };
+    approve(&"0".repeat(64)).await;
+    world
+        .eventually("the wrong approval to be refused", async || {
+            let waiting = proposal(&world, "capabilities", "Collecting").await["status"].to_string();
+            if waiting.contains("for another update") { Ok(()) } else { Err(waiting) }
+        })
+        .await;
+    approve(&digest).await;
+    world.applied(&commit).await;
+    proposal(&world, "capabilities", "Committed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bft_channel_forms_and_changes_like_rafts() {
+    announce("BFT");
+    let mut world = World::new("bft").await;
+    let file = |timeout: &str| {
+        format!(
+            "apiVersion: tenter.dev/v1alpha1
+kind: Network
+metadata: {{name: {}}}
+spec:
+  organizations:
+    - {{name: hub, orderers: [orderer1, orderer2, orderer3, orderer4]}}
+    - {{name: acme, peers: [peer1]}}
+    - {{name: globex, peers: [peer1]}}
+  channels:
+    - name: settlement
+      organizer: hub
+      consensus: {{type: BFT}}
+      members: [acme]
+      batch: {{timeout: {timeout}}}
+",
+            world.name
+        )
+    };
+    let (first, second) = (file("2s"), file("1s").replace("members: [acme]", "members: [acme, globex]"));
+    world.consortium(json!({})).await;
+    world.start();
+    converge(&world, &first).await;
+    converge(&world, &second).await;
+    proposal(&world, "orderer-settings", "Committed").await;
+    proposal(&world, "member/globex", "Committed").await;
+    world.phase("Membership", &world.organization("globex"), "settlement", "Active").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_move_to_other_addresses() {
+    announce("addresses");
+    let mut world = World::new("move").await;
+    world.consortium(json!({})).await;
+    world.start();
+    let file = example(&world.name);
+    converge(&world, &file).await;
+    // Other names of the same Services: what matters is that configurations, certificates and clients follow.
+    let node = |organization: &str, node: &str, port: u16| {
+        let namespace = world.organization(organization);
+        format!("{{name: {node}, address: \"{node}.{namespace}.svc.cluster.local:{port}\"}}")
+    };
+    let moved = file
+        .replace("orderers: [orderer1, ", &format!("orderers: [{}, ", node("hub", "orderer1", 7050)))
+        .replace("peers: [peer1, peer2]", &format!("peers: [{}, peer2]", node("acme", "peer1", 7051)));
+    assert_ne!(moved, file);
+    converge(&world, &moved).await;
+    let topics: Vec<String> = proposals(&world).await.into_iter().map(|(_, topic, _)| topic).collect();
+    for topic in ["consenters", "orderer-organization/hub", "anchors/acme"] {
+        assert!(topics.iter().any(|other| other == topic), "{topic} of {topics:?}");
+    }
+    world.phase("Channel", &world.namespace, "settlement", "Active").await;
+}
