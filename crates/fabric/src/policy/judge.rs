@@ -12,7 +12,7 @@ use tenter_fabric_wire::{common, msp};
 use super::defaults::Policies;
 use super::{ImplicitMeta, Policy, Principal, Role, Rule, SignaturePolicy, SignatureRule};
 use crate::config::{ChannelConfig, ConsensusState};
-use crate::msp::{InvalidIdentity, MspDefinition, MspIdentity, MspProblem, VerifyingMsp};
+use crate::msp::{InvalidIdentity, MspDefinition, MspIdentity, MspProblem, NodeOus, OuIdentifier, VerifyingMsp};
 use crate::x509::CertificateInfo;
 
 /// The channel capability with which Ed25519 keys count.
@@ -294,6 +294,26 @@ impl Judge {
                 Err(PolicyFailure::Signature { path: path_of(), rule: policy.to_string() })
             }
         }
+    }
+
+    /// Whether an organisation of the channel has identities in a role, as far as its MSP says.
+    pub(super) fn has_role(&self, msp_id: &str, role: Role) -> bool {
+        let Some(LazyMsp { definition, .. }) = self.msps.get(msp_id) else {
+            return false;
+        };
+        let units = definition.node_ous.as_ref().filter(|units| units.enable);
+        let has_unit = |unit: fn(&NodeOus) -> &Option<OuIdentifier>| units.is_some_and(|units| unit(units).is_some());
+        match role {
+            Role::Member => true,
+            Role::Admin => !definition.admins.is_empty() || has_unit(|units| &units.admin),
+            Role::Client => has_unit(|units| &units.client),
+            Role::Peer => has_unit(|units| &units.peer),
+            Role::Orderer => has_unit(|units| &units.orderer),
+        }
+    }
+
+    pub(super) fn policy(&self, path: &str) -> Option<&Compiled> {
+        self.policies.get(path)
     }
 
     /// Whether an identity is what a principal asks for (`SatisfiesPrincipal`).

@@ -6,8 +6,10 @@
 
 mod bft;
 pub mod defaults;
+mod formula;
 mod judge;
 mod language;
+mod require;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -20,8 +22,10 @@ use serde::{Serialize, Serializer};
 use tenter_fabric_wire::{common, msp};
 
 pub use bft::{bft_block_validation, bft_quorum};
+pub use formula::Signer;
 pub use judge::{Judge, KnownIdentity, PolicyFailure, SignedBytes, SignerProblem};
 pub use language::PolicySyntaxError;
+pub use require::Requirement;
 pub use verdict::{PolicyVerdict, SubmitterProblem, Verdict};
 
 use crate::msp::Pem;

@@ -1,5 +1,7 @@
 //! Policies without vectors: round trips of what the language can write.
 
+mod needs;
+
 use proptest::prelude::*;
 
 use super::*;

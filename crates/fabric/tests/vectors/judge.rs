@@ -73,6 +73,10 @@ fn judged(broadcast: &Broadcast) -> Option<(Reached, String)> {
         .collect();
     let verdict = judge.verdict(&broadcast.current, &update, &signatures, &creator, now()).unwrap();
     let text = verdict.to_string();
+    let needed = judge.needed_for(&broadcast.current, &update, &verdict.signers);
+    let satisfied = verdict.policies.values().all(|policy| policy.failure.is_none());
+    assert_eq!(needed.is_satisfied(), satisfied, "{}: {needed}", broadcast.name);
+    assert_eq!(needed.missing().is_empty(), satisfied, "{}", broadcast.name);
     if verdict.policies.values().any(|policy| policy.failure.is_some()) {
         return Some((Reached::Signatures, text));
     }
@@ -93,6 +97,27 @@ fn broadcasts_come_as_far_as_they_came() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert_eq!(seen.len(), 5, "{seen:?}");
+}
+
+#[test]
+fn signatures_in_order_satisfy_what_they_did_not() {
+    let refused = broadcasts().into_iter().find(|broadcast| broadcast.name == "sigpol-member-admin-admin-first");
+    let refused = refused.unwrap();
+    let (_, _, inner) = open(&refused.envelope).unwrap();
+    let update = ConfigUpdate::from_bytes(inner.config_update).unwrap();
+    let signature = |wire: &common::ConfigSignature| ConfigSignature::from_bytes(&wire.encode_to_vec()).unwrap();
+    let signatures: Vec<_> = inner.signatures.iter().map(signature).collect();
+    let judge = Judge::new(refused.current.config());
+    let (signers, problems) = judge.signers(&update.signed_data(&signatures).unwrap());
+    assert_eq!(problems, []);
+    let guards = update.guards(&refused.current);
+    let paths: Vec<&str> = guards.keys().map(String::as_str).collect();
+    assert!(paths.iter().any(|path| judge.evaluate_signers(path, &signers).is_err()));
+    let ordered: Vec<_> =
+        judge.order(paths.iter().copied(), &signers).into_iter().map(|place| signers[place].clone()).collect();
+    for path in paths {
+        judge.evaluate_signers(path, &ordered).unwrap();
+    }
 }
 
 #[test]
