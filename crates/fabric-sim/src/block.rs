@@ -7,6 +7,8 @@ use tenter_fabric_wire::common::{
     MetadataSignature, OrdererBlockMetadata, Payload, SignatureHeader,
 };
 
+use crate::channel::UNREADABLE;
+
 /// Index of the orderers' signatures in the metadata.
 pub const SIGNATURES: usize = 0;
 /// Index of the validation codes that a peer writes.
@@ -77,13 +79,11 @@ pub struct Opened {
 
 /// Takes an envelope apart; the text says what is malformed.
 pub fn open(envelope: &Envelope) -> Result<Opened, String> {
-    let payload =
-        Payload::decode(&envelope.payload[..]).map_err(|error| format!("error unmarshalling Payload: {error}"))?;
-    let header = payload.header.as_ref().ok_or("envelope has no header")?;
-    let channel = ChannelHeader::decode(&header.channel_header[..])
-        .map_err(|error| format!("error unmarshalling ChannelHeader: {error}"))?;
-    let signature = SignatureHeader::decode(&header.signature_header[..])
-        .map_err(|error| format!("error unmarshalling SignatureHeader: {error}"))?;
+    let unreadable = |what: &str| format!("error unmarshalling {what}: {UNREADABLE}");
+    let payload = Payload::decode(&envelope.payload[..]).map_err(|_| unreadable("Payload"))?;
+    let header = payload.header.as_ref().ok_or("header not set")?;
+    let channel = ChannelHeader::decode(&header.channel_header[..]).map_err(|_| unreadable("ChannelHeader"))?;
+    let signature = SignatureHeader::decode(&header.signature_header[..]).map_err(|_| unreadable("SignatureHeader"))?;
     Ok(Opened { payload, channel, signature })
 }
 

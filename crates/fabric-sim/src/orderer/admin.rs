@@ -260,10 +260,10 @@ fn judge_join(join: &Block) -> Result<Option<Bundle>, String> {
         return Err("invalid block: Header.DataHash is different from Hash(block.Data)".to_owned());
     }
     let bundle = Bundle::from_block(join)?;
-    if bundle.has_consortiums() {
+    if bundle.consortiums.is_some() {
         return Err("invalid config: contains consortiums: system channel not supported".to_owned());
     }
-    if !bundle.has_application() {
+    if bundle.application_orgs.is_none() {
         return Err("invalid config: must contain application config".to_owned());
     }
     Ok(Some(bundle))

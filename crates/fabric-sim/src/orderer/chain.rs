@@ -90,11 +90,11 @@ impl Chain {
         wal_dir: &Path,
     ) -> Result<Arc<Self>, LedgerError> {
         let (mine, others): (Vec<Consenter>, Vec<Consenter>) =
-            bundle.consenters.iter().cloned().partition(|consenter| node.is_consenter(consenter));
+            bundle.consenters().unwrap_or_default().into_iter().partition(|consenter| node.is_consenter(consenter));
         let raft = Raft::new(
             mine.first().map(|consenter| consenter.address.clone()).unwrap_or_default(),
             others.iter().map(|consenter| consenter.address.clone()).collect(),
-            bundle.quorum(),
+            bundle.quorum(others.len() + 1),
             ledger.clone(),
             Wal::open(wal_dir)?,
             node.election,
@@ -182,7 +182,7 @@ impl Chain {
         let last_config =
             if new_config { number } else { self.ledger.config_block().map_or(0, |config| block::number(&config)) };
         let size = self.links.len() as u64 + 1;
-        let consenter = match self.bundle.borrow().consensus {
+        let consenter = match self.bundle.borrow().consensus().unwrap_or(Consensus::Raft) {
             Consensus::Raft => etcdraft::BlockMetadata {
                 consenter_ids: (1..=size).collect(),
                 next_consenter_id: size + 1,
@@ -294,7 +294,13 @@ impl Chain {
         let shown = Certificate::from_der(certificate.to_vec())
             .map_err(|error| tonic::Status::permission_denied(error.to_string()))?
             .public_key_info();
-        let known = self.bundle.borrow().consenters.iter().any(|consenter| consenter.client.public_key_info() == shown);
+        let known = self
+            .bundle
+            .borrow()
+            .consenters()
+            .unwrap_or_default()
+            .iter()
+            .any(|consenter| consenter.client.public_key_info() == shown);
         if !known {
             return Err(tonic::Status::permission_denied("certificate extracted from TLS connection isn't authorized"));
         }

@@ -43,7 +43,7 @@ impl Node {
 
     /// Whether this node is among the consenters.
     pub fn orders(&self, bundle: &Bundle) -> bool {
-        bundle.consenters.iter().any(|consenter| self.is_consenter(consenter))
+        bundle.consenters().unwrap_or_default().iter().any(|consenter| self.is_consenter(consenter))
     }
 
     /// Trusts the TLS roots of a channel's members as clients, as Fabric does where client certificates are required.

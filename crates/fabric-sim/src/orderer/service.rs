@@ -67,7 +67,7 @@ impl Service {
 
     async fn normal(&self, chain: &Chain, envelope: &Envelope, opened: &Opened) -> Result<(), (Status, String)> {
         let bundle = chain.bundle().borrow().clone();
-        if bundle.maintenance {
+        if bundle.maintenance() {
             return Err((Status::ServiceUnavailable, "normal transactions are rejected: maintenance mode".to_owned()));
         }
         if envelope.payload.is_empty() {

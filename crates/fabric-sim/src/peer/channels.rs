@@ -108,7 +108,7 @@ impl Channel {
     /// are accepted by their hashes only.
     fn verify_signature(&self, block: &Block) -> Result<(), String> {
         let bundle = self.bundle();
-        if block::number(block) == 0 || bundle.consensus == Consensus::Bft {
+        if block::number(block) == 0 || bundle.consensus() == Ok(Consensus::Bft) {
             return Ok(());
         }
         let metadata = block
