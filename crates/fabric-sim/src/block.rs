@@ -11,6 +11,8 @@ use crate::channel::UNREADABLE;
 
 /// Index of the orderers' signatures in the metadata.
 pub const SIGNATURES: usize = 0;
+/// Index of the last config block's number, for readers of old versions.
+pub const LAST_CONFIG: usize = 1;
 /// Index of the validation codes that a peer writes.
 pub const TRANSACTIONS_FILTER: usize = 2;
 
@@ -103,6 +105,11 @@ pub fn last_config(block: &Block) -> Option<u64> {
     let metadata = Metadata::decode(&bytes[..]).ok()?;
     let value = OrdererBlockMetadata::decode(&metadata.value[..]).ok()?;
     Some(value.last_config?.index)
+}
+
+/// The metadata at [`LAST_CONFIG`].
+pub fn last_config_metadata(index: u64) -> Vec<u8> {
+    Metadata { value: LastConfig { index }.encode_to_vec(), signatures: Vec::new() }.encode_to_vec()
 }
 
 /// A block without signature over the entries, on top of `previous`.

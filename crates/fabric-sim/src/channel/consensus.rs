@@ -32,6 +32,16 @@ pub struct Consenter {
     pub signer: Option<(String, Vec<u8>)>,
 }
 
+impl Consensus {
+    /// How many of `n` consenters must agree.
+    pub fn quorum(self, n: usize) -> usize {
+        match self {
+            Self::Raft => n / 2 + 1,
+            Self::Bft => bft_quorum(n),
+        }
+    }
+}
+
 impl Bundle {
     /// Crash or byzantine faults, or what other word the configuration has.
     pub fn consensus(&self) -> Result<Consensus, String> {
@@ -63,14 +73,6 @@ impl Bundle {
                     consenter(id, (&c.host, c.port), &c.client_tls_cert, &c.server_tls_cert, signer)
                 })
                 .collect(),
-        }
-    }
-
-    /// How many of `n` consenters must hold a block before it counts.
-    pub fn quorum(&self, n: usize) -> usize {
-        match self.consensus() {
-            Ok(Consensus::Bft) => bft_quorum(n),
-            _ => n / 2 + 1,
         }
     }
 }

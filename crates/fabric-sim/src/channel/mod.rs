@@ -3,6 +3,7 @@
 mod consensus;
 mod policy;
 mod read;
+mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

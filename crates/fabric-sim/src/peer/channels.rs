@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use prost::Message as _;
-use tenter_fabric_wire::common::{Block, Envelope, HeaderType, Metadata};
+use tenter_fabric_wire::common::{Block, Envelope, HeaderType};
 use tenter_fabric_wire::protos::TxValidationCode;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::node::Node;
 use crate::block::{self, TRANSACTIONS_FILTER};
-use crate::channel::{Bundle, Consensus, Endpoint, SignedData};
+use crate::channel::{Bundle, Endpoint};
 use crate::deliver::Source;
 use crate::ledger::Ledger;
 use crate::net::describe;
@@ -88,7 +88,7 @@ impl Channel {
 
     /// Judges and commits the next block.
     fn commit(&self, mut block: Block) -> Result<Taken, String> {
-        self.verify_signature(&block)?;
+        self.bundle().verify_block(&block)?;
         let mut seen = Vec::new();
         let codes: Vec<u8> =
             block.data.iter().flat_map(|data| &data.data).map(|entry| self.judge(entry, &mut seen)).collect();
@@ -102,38 +102,6 @@ impl Channel {
         let moved = bundle.endpoints != self.bundle.borrow().endpoints;
         self.bundle.send_replace(Arc::new(bundle));
         Ok(if moved { Taken::Reconnect } else { Taken::More })
-    }
-
-    /// A block of a crash fault tolerant channel carries a signature that satisfies `BlockValidation`. Byzantine ones
-    /// are accepted by their hashes only.
-    fn verify_signature(&self, block: &Block) -> Result<(), String> {
-        let bundle = self.bundle();
-        if block::number(block) == 0 || bundle.consensus() == Ok(Consensus::Bft) {
-            return Ok(());
-        }
-        let metadata = block
-            .metadata
-            .as_ref()
-            .and_then(|all| all.metadata.get(block::SIGNATURES))
-            .and_then(|bytes| Metadata::decode(&bytes[..]).ok())
-            .ok_or("block has no signatures")?;
-        let header = block.header.as_ref().map(block::header_der).unwrap_or_default();
-        let signed: Vec<SignedData> = metadata
-            .signatures
-            .iter()
-            .filter_map(|signature| {
-                let header_bytes = &signature.signature_header[..];
-                let creator = tenter_fabric_wire::common::SignatureHeader::decode(header_bytes).ok()?.creator;
-                Some(SignedData {
-                    data: [&metadata.value[..], header_bytes, &header].concat(),
-                    identity: creator,
-                    signature: signature.signature.clone(),
-                })
-            })
-            .collect();
-        bundle
-            .evaluate("/Channel/Orderer/BlockValidation", &signed)
-            .map_err(|text| format!("block {} is not signed by the orderers: {text}", block::number(block)))
     }
 
     /// VALID, or why not: endorsements and reads are not judged.

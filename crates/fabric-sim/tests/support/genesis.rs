@@ -22,6 +22,8 @@ use super::organization::Organization;
 
 /// What a test channel is made of.
 pub struct Profile<'a> {
+    /// Enrolment certificates of the consenters in PEM: then it is a BFT channel.
+    pub bft: Option<Vec<String>>,
     pub channel: &'a str,
     pub orderers: &'a Organization,
     pub members: &'a [&'a Organization],
@@ -168,24 +170,21 @@ fn orderer_group(profile: &Profile<'_>) -> ConfigGroup {
     )
 }
 
-fn application_group(profile: &Profile<'_>) -> ConfigGroup {
+/// An organisation of the Application section.
+pub fn application_org(org: &Organization) -> ConfigGroup {
     use MspRoleType::{Admin, Client, Peer};
-    let orgs = profile
-        .members
-        .iter()
-        .map(|org| {
-            let roles = [
-                ("Readers", &[Admin, Peer, Client][..]),
-                ("Writers", &[Admin, Client]),
-                ("Admins", &[Admin]),
-                ("Endorsement", &[Peer]),
-            ];
-            let policies =
-                roles.into_iter().map(|(name, roles)| (name.to_owned(), any_role(&org.msp_id, roles))).collect();
-            let config = group(BTreeMap::new(), &[("MSP", msp_value(org))], policies);
-            (org.msp_id.clone(), config)
-        })
-        .collect();
+    let roles = [
+        ("Readers", &[Admin, Peer, Client][..]),
+        ("Writers", &[Admin, Client]),
+        ("Admins", &[Admin]),
+        ("Endorsement", &[Peer]),
+    ];
+    let policies = roles.into_iter().map(|(name, roles)| (name.to_owned(), any_role(&org.msp_id, roles))).collect();
+    group(BTreeMap::new(), &[("MSP", msp_value(org))], policies)
+}
+
+fn application_group(profile: &Profile<'_>) -> ConfigGroup {
+    let orgs = profile.members.iter().map(|org| (org.msp_id.clone(), application_org(org))).collect();
     let endorsement = meta(2, "Endorsement");
     group(
         orgs,

@@ -5,6 +5,7 @@ pub mod client;
 pub mod genesis;
 pub mod network;
 pub mod organization;
+pub mod update;
 
 use std::path::PathBuf;
 

@@ -211,6 +211,7 @@ impl Network {
     pub fn genesis(&self, channel: &str, orderers: &[&Node], nonce: u8) -> Block {
         genesis::block(&Profile {
             channel,
+            bft: None,
             orderers: &self.hub,
             members: &[&self.acme, &self.globex],
             consenters: orderers.iter().map(|node| ("127.0.0.1".to_owned(), node.port, node.tls.clone())).collect(),
