@@ -61,8 +61,8 @@ pub struct Puller {
     pub best_effort: bool,
 }
 
-fn at(number: u64) -> Option<SeekPosition> {
-    Some(SeekPosition { r#type: Some(Position::Specified(SeekSpecified { number })) })
+fn at(number: u64) -> SeekPosition {
+    SeekPosition { r#type: Some(Position::Specified(SeekSpecified { number })) }
 }
 
 impl Puller {
@@ -77,8 +77,13 @@ impl Puller {
     }
 
     /// A signed request for a range.
-    fn request(&self, start: Option<SeekPosition>, stop: Option<SeekPosition>) -> Envelope {
-        let seek = SeekInfo { start, stop, error_response: i32::from(self.best_effort), ..SeekInfo::default() };
+    fn request(&self, start: SeekPosition, stop: SeekPosition) -> Envelope {
+        let seek = SeekInfo {
+            start: Some(start),
+            stop: Some(stop),
+            error_response: i32::from(self.best_effort),
+            ..SeekInfo::default()
+        };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let hash = self
             .pair
@@ -145,7 +150,7 @@ impl Puller {
     /// The config block in force, as the first of the endpoints that answers has it.
     pub async fn newest_config(&self, endpoints: &[Endpoint]) -> Option<Block> {
         for endpoint in endpoints {
-            let newest = Some(SeekPosition { r#type: Some(Position::Newest(SeekNewest {})) });
+            let newest = SeekPosition { r#type: Some(Position::Newest(SeekNewest {})) };
             let found = async {
                 let last = self.one_block(endpoint, newest).await.ok()?;
                 let number = block::last_config(&last)?;
@@ -158,7 +163,7 @@ impl Puller {
         None
     }
 
-    async fn one_block(&self, endpoint: &Endpoint, position: Option<SeekPosition>) -> Result<Block, String> {
+    async fn one_block(&self, endpoint: &Endpoint, position: SeekPosition) -> Result<Block, String> {
         let mut replies = self.open(endpoint, self.request(position.clone(), position)).await?;
         match replies.message().await.map_err(|status| status.message().to_owned())?.and_then(|reply| reply.r#type) {
             Some(Reply::Block(block)) => Ok(block),

@@ -66,7 +66,7 @@ fn orderer_msp(config: &Config) -> LocalMsp {
 }
 
 /// Judges a message as an orderer of the case's channel does. `led` says whether there is a leader.
-fn judge(case: &str, config: Config, channel: &str, envelope: &Envelope) -> Outcome {
+fn judge(case: &str, config: &Config, channel: &str, envelope: &Envelope) -> Outcome {
     let follows = case.starts_with("follower-");
     let classified = broadcast::classify(envelope, |name| !follows && ["rec1", channel].contains(&name));
     let (name, kind) = match classified {
@@ -75,7 +75,7 @@ fn judge(case: &str, config: Config, channel: &str, envelope: &Envelope) -> Outc
     };
     let bundle = Bundle::new(name, config.clone()).unwrap();
     let consensus = bundle.consensus().unwrap();
-    let msp = orderer_msp(&config);
+    let msp = orderer_msp(config);
     let orderer = Orderer {
         now: NOW,
         expiration_checks: true,
@@ -149,7 +149,7 @@ fn cases(folder: &Path) -> Vec<Case> {
 /// What of a case does not come out as recorded.
 fn differences(case: &Case) -> Vec<String> {
     let config = case.config("config").unwrap();
-    let judged = judge(&case.name, config.clone(), case.text("channel"), &case.envelope());
+    let judged = judge(&case.name, &config, case.text("channel"), &case.envelope());
     let mut wrong = Vec::new();
     let response = &case.json["response"];
     let status = response["status"].as_i64().map(|status| i32::try_from(status).unwrap());

@@ -85,6 +85,8 @@ pub struct Bundle {
     pub channel_capabilities: BTreeSet<String>,
     /// Capabilities of the ordering service.
     pub orderer_capabilities: BTreeSet<String>,
+    /// Capabilities of the application.
+    pub application_capabilities: BTreeSet<String>,
 }
 
 impl Bundle {
@@ -121,6 +123,7 @@ impl Bundle {
             batch_size: orderer.batch_size,
             batch_timeout: orderer.batch_timeout,
             orderer_orgs: orderer.orgs,
+            application_capabilities: found.application_capabilities,
             application_orgs: found.application,
             consortiums: found.consortiums,
             channel_capabilities: found.capabilities,
@@ -175,6 +178,13 @@ impl Bundle {
     pub fn check_supported(&self) -> Result<(), String> {
         read::check_supported("Orderer", &self.orderer_capabilities)
             .and_then(|()| read::check_supported("Channel", &self.channel_capabilities))
+    }
+
+    /// Whether peers of this version can serve such a channel. Orderers do not ask.
+    pub fn check_supported_by_peers(&self) -> Result<(), String> {
+        read::unsupported("Application", &self.application_capabilities)
+            .or_else(|| read::unsupported("Channel", &self.channel_capabilities))
+            .map_or(Ok(()), |text| Err(format!("[channel {}] incompatible: {text}", self.channel)))
     }
 
     /// Whether `next` may follow this configuration (Fabric `Bundle.ValidateNew`).

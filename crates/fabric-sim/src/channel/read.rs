@@ -22,6 +22,7 @@ pub(super) struct Channel {
     pub msps: Msps,
     pub orderer: Option<Orderer>,
     pub application: Option<BTreeMap<String, Organization>>,
+    pub application_capabilities: BTreeSet<String>,
     pub consortiums: Option<BTreeMap<String, BTreeMap<String, Organization>>>,
     pub capabilities: BTreeSet<String>,
     pub addresses: Vec<String>,
@@ -64,20 +65,25 @@ pub(super) fn has_v3(capabilities: &BTreeSet<String>) -> bool {
     capabilities.contains("V3_0")
 }
 
-/// Whether this version knows all of the capabilities that a level demands.
-pub(super) fn check_supported(level: &str, capabilities: &BTreeSet<String>) -> Result<(), String> {
+/// The capability of a level that this version does not know, if there is one.
+pub(super) fn unsupported(level: &str, capabilities: &BTreeSet<String>) -> Option<String> {
     let known: &[&str] = match level {
         "Orderer" => &["V1_1", "V1_4_2", "V2_0"],
+        "Application" => &["V1_1", "V1_2", "V1_3", "V1_4_2", "V2_0", "V2_5"],
         _ => &["V1_1", "V1_3", "V1_4_2", "V1_4_3", "V2_0", "V3_0"],
     };
-    match capabilities.iter().find(|name| !known.contains(&name.as_str())) {
-        None => Ok(()),
-        Some(unknown) => {
-            let text = format!("{level} capability {unknown} is required but not supported");
-            let level = level.to_lowercase();
-            Err(format!("config requires unsupported {level} capabilities: {text}: {text}"))
-        }
-    }
+    capabilities
+        .iter()
+        .find(|name| !known.contains(&name.as_str()))
+        .map(|unknown| format!("{level} capability {unknown} is required but not supported"))
+}
+
+/// Whether orderers of this version know all of the capabilities that a level demands.
+pub(super) fn check_supported(level: &str, capabilities: &BTreeSet<String>) -> Result<(), String> {
+    unsupported(level, capabilities).map_or(Ok(()), |text| {
+        let level = level.to_lowercase();
+        Err(format!("config requires unsupported {level} capabilities: {text}: {text}"))
+    })
 }
 
 /// Decodes one of a group's values; the default where there is none.
@@ -133,6 +139,7 @@ pub(super) fn channel(root: &ConfigGroup) -> Result<Channel, String> {
         msps: Msps::new(),
         orderer: None,
         application: None,
+        application_capabilities: BTreeSet::new(),
         consortiums: None,
         addresses,
         capabilities: capabilities.clone(),
@@ -140,7 +147,10 @@ pub(super) fn channel(root: &ConfigGroup) -> Result<Channel, String> {
     for (name, group) in &root.groups {
         let context = |text: String| format!("could not create channel {name} sub-group config: {text}");
         match name.as_str() {
-            "Application" => found.application = Some(members.application(group).map_err(context)?),
+            "Application" => {
+                found.application = Some(members.application(group).map_err(context)?);
+                found.application_capabilities = self::capabilities(group)?;
+            }
             "Orderer" => found.orderer = Some(members.orderer(group, &capabilities).map_err(context)?),
             "Consortiums" => found.consortiums = Some(members.consortiums(group).map_err(context)?),
             _ => return Err(format!("Disallowed channel group: {}", prototext::config_group(group))),

@@ -55,15 +55,15 @@ impl<'a> Element<'a> {
 pub(super) fn flatten(root: Option<&ConfigGroup>) -> Result<Elements<'_>, String> {
     let mut found = Elements::new();
     if let Some(root) = root {
-        flatten_group(&mut found, vec!["Channel"], root)?;
+        flatten_group(&mut found, &["Channel"], root)?;
     }
     Ok(found)
 }
 
-fn flatten_group<'a>(found: &mut Elements<'a>, scope: Vec<&'a str>, group: &'a ConfigGroup) -> Result<(), String> {
+fn flatten_group<'a>(found: &mut Elements<'a>, scope: &[&'a str], group: &'a ConfigGroup) -> Result<(), String> {
     let mut add = |kind: &str, key: &str, path: String, content: Content<'a>| {
         check_name(key).map_err(|text| format!("illegal characters in key: {kind}: {text}"))?;
-        found.insert(format!("{kind}{path}"), Element { scope: scope.clone(), content });
+        found.insert(format!("{kind}{path}"), Element { scope: scope.to_vec(), content });
         Ok::<_, String>(())
     };
     let path = format!("/{}", scope.join("/"));
@@ -75,8 +75,8 @@ fn flatten_group<'a>(found: &mut Elements<'a>, scope: Vec<&'a str>, group: &'a C
         add(POLICY, name, format!("{path}/{name}"), Content::Policy(policy))?;
     }
     for (name, child) in &group.groups {
-        let below = scope.iter().copied().chain([name.as_str()]).collect();
-        flatten_group(found, below, child)?;
+        let below: Vec<&str> = scope.iter().copied().chain([name.as_str()]).collect();
+        flatten_group(found, &below, child)?;
     }
     Ok(())
 }

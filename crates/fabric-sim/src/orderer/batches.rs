@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::chain::Chain;
 use super::cluster::{Step, Submission};
 use crate::block;
-use crate::broadcast::Failure;
+use crate::broadcast::{self, Aftermath, Failure};
 use crate::channel::Bundle;
 
 /// How often a message is offered to a new leader after this node gave way.
@@ -111,9 +111,12 @@ impl Chain {
             .ok()
             .and_then(|opened| ConfigEnvelope::decode(&opened.payload.data[..]).ok())
             .and_then(|envelope| envelope.config);
-        config
-            .and_then(|config| Bundle::new(self.name.clone(), config).ok())
-            .is_some_and(|next| next.consensus() == Ok(self.consensus) && !self.node.orders(&next))
+        let before = self.bundle().borrow().clone();
+        config.and_then(|config| Bundle::new(self.name.clone(), config).ok()).is_some_and(|next| {
+            let applies = next.consensus() == Ok(self.consensus)
+                && broadcast::aftermath(self.consensus, &before, &next) == Aftermath::Fine;
+            applies && !self.node.orders(&next)
+        })
     }
 
     /// A leader that is to go gives way first, and lets its successor order the message.

@@ -219,7 +219,8 @@ impl Chain {
         };
         let fate = after.as_ref().map_or(Aftermath::Fine, |after| broadcast::aftermath(self.consensus, &before, after));
         if let Aftermath::CrashBefore(text) = fate {
-            return Err(LedgerError::Fatal(text));
+            self.doom(text);
+            return Ok(());
         }
         let members = match (&after, &fate) {
             (Some(after), Aftermath::Fine) => {
@@ -237,7 +238,10 @@ impl Chain {
         self.node.learn(&after);
         self.bundle.send_replace(Arc::new(after));
         match fate {
-            Aftermath::CrashAfter(text) => Err(LedgerError::Fatal(text)),
+            Aftermath::CrashAfter(text) => {
+                self.doom(text);
+                Ok(())
+            }
             Aftermath::Halt(text) => {
                 tracing::error!(channel = self.name, text, "halting chain");
                 self.halted.store(true, Ordering::SeqCst);
@@ -250,6 +254,16 @@ impl Chain {
                 Ok(())
             }
         }
+    }
+
+    /// The process is to end, but the others are to hear of the block that brings it about.
+    fn doom(&self, text: String) {
+        self.halted.store(true, Ordering::SeqCst);
+        let (node, name) = (self.node.clone(), self.name.clone());
+        self.spawn(async move {
+            tokio::time::sleep(node.election * 2).await;
+            node.die(&format!("[channel: {name}] {text}"));
+        });
     }
 
     /// Puts the metadata into a block that is about to be written.

@@ -53,13 +53,11 @@ impl Members {
         let mut next = self.next;
         let mut all = Vec::new();
         for (origin, consenter) in change.origins.iter().zip(after.consenters()?) {
-            let id = match origin.and_then(|at| self.all.get(at)) {
-                Some((id, _)) => *id,
-                None => {
-                    next += 1;
-                    next - 1
-                }
-            };
+            let kept = origin.and_then(|at| self.all.get(at)).map(|(id, _)| *id);
+            let id = kept.unwrap_or(next);
+            if kept.is_none() {
+                next += 1;
+            }
             all.push((id, consenter));
         }
         Ok(Self { all, next })

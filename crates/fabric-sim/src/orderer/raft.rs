@@ -116,7 +116,7 @@ impl Raft {
         match &self.role {
             Role::Leader(progress) => {
                 let heard = |(other, progress): (&u64, &Progress)| {
-                    let recent = now.duration_since(progress.heard) < self.base;
+                    let recent = now.duration_since(progress.heard) < self.patience();
                     (recent && self.group.others.contains(other)).then_some(*other)
                 };
                 [self.group.me].into_iter().chain(progress.iter().filter_map(heard)).collect()
@@ -124,6 +124,11 @@ impl Raft {
             _ if self.leader.is_some() => self.told_active.clone(),
             _ => Vec::new(),
         }
+    }
+
+    /// How long a leader counts on a consenter that is silent: as long as the longest election timeout.
+    fn patience(&self) -> Duration {
+        self.base * 2
     }
 
     /// The number of the last block known to be agreed on.

@@ -32,6 +32,7 @@ pub struct Placed {
 /// A joined channel.
 #[derive(Debug)]
 pub struct Channel {
+    node: Arc<Node>,
     /// The blocks.
     pub ledger: Arc<Ledger>,
     bundle: watch::Sender<Arc<Bundle>>,
@@ -40,10 +41,13 @@ pub struct Channel {
 }
 
 impl Channel {
-    fn open(ledger: Arc<Ledger>) -> Result<Arc<Self>, String> {
+    fn open(node: &Arc<Node>, ledger: Arc<Ledger>) -> Result<Arc<Self>, String> {
         let config = ledger.config_block().ok_or("the ledger has no config block")?;
+        let bundle = Bundle::from_block(&config)?;
+        node.learn(&bundle);
         let channel = Self {
-            bundle: watch::Sender::new(Arc::new(Bundle::from_block(&config)?)),
+            node: node.clone(),
+            bundle: watch::Sender::new(Arc::new(bundle)),
             errored: watch::Sender::new(false),
             transactions: RwLock::default(),
             ledger,
@@ -99,6 +103,7 @@ impl Channel {
             return Ok(Taken::More);
         }
         let bundle = Bundle::from_block(&block)?;
+        self.node.learn(&bundle);
         let moved = bundle.endpoints != self.bundle.borrow().endpoints;
         self.bundle.send_replace(Arc::new(bundle));
         Ok(if moved { Taken::Reconnect } else { Taken::More })
@@ -165,7 +170,7 @@ impl Channels {
         for name in names {
             let ledger = Arc::new(Ledger::open(&channels.folder().join(&name)).map_err(|error| describe(&error))?);
             if ledger.height() > 0 {
-                let channel = Channel::open(ledger)?;
+                let channel = Channel::open(&channels.node, ledger)?;
                 channels.follow(&name, &channel);
                 channels.all().insert(name, channel);
             }
@@ -212,7 +217,7 @@ impl Channels {
         }
         let ledger = Arc::new(Ledger::open(&self.folder().join(name)).map_err(|error| describe(&error))?);
         ledger.append(&first).map_err(|error| describe(&error))?;
-        let channel = Channel::open(ledger)?;
+        let channel = Channel::open(&self.node, ledger)?;
         self.follow(name, &channel);
         all.insert(name.to_owned(), channel);
         Ok(())

@@ -6,6 +6,7 @@ pub mod genesis;
 pub mod network;
 pub mod organization;
 pub mod update;
+pub mod world;
 
 use std::path::PathBuf;
 

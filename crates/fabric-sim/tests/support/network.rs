@@ -209,14 +209,27 @@ impl Network {
 
     /// The genesis block of a channel ordered by these nodes.
     pub fn genesis(&self, channel: &str, orderers: &[&Node], nonce: u8) -> Block {
-        genesis::block(&Profile {
-            channel,
+        genesis::block(&self.profile(channel, orderers, nonce))
+    }
+
+    /// The same with Byzantine ordering.
+    pub fn bft_genesis(&self, channel: &str, orderers: &[&Node]) -> Block {
+        let identities = orderers
+            .iter()
+            .map(|node| std::fs::read_to_string(node.dir.join("msp/signcerts/cert.pem")).unwrap())
+            .collect();
+        genesis::block(&Profile { bft: Some(identities), ..self.profile(channel, orderers, 1) })
+    }
+
+    fn profile<'a>(&'a self, channel: &'a str, orderers: &[&Node], nonce: u8) -> Profile<'a> {
+        Profile {
             bft: None,
+            channel,
             orderers: &self.hub,
-            members: &[&self.acme, &self.globex],
+            members: vec![&self.acme, &self.globex],
             consenters: orderers.iter().map(|node| ("127.0.0.1".to_owned(), node.port, node.tls.clone())).collect(),
             nonce,
-        })
+        }
     }
 
     /// The admin API of an orderer.

@@ -14,7 +14,7 @@ use tenter_fabric_sim::block;
 
 /// The configuration in a config block.
 pub fn config_of(block: &Block) -> Config {
-    let opened = block::config_transaction(block).expect("a config block");
+    let opened = block::config_transaction(block).unwrap();
     ConfigEnvelope::decode(&opened.payload.data[..]).unwrap().config.unwrap()
 }
 
@@ -128,7 +128,7 @@ pub fn compute(channel: &str, old: &Config, change: impl FnOnce(&mut ConfigGroup
     let before = old.channel_group.clone().unwrap();
     let mut after = before.clone();
     change(&mut after);
-    let (read, write) = compare(&before, &after).expect("a difference");
+    let (read, write) = compare(&before, &after).unwrap();
     ConfigUpdate {
         channel_id: channel.to_owned(),
         read_set: Some(read),
