@@ -4,6 +4,8 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use tenter_fabric_wire::common::Block;
@@ -13,9 +15,17 @@ use super::client::{AdminAccess, plain_http};
 use super::genesis::{self, Profile};
 use super::organization::{Organization, Person};
 
-/// A free port. It may be taken by others before it is used; tests that lose that race fail loudly.
+/// A free port, each once. It is below those that the system gives to connections; another program could still take it
+/// before it is used, and then the test fails loudly.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
+    let next = NEXT.get_or_init(|| AtomicU16::new(rand::random()));
+    loop {
+        let port = 10_000 + next.fetch_add(1, Ordering::SeqCst) % 22_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A node's folder, ports and process.
