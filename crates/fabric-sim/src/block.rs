@@ -7,8 +7,12 @@ use tenter_fabric_wire::common::{
     MetadataSignature, OrdererBlockMetadata, Payload, SignatureHeader,
 };
 
+use crate::channel::UNREADABLE;
+
 /// Index of the orderers' signatures in the metadata.
 pub const SIGNATURES: usize = 0;
+/// Index of the last config block's number, for readers of old versions.
+pub const LAST_CONFIG: usize = 1;
 /// Index of the validation codes that a peer writes.
 pub const TRANSACTIONS_FILTER: usize = 2;
 
@@ -77,13 +81,11 @@ pub struct Opened {
 
 /// Takes an envelope apart; the text says what is malformed.
 pub fn open(envelope: &Envelope) -> Result<Opened, String> {
-    let payload =
-        Payload::decode(&envelope.payload[..]).map_err(|error| format!("error unmarshalling Payload: {error}"))?;
-    let header = payload.header.as_ref().ok_or("envelope has no header")?;
-    let channel = ChannelHeader::decode(&header.channel_header[..])
-        .map_err(|error| format!("error unmarshalling ChannelHeader: {error}"))?;
-    let signature = SignatureHeader::decode(&header.signature_header[..])
-        .map_err(|error| format!("error unmarshalling SignatureHeader: {error}"))?;
+    let unreadable = |what: &str| format!("error unmarshalling {what}: {UNREADABLE}");
+    let payload = Payload::decode(&envelope.payload[..]).map_err(|_| unreadable("Payload"))?;
+    let header = payload.header.as_ref().ok_or("header not set")?;
+    let channel = ChannelHeader::decode(&header.channel_header[..]).map_err(|_| unreadable("ChannelHeader"))?;
+    let signature = SignatureHeader::decode(&header.signature_header[..]).map_err(|_| unreadable("SignatureHeader"))?;
     Ok(Opened { payload, channel, signature })
 }
 
@@ -103,6 +105,11 @@ pub fn last_config(block: &Block) -> Option<u64> {
     let metadata = Metadata::decode(&bytes[..]).ok()?;
     let value = OrdererBlockMetadata::decode(&metadata.value[..]).ok()?;
     Some(value.last_config?.index)
+}
+
+/// The metadata at [`LAST_CONFIG`].
+pub fn last_config_metadata(index: u64) -> Vec<u8> {
+    Metadata { value: LastConfig { index }.encode_to_vec(), signatures: Vec::new() }.encode_to_vec()
 }
 
 /// A block without signature over the entries, on top of `previous`.

@@ -164,7 +164,7 @@ impl<'a> Access<'a> {
         if self.checked_at == Some(bundle.config.sequence) {
             return Ok(());
         }
-        let policy = if bundle.maintenance && self.source.policy == "/Channel/Readers" {
+        let policy = if bundle.maintenance() && self.source.policy == "/Channel/Readers" {
             "/Channel/Orderer/Readers"
         } else {
             &self.source.policy

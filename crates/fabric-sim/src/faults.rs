@@ -17,6 +17,12 @@ pub struct FaultSet {
     pub fail: BTreeMap<Area, u64>,
     /// How many of the next joins are carried out with their reply lost.
     pub lose_join_reply: u64,
+    /// How many of the next broadcasts are carried out with their reply lost.
+    pub lose_broadcast_reply: u64,
+    /// How many of the next config updates are answered with success and then lost.
+    pub lose_update: u64,
+    /// Milliseconds that a leader waits before it proposes a block.
+    pub commit_delay_ms: u64,
     /// Whether the ordering service behaves as if there was no leader.
     pub leaderless: bool,
 }
@@ -84,12 +90,32 @@ impl Faults {
         fails
     }
 
+    fn take(&self, counter: impl Fn(&mut FaultSet) -> &mut u64) -> bool {
+        let mut set = self.set();
+        let left = counter(&mut set);
+        let hit = *left > 0;
+        *left = left.saturating_sub(1);
+        hit
+    }
+
     /// Whether this join's reply is to be lost.
     pub fn loses_join_reply(&self) -> bool {
-        let mut set = self.set();
-        let lost = set.lose_join_reply > 0;
-        set.lose_join_reply = set.lose_join_reply.saturating_sub(1);
-        lost
+        self.take(|set| &mut set.lose_join_reply)
+    }
+
+    /// Whether this broadcast's reply is to be lost.
+    pub fn loses_broadcast_reply(&self) -> bool {
+        self.take(|set| &mut set.lose_broadcast_reply)
+    }
+
+    /// Whether this config update is to be lost.
+    pub fn loses_update(&self) -> bool {
+        self.take(|set| &mut set.lose_update)
+    }
+
+    /// How long a leader waits before it proposes a block.
+    pub fn commit_delay(&self) -> Duration {
+        Duration::from_millis(self.set().commit_delay_ms)
     }
 
     /// Whether there is to be no leader.

@@ -31,6 +31,9 @@ pub enum LedgerError {
     /// A block that does not continue the chain.
     #[error("Could not append block: {0}")]
     Chain(String),
+    /// Something on which the real programs panic.
+    #[error("{0}")]
+    Fatal(String),
     /// A record whose content is no block.
     #[error("{}: record {number} is no block", path.display())]
     Corrupt {

@@ -5,7 +5,9 @@
 //! what is simulated and what is not.
 
 pub mod block;
+pub mod broadcast;
 pub mod channel;
+pub mod configtx;
 pub mod deliver;
 pub mod faults;
 pub mod ledger;
@@ -15,6 +17,7 @@ pub mod operations;
 pub mod orderer;
 pub mod peer;
 pub mod process;
+pub mod prototext;
 pub mod pull;
 pub mod settings;
 pub mod x509;

@@ -11,8 +11,9 @@ use sha2::{Digest as _, Sha256};
 use tenter_fabric_wire::common::msp_principal::Classification;
 use tenter_fabric_wire::common::msp_role::MspRoleType;
 use tenter_fabric_wire::common::{CombinedPrincipal, MspPrincipal, MspRole, OrganizationUnit};
-use tenter_fabric_wire::msp::{FabricMspConfig, FabricOuIdentifier, SerializedIdentity};
+use tenter_fabric_wire::msp::{FabricMspConfig, FabricOuIdentifier, MspConfig, SerializedIdentity};
 
+use crate::channel::UNREADABLE;
 use crate::x509::{Certificate, RevocationList, chains};
 
 pub use folder::{LocalMsp, load_local};
@@ -59,11 +60,21 @@ struct NodeOu {
     certifiers: Vec<u8>,
 }
 
+/// The version of the rules, which the channel's capabilities choose. Older ones than these are not simulated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// ECDSA only.
+    V1_4_3,
+    /// Ed25519 too.
+    V3_0,
+}
+
 /// One organisation's rules.
 #[derive(Debug, Clone)]
 pub struct Msp {
     /// The MSP ID.
     pub id: String,
+    level: Level,
     roots: Vec<Certificate>,
     intermediates: Vec<Certificate>,
     admins: Vec<Certificate>,
@@ -75,49 +86,84 @@ pub struct Msp {
 }
 
 impl Msp {
-    /// Builds an MSP from what a channel's configuration or a folder says.
-    pub fn from_config(config: &FabricMspConfig) -> Result<Self, MspError> {
+    /// Builds an MSP from the value of a channel's organisation.
+    pub fn from_wire(value: &MspConfig, level: Level) -> Result<Self, MspError> {
+        let config = FabricMspConfig::decode(&value.config[..])
+            .map_err(|_| MspError(format!("failed unmarshalling fabric msp config: {UNREADABLE}")))?;
+        Self::from_config(&config, level)
+    }
+
+    /// Builds an MSP, in the order in which Fabric finds fault with one.
+    pub fn from_config(config: &FabricMspConfig, level: Level) -> Result<Self, MspError> {
         if config.root_certs.is_empty() {
             return Err(MspError::new("expected at least one CA certificate"));
         }
         let mut msp = Self {
             id: config.name.clone(),
+            level,
             roots: certificates(&config.root_certs)?,
             intermediates: certificates(&config.intermediate_certs)?,
-            admins: certificates(&config.admins)?,
-            revoked: config
-                .revocation_list
-                .iter()
-                .map(|pem| RevocationList::from_pem(pem))
-                .collect::<Result<_, _>>()
-                .map_err(|error| MspError::new(format!("could not parse RevocationList: {error}")))?,
+            admins: Vec::new(),
+            revoked: Vec::new(),
             node_ous: None,
             units: Vec::new(),
             tls_roots: config.tls_root_certs.iter().chain(&config.tls_intermediate_certs).cloned().collect(),
         };
-        msp.check_authorities()?;
+        for certificate in msp.roots.iter().chain(&msp.intermediates) {
+            msp.traverse(certificate)?;
+        }
+        msp.revoked = config
+            .revocation_list
+            .iter()
+            .map(|bytes| RevocationList::from_pem(bytes))
+            .collect::<Result<_, _>>()
+            .map_err(|error| MspError::new(format!("could not parse RevocationList: {error}")))?;
+        check_authorities(&msp.roots, &msp.intermediates)?;
+        check_authorities(&certificates(&config.tls_root_certs)?, &certificates(&config.tls_intermediate_certs)?)?;
         msp.units =
             config.organizational_unit_identifiers.iter().map(|unit| msp.node_ou(unit)).collect::<Result<_, _>>()?;
         msp.set_roles(config)?;
+        msp.set_admins(config)?;
         Ok(msp)
     }
 
-    fn check_authorities(&self) -> Result<(), MspError> {
-        for certificate in self.roots.iter().chain(&self.intermediates) {
-            if !certificate.is_ca() {
-                return Err(MspError::new(format!(
-                    "CA Certificate did not have the CA attribute, (SN: {})",
-                    hex::encode(certificate.serial())
-                )));
-            }
-            if certificate.subject_key_id().is_empty() {
-                return Err(MspError::new(format!(
-                    "CA Certificate problem with Subject Key Identifier extension, (SN: {})",
-                    hex::encode(certificate.serial())
-                )));
-            }
-            self.unique_chain(certificate).map_err(|error| error.within("CA Certificate is not valid"))?;
+    /// A certificate that Fabric takes in must lead to a root; a root itself must be a CA.
+    fn traverse(&self, certificate: &Certificate) -> Result<(), MspError> {
+        if certificate.is_ca() && certificate.is_self_signed() {
+            return Ok(());
         }
+        if self.unique_chain(certificate)?.len() > 1 {
+            return Ok(());
+        }
+        Err(MspError(format!(
+            "failed to traverse certificate verification chain for leaf or intermediate certificate, with subject {}",
+            certificate.subject()
+        )))
+    }
+
+    fn set_admins(&mut self, config: &FabricMspConfig) -> Result<(), MspError> {
+        let admins = certificates(&config.admins)?;
+        for admin in &admins {
+            self.traverse(admin)?;
+        }
+        let has_admin_role =
+            self.node_ous.as_ref().is_some_and(|roles| roles.contains_key(&(MspRoleType::Admin as i32)));
+        if admins.is_empty() && !has_admin_role {
+            return Err(MspError::new("administrators must be declared when no admin ou classification is set"));
+        }
+        for (number, certificate) in admins.iter().enumerate() {
+            let admin = Identity { msp_id: self.id.clone(), certificate: certificate.clone() };
+            if self.node_ous.is_none() {
+                self.validate(&admin).map_err(|error| error.within(format!("admin {number} is invalid")))?;
+                continue;
+            }
+            if let Err(client) = self.has_role(&admin, MspRoleType::Client)
+                && let Err(error) = self.has_role(&admin, MspRoleType::Admin)
+            {
+                return Err(MspError(format!("admin {number} is invalid [{client},{error}]")));
+            }
+        }
+        self.admins = admins;
         Ok(())
     }
 
@@ -150,29 +196,13 @@ impl Msp {
                     roles.insert(role as i32, self.node_ou(identifier)?);
                 }
             }
-            if roles.is_empty() {
-                return Err(MspError::new("Failed setting up NodeOUs: no role has an organizational unit"));
-            }
-            self.node_ous = Some(roles);
-        }
-        let has_admin_role =
-            self.node_ous.as_ref().is_some_and(|roles| roles.contains_key(&(MspRoleType::Admin as i32)));
-        if self.admins.is_empty() && !has_admin_role {
-            return Err(MspError::new("administrators must be declared when no admin ou classification is set"));
+            self.node_ous = (!roles.is_empty()).then_some(roles);
         }
         Ok(())
     }
 
-    /// Fabric judges a chain at one second after the certificate's start, so that expiry does not matter here.
     fn unique_chain<'a>(&'a self, certificate: &'a Certificate) -> Result<Vec<&'a Certificate>, MspError> {
-        let mut found = chains(certificate, &self.roots, &self.intermediates, certificate.not_before() + 1);
-        match found.len() {
-            1 => Ok(found.remove(0)),
-            0 => {
-                Err(MspError::new("the supplied identity is not valid: x509: certificate signed by unknown authority"))
-            }
-            several => Err(MspError::new(format!("this MSP only supports a single validation chain, got {several}"))),
-        }
+        unique_chain(certificate, &self.roots, &self.intermediates)
     }
 
     fn identity_chain<'a>(&'a self, identity: &'a Identity) -> Result<Vec<&'a Certificate>, MspError> {
@@ -200,6 +230,9 @@ impl Msp {
     pub fn validate(&self, identity: &Identity) -> Result<(), MspError> {
         if identity.msp_id != self.id {
             return Err(MspError(format!("expected MSP ID {}, received {}", self.id, identity.msp_id)));
+        }
+        if self.level < Level::V3_0 && !identity.certificate.has_ecdsa_key() {
+            return Err(MspError::new("could not validate identity's public key algorithm: Ed25519 is not supported"));
         }
         let chain =
             self.identity_chain(identity).map_err(|error| error.within("could not obtain certification chain"))?;
@@ -357,6 +390,42 @@ impl Msp {
 
 fn certificates(pems: &[Vec<u8>]) -> Result<Vec<Certificate>, MspError> {
     pems.iter().map(|pem| Certificate::from_pem(pem).map_err(|error| MspError::new(error.to_string()))).collect()
+}
+
+/// CA certificates, whether for enrolment or for TLS, must be such and lead to one root each.
+fn check_authorities(roots: &[Certificate], intermediates: &[Certificate]) -> Result<(), MspError> {
+    for certificate in roots.iter().chain(intermediates) {
+        let serial = hex::encode(certificate.serial());
+        if !certificate.is_ca() {
+            return Err(MspError(format!("CA Certificate did not have the CA attribute, (SN: {serial})")));
+        }
+        if certificate.subject_key_id().is_empty() {
+            return Err(MspError(format!(
+                "CA Certificate problem with Subject Key Identifier extension, (SN: {serial}): subjectKeyIdentifier not found in certificate"
+            )));
+        }
+        if let Err(error) = unique_chain(certificate, roots, intermediates) {
+            return Err(error.within(format!(
+                "CA Certificate is not valid, (SN: {}): could not obtain certification chain",
+                certificate.serial_decimal()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Fabric judges a chain at one second after the certificate's start, so that expiry does not matter here.
+fn unique_chain<'a>(
+    certificate: &'a Certificate,
+    roots: &'a [Certificate],
+    intermediates: &'a [Certificate],
+) -> Result<Vec<&'a Certificate>, MspError> {
+    let mut found = chains(certificate, roots, intermediates, certificate.not_before() + 1);
+    match found.len() {
+        1 => Ok(found.remove(0)),
+        0 => Err(MspError::new("the supplied identity is not valid: x509: certificate signed by unknown authority")),
+        several => Err(MspError::new(format!("this MSP only supports a single validation chain, got {several}"))),
+    }
 }
 
 fn chain_identifier(chain: &[&Certificate]) -> Vec<u8> {

@@ -9,14 +9,16 @@ use tenter_fabric_wire::common::{Block, ChannelHeader, Envelope, Header, HeaderT
 use tenter_fabric_wire::google::Timestamp;
 use tenter_fabric_wire::orderer::deliver_response::Type as Reply;
 use tenter_fabric_wire::orderer::seek_position::Type as Position;
-use tenter_fabric_wire::orderer::{SeekInfo, SeekPosition, SeekSpecified};
+use tenter_fabric_wire::orderer::{DeliverResponse, SeekInfo, SeekNewest, SeekPosition, SeekSpecified};
 use tenter_fabric_wire::service::atomic_broadcast_client::AtomicBroadcastClient;
 use tokio::sync::watch;
 
+use crate::block;
 use crate::channel::{Bundle, Endpoint};
 use crate::ledger::Ledger;
 use crate::msp::LocalMsp;
 use crate::net::{KeyPair, Trust, dial};
+use crate::orderer::Node;
 
 const DIAL: Duration = Duration::from_secs(3);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -34,6 +36,18 @@ pub enum Taken {
     Done,
 }
 
+/// A stream of replies, and the other direction, which must stay open.
+struct Replies {
+    replies: tonic::Streaming<DeliverResponse>,
+    _requests: tokio::sync::mpsc::Sender<Envelope>,
+}
+
+impl Replies {
+    async fn message(&mut self) -> Result<Option<DeliverResponse>, tonic::Status> {
+        self.replies.message().await
+    }
+}
+
 /// Who pulls.
 #[derive(Debug)]
 pub struct Puller {
@@ -47,13 +61,26 @@ pub struct Puller {
     pub best_effort: bool,
 }
 
+fn at(number: u64) -> SeekPosition {
+    SeekPosition { r#type: Some(Position::Specified(SeekSpecified { number })) }
+}
+
 impl Puller {
-    /// A signed request for everything from `start` on.
-    fn request(&self, start: u64) -> Envelope {
-        let at = |number| Some(SeekPosition { r#type: Some(Position::Specified(SeekSpecified { number })) });
+    /// How an orderer pulls: whatever the state of the other.
+    pub fn for_orderer(node: &Node, channel: &str) -> Self {
+        Self {
+            channel: channel.to_owned(),
+            msp: node.msp.clone(),
+            pair: Some(node.cluster_pair.clone()),
+            best_effort: true,
+        }
+    }
+
+    /// A signed request for a range.
+    fn request(&self, start: SeekPosition, stop: SeekPosition) -> Envelope {
         let seek = SeekInfo {
-            start: at(start),
-            stop: at(u64::MAX),
+            start: Some(start),
+            stop: Some(stop),
             error_response: i32::from(self.best_effort),
             ..SeekInfo::default()
         };
@@ -120,24 +147,53 @@ impl Puller {
         }
     }
 
+    /// The config block in force, as the first of the endpoints that answers has it.
+    pub async fn newest_config(&self, endpoints: &[Endpoint]) -> Option<Block> {
+        for endpoint in endpoints {
+            let newest = SeekPosition { r#type: Some(Position::Newest(SeekNewest {})) };
+            let found = async {
+                let last = self.one_block(endpoint, newest).await.ok()?;
+                let number = block::last_config(&last)?;
+                self.one_block(endpoint, at(number)).await.ok()
+            };
+            if let Ok(Some(block)) = tokio::time::timeout(DIAL, found).await {
+                return Some(block);
+            }
+        }
+        None
+    }
+
+    async fn one_block(&self, endpoint: &Endpoint, position: SeekPosition) -> Result<Block, String> {
+        let mut replies = self.open(endpoint, self.request(position.clone(), position)).await?;
+        match replies.message().await.map_err(|status| status.message().to_owned())?.and_then(|reply| reply.r#type) {
+            Some(Reply::Block(block)) => Ok(block),
+            Some(Reply::Status(status)) => Err(format!("the orderer answers {status}")),
+            None => Err("empty reply".to_owned()),
+        }
+    }
+
+    /// Opens a stream of replies. The stream of requests stays open beside it: closing it would end the answer's.
+    async fn open(&self, endpoint: &Endpoint, request: Envelope) -> Result<Replies, String> {
+        let trust = Trust::Roots(endpoint.roots.clone());
+        let channel = dial(&endpoint.address, &trust, self.pair.as_ref(), DIAL).await?;
+        let mut client = AtomicBroadcastClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
+        let (sender, requests) = tokio::sync::mpsc::channel(1);
+        sender.send(request).await.map_err(|error| error.to_string())?;
+        let replies = client
+            .deliver(tokio_stream::wrappers::ReceiverStream::new(requests))
+            .await
+            .map_err(|status| status.message().to_owned())?
+            .into_inner();
+        Ok(Replies { replies, _requests: sender })
+    }
+
     async fn pull_one(
         &self,
         endpoint: &Endpoint,
         ledger: &Ledger,
         take: &mut impl FnMut(Block) -> Result<Taken, String>,
     ) -> Result<Taken, String> {
-        let trust = Trust::Roots(endpoint.roots.clone());
-        let channel = dial(&endpoint.address, &trust, self.pair.as_ref(), DIAL).await?;
-        let mut client = AtomicBroadcastClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
-        // The request's stream must stay open: closing it ends the answer's.
-        let request = self.request(ledger.height());
-        let (sender, requests) = tokio::sync::mpsc::channel(1);
-        sender.send(request).await.map_err(|error| error.to_string())?;
-        let mut replies = client
-            .deliver(tokio_stream::wrappers::ReceiverStream::new(requests))
-            .await
-            .map_err(|status| status.message().to_owned())?
-            .into_inner();
+        let mut replies = self.open(endpoint, self.request(at(ledger.height()), at(u64::MAX))).await?;
         while let Some(reply) = replies.message().await.map_err(|status| status.message().to_owned())? {
             match reply.r#type {
                 Some(Reply::Block(block)) => match take(block)? {

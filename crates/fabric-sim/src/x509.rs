@@ -7,7 +7,9 @@ use p256::ecdsa::signature::{Signer as _, Verifier as _};
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::{Decode as _, Encode as _};
-use x509_cert::ext::pkix::{AuthorityKeyIdentifier, BasicConstraints, KeyUsage, SubjectKeyIdentifier};
+use x509_cert::ext::pkix::{
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectKeyIdentifier,
+};
 
 /// Why a certificate or key is of no use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +32,9 @@ const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 const ECDSA_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
 const ECDSA_SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.3");
 const ECDSA_SHA512: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.4");
+const SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
+const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
+const ANY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
 const ORGANIZATIONAL_UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.11");
 
 /// The contents of all PEM blocks, with their labels, in order. Text around them is skipped, as Go's decoder does.
@@ -105,6 +110,44 @@ impl Certificate {
     /// The serial number's bytes.
     pub fn serial(&self) -> &[u8] {
         self.tbs().serial_number().as_bytes()
+    }
+
+    /// The serial number as a decimal number, as Go prints it.
+    pub fn serial_decimal(&self) -> String {
+        // Digits from the least one up; each byte multiplies by 256 and adds.
+        let mut digits = vec![0_u8];
+        for byte in self.serial() {
+            let mut carry = u16::from(*byte);
+            for digit in &mut digits {
+                let value = u16::from(*digit) * 256 + carry;
+                *digit = u8::try_from(value % 10).unwrap_or_default();
+                carry = value / 10;
+            }
+            while carry > 0 {
+                digits.push(u8::try_from(carry % 10).unwrap_or_default());
+                carry /= 10;
+            }
+        }
+        digits.iter().rev().map(|digit| char::from(b'0' + digit)).collect()
+    }
+
+    /// The subject as Go prints it.
+    pub fn subject(&self) -> String {
+        self.tbs().subject().to_string()
+    }
+
+    /// Whether the key is for ECDSA, on whatever curve.
+    pub fn has_ecdsa_key(&self) -> bool {
+        self.tbs().subject_public_key_info().algorithm.oid == EC_PUBLIC_KEY
+    }
+
+    /// Whether it may be used for TLS, on one side or the other.
+    fn is_for_tls(&self) -> bool {
+        match self.tbs().get_extension::<ExtendedKeyUsage>() {
+            Ok(Some((_, usages))) => usages.0.iter().any(|usage| [SERVER_AUTH, CLIENT_AUTH, ANY_USAGE].contains(usage)),
+            Ok(None) => true,
+            Err(_) => false,
+        }
     }
 
     /// Whether basic constraints say CA.
@@ -219,6 +262,39 @@ fn extend<'a>(
             chain.pop();
         }
     }
+}
+
+/// Why a certificate is no use for TLS among orderers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TlsFault {
+    /// Not valid at that time; nothing else was looked at.
+    #[error("x509: certificate has expired or is not yet valid")]
+    Expired,
+    /// No chain to a root.
+    #[error("x509: certificate signed by unknown authority")]
+    UnknownAuthority,
+    /// A chain, but not for TLS.
+    #[error("x509: certificate specifies an incompatible key usage")]
+    Usage,
+}
+
+/// Whether `leaf` leads to one of `roots` and may be used for TLS at `time` (seconds since 1970), in the order of Go's
+/// verification: time first.
+pub fn verify_tls(
+    leaf: &Certificate,
+    roots: &[Certificate],
+    intermediates: &[Certificate],
+    time: u64,
+) -> Result<(), TlsFault> {
+    if !leaf.is_valid_at(time) {
+        return Err(TlsFault::Expired);
+    }
+    let found = chains(leaf, roots, intermediates, time);
+    if found.is_empty() {
+        return Err(TlsFault::UnknownAuthority);
+    }
+    let fits = found.iter().any(|chain| chain.iter().all(|certificate| certificate.is_for_tls()));
+    if fits { Ok(()) } else { Err(TlsFault::Usage) }
 }
 
 /// A revocation list with its bytes.

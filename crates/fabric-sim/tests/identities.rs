@@ -17,11 +17,11 @@ mod support;
 use prost::Message as _;
 use serde_json::Value;
 use support::vectors;
-use tenter_fabric_sim::msp::{Identity, Msp};
+use tenter_fabric_sim::msp::{Identity, Level, Msp};
 use tenter_fabric_wire::common::msp_principal::Classification;
 use tenter_fabric_wire::common::msp_role::MspRoleType;
 use tenter_fabric_wire::common::{Config, MspPrincipal, MspRole, OrganizationUnit};
-use tenter_fabric_wire::msp::{FabricMspConfig, MspConfig, SerializedIdentity};
+use tenter_fabric_wire::msp::{MspConfig, SerializedIdentity};
 
 fn principal(kind: &str, admin: &[u8]) -> MspPrincipal {
     let role = |role: MspRoleType| MspPrincipal {
@@ -60,7 +60,7 @@ fn verdicts_are_those_of_real_orderers() {
     let config = Config::decode(&std::fs::read(dir.join("configs/id1-1.pb")).unwrap()[..]).unwrap();
     let org = &config.channel_group.unwrap().groups["Application"].groups["AcmeMSP"];
     let outer = MspConfig::decode(&org.values["MSP"].value[..]).unwrap();
-    let msp = Msp::from_config(&FabricMspConfig::decode(&outer.config[..]).unwrap()).unwrap();
+    let msp = Msp::from_wire(&outer, Level::V3_0).unwrap();
     let verdicts: Vec<Value> = serde_json::from_slice(&std::fs::read(dir.join("verdicts.json")).unwrap()).unwrap();
     let admin = serialized("AcmeMSP", &std::fs::read(dir.join("certs/acme-admin.pem")).unwrap());
     let mut judged = 0;

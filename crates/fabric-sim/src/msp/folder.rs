@@ -6,7 +6,7 @@ use prost::Message as _;
 use serde_yaml::Value;
 use tenter_fabric_wire::msp::{FabricMspConfig, FabricNodeOus, FabricOuIdentifier, SerializedIdentity};
 
-use super::{Identity, Msp, MspError};
+use super::{Identity, Level, Msp, MspError};
 use crate::x509::{Certificate, SigningKey, pem_blocks};
 
 /// A node's own MSP and its signing identity.
@@ -28,7 +28,7 @@ pub fn load_local(dir: &Path, id: &str, now: u64) -> Result<LocalMsp, MspError> 
     let context = |what: String| move |error: MspError| error.within(what);
     let config =
         read_config(dir, id).map_err(context(format!("could not load a valid local MSP from {}", dir.display())))?;
-    let msp = Msp::from_config(&config)
+    let msp = Msp::from_config(&config, Level::V3_0)
         .map_err(context(format!("the supplied local MSP {} cannot be set up", dir.display())))?;
     let signer = read_pems(&dir.join("signcerts")).into_iter().next().ok_or_else(|| {
         MspError(format!(

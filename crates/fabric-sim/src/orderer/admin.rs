@@ -8,13 +8,15 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
 use prost::Message as _;
 use serde::Serialize;
-use tenter_fabric_wire::common::Block;
+use tenter_fabric_wire::common::{Block, Envelope};
 
 use super::multipart;
 use super::node::Node;
 use super::registrar::{Registrar, RegistrarError};
 use crate::block;
+use crate::broadcast;
 use crate::channel::{Bundle, check_channel_id};
+use crate::configtx;
 use crate::faults::Area;
 use crate::net::PeerInfo;
 
@@ -219,27 +221,45 @@ impl Admin {
         }
     }
 
-    /// PUT, which nobody should call: real nodes lock up on it for channels they do not order. Updates are not judged here.
+    /// PUT, which nobody should call: real nodes lock up on it for channels that they do not order.
     async fn update(&self, request: Request) -> Response {
         let bytes = match self.part(request, "config-update-envelope").await {
             Ok(bytes) => bytes,
             Err(refused) => return refused,
         };
-        let opened = tenter_fabric_wire::common::Envelope::decode(&bytes[..])
+        let opened = Envelope::decode(&bytes[..])
             .map_err(|error| error.to_string())
-            .and_then(|envelope| block::open(&envelope));
-        let name = match opened {
-            Ok(opened) => opened.channel.channel_id,
+            .and_then(|envelope| Ok((configtx::update_of(&envelope)?.channel_id, envelope)));
+        let (name, envelope) = match opened {
+            Ok(opened) => opened,
             Err(text) => {
                 return failure(StatusCode::BAD_REQUEST, &format!("invalid config update envelope: {text}"));
             }
         };
-        match self.registrar.ready_chain(&name) {
-            Ok(_) => failure(StatusCode::BAD_REQUEST, &format!("cannot update: {}", super::service::NO_UPDATES)),
-            Err(error @ RegistrarError::PendingRemoval) => {
-                failure(StatusCode::CONFLICT, &format!("cannot update: {error}"))
+        let chain = match self.registrar.ready_chain(&name) {
+            Ok(chain) => chain,
+            Err(error) => {
+                let text = format!("cannot update: {error}");
+                return match error {
+                    RegistrarError::PendingRemoval => failure(StatusCode::CONFLICT, &text),
+                    RegistrarError::Follower => failure(StatusCode::FORBIDDEN, &text),
+                    _ => failure(StatusCode::METHOD_NOT_ALLOWED, &text),
+                };
             }
-            Err(error @ RegistrarError::Follower) => failure(StatusCode::FORBIDDEN, &format!("cannot update: {error}")),
+        };
+        let refused = |text: &str| {
+            failure(StatusCode::BAD_REQUEST, &format!("cannot update: failed update config of channel {name}{text}"))
+        };
+        let (message, sequence) = match chain.judge_update(&envelope) {
+            Ok(judged) => judged,
+            Err(broadcast::Failure::Rejected(rejection)) => return refused(&format!(": {}", rejection.info)),
+            Err(broadcast::Failure::Panic(text)) => return failure(StatusCode::INTERNAL_SERVER_ERROR, &text),
+        };
+        if let Err(text) = chain.order(&message.envelope, sequence).await {
+            return refused(&format!(" with SERVICE_UNAVAILABLE: rejected by Configure: {text}"));
+        }
+        match self.registrar.info(&name) {
+            Ok(info) => json(StatusCode::CREATED, &info, &[(header::LOCATION, &info.url)]),
             Err(error) => failure(StatusCode::METHOD_NOT_ALLOWED, &format!("cannot update: {error}")),
         }
     }
@@ -260,10 +280,11 @@ fn judge_join(join: &Block) -> Result<Option<Bundle>, String> {
         return Err("invalid block: Header.DataHash is different from Hash(block.Data)".to_owned());
     }
     let bundle = Bundle::from_block(join)?;
-    if bundle.has_consortiums() {
+    bundle.consenters()?;
+    if bundle.consortiums.is_some() {
         return Err("invalid config: contains consortiums: system channel not supported".to_owned());
     }
-    if !bundle.has_application() {
+    if bundle.application_orgs.is_none() {
         return Err("invalid config: must contain application config".to_owned());
     }
     Ok(Some(bundle))

@@ -1,84 +1,84 @@
-//! A channel that this node orders: elections, batches, blocks (Fabric `orderer/consensus/etcdraft/chain.go`).
+//! A channel that this node orders: elections, blocks, changes of the configuration (Fabric
+//! `orderer/consensus/etcdraft/chain.go`, `orderer/consensus/smartbft/chain.go`).
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use prost::Message as _;
 use tenter_fabric_wire::common::{Block, BlockMetadata, Envelope, Metadata};
-use tenter_fabric_wire::etcdraft;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
-use tonic::transport::Channel;
 
-use super::cluster::{self, Append, Reply, Step, Vote};
+use super::cluster::{Reply, Step, Submission};
+use super::links::Link;
+use super::members::Members;
 use super::node::Node;
 use super::raft::Raft;
-use super::wal::Wal;
+use super::seal::{Seal, Sealer};
+use super::wal::{Entry, Wal};
 use crate::block;
-use crate::channel::{Bundle, Consensus, Consenter};
+use crate::broadcast::{self, Aftermath, ConfigMessage, Failure, Orderer, Rejection};
+use crate::channel::{Bundle, Consensus};
+use crate::deliver::now_seconds;
 use crate::ledger::{Ledger, LedgerError};
-use crate::net::{Trust, describe, dial};
+use crate::net::describe;
+use crate::pull::Puller;
 use crate::x509::Certificate;
+
+/// How long a BFT channel keeps a request that nobody orders (Fabric's usual `RequestAutoRemoveTimeout`).
+const POOL: Duration = Duration::from_mins(3);
+
+/// What changes together.
+#[derive(Debug)]
+pub(super) struct State {
+    /// Agreement.
+    pub raft: Raft,
+    members: Members,
+}
 
 /// A channel with this node among its consenters.
 #[derive(Debug)]
 pub struct Chain {
-    name: String,
-    node: Arc<Node>,
+    pub(super) name: String,
+    pub(super) node: Arc<Node>,
     /// The blocks.
     pub ledger: Arc<Ledger>,
+    pub(super) consensus: Consensus,
+    id: u64,
     bundle: watch::Sender<Arc<Bundle>>,
     errored: watch::Sender<bool>,
-    raft: Mutex<Raft>,
-    links: Vec<Arc<Link>>,
-    submitted: mpsc::Sender<Vec<u8>>,
+    /// `true` when this node is to follow the channel instead.
+    evicted: watch::Sender<bool>,
+    halted: AtomicBool,
+    state: Mutex<State>,
+    links: Mutex<BTreeMap<u64, Arc<Link>>>,
+    submitted: mpsc::Sender<Submission>,
+    /// Something speaks for the configuration having moved on without this node.
+    pub(super) doubt: Notify,
     tasks: Mutex<Vec<AbortHandle>>,
+    me: Weak<Self>,
 }
 
 /// The state that /metrics shows.
 #[derive(Debug, Clone, Copy)]
 pub struct ChainMetrics {
+    /// The kind of consensus.
+    pub consensus: Consensus,
     /// Consenters in the configuration.
     pub cluster_size: usize,
     /// Consenters that are heard of, 0 without a leader.
     pub active_nodes: usize,
     /// Whether this node leads.
     pub is_leader: bool,
+    /// Who leads, 0 without a leader.
+    pub leader: u64,
     /// The last block agreed on.
     pub committed: u64,
     /// How often the leader has changed.
     pub leader_changes: u64,
-}
-
-/// The way to one other consenter.
-#[derive(Debug)]
-struct Link {
-    consenter: Consenter,
-    channel: tokio::sync::Mutex<Option<Channel>>,
-    wake: Notify,
-}
-
-impl Link {
-    async fn open(&self, node: &Node) -> Result<Channel, String> {
-        let mut channel = self.channel.lock().await;
-        if let Some(open) = &*channel {
-            return Ok(open.clone());
-        }
-        let trust = Trust::Pinned(self.consenter.server.public_key_info());
-        let open = dial(&self.consenter.address, &trust, Some(&node.cluster_pair), node.election).await?;
-        Ok(channel.insert(open).clone())
-    }
-
-    async fn send(&self, node: &Node, step: Step) -> Result<Reply, String> {
-        let answer = cluster::send(self.open(node).await?, step).await;
-        if let Err(status) = &answer
-            && status.code() != tonic::Code::NotFound
-        {
-            *self.channel.lock().await = None;
-        }
-        answer.map_err(|status| status.message().to_owned())
-    }
 }
 
 impl Chain {
@@ -89,43 +89,62 @@ impl Chain {
         bundle: Arc<Bundle>,
         wal_dir: &Path,
     ) -> Result<Arc<Self>, LedgerError> {
-        let (mine, others): (Vec<Consenter>, Vec<Consenter>) =
-            bundle.consenters.iter().cloned().partition(|consenter| node.is_consenter(consenter));
+        let consensus = bundle.consensus().map_err(LedgerError::Fatal)?;
+        if consensus == Consensus::Bft {
+            match broadcast::aftermath(consensus, &bundle, &bundle) {
+                Aftermath::Fine => {}
+                Aftermath::CrashBefore(text) | Aftermath::CrashAfter(text) | Aftermath::Halt(text) => {
+                    return Err(LedgerError::Fatal(text));
+                }
+            }
+        }
+        let members = Members::read(consensus, &bundle, ledger.newest().as_ref()).map_err(LedgerError::Fatal)?;
+        let id = members
+            .id_of(node)
+            .ok_or_else(|| LedgerError::Fatal("this node is no consenter of the channel".to_owned()))?;
+        let sealer = (consensus == Consensus::Bft).then(|| Sealer::new(id, node.msp.clone()));
         let raft = Raft::new(
-            mine.first().map(|consenter| consenter.address.clone()).unwrap_or_default(),
-            others.iter().map(|consenter| consenter.address.clone()).collect(),
-            bundle.quorum(),
+            members.group(id, consensus),
             ledger.clone(),
             Wal::open(wal_dir)?,
+            sealer,
             node.election,
             Instant::now(),
         );
-        let link =
-            |consenter| Arc::new(Link { consenter, channel: tokio::sync::Mutex::new(None), wake: Notify::new() });
         let (submitted, queue) = mpsc::channel(1024);
-        let chain = Arc::new(Self {
+        let chain = Arc::new_cyclic(|me| Self {
             name: bundle.channel.clone(),
             node: node.clone(),
             ledger,
+            consensus,
+            id,
             bundle: watch::Sender::new(bundle),
-            errored: watch::Sender::new(true),
-            raft: Mutex::new(raft),
-            links: others.into_iter().map(link).collect(),
+            errored: watch::Sender::new(consensus == Consensus::Raft),
+            evicted: watch::Sender::new(false),
+            halted: AtomicBool::new(false),
+            state: Mutex::new(State { raft, members }),
+            links: Mutex::default(),
             submitted,
+            doubt: Notify::new(),
             tasks: Mutex::default(),
+            me: me.clone(),
         });
-        chain.after_change(&mut chain.raft())?;
+        {
+            let mut state = chain.state();
+            chain.connect(&state.members);
+            chain.after_change(&mut state)?;
+        }
         chain.spawn(chain.clone().clock());
         chain.spawn(chain.clone().batches(queue));
-        for link in &chain.links {
-            chain.spawn(chain.clone().replicate(link.clone()));
-        }
+        chain.spawn(chain.clone().look_around());
         Ok(chain)
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let handle = tokio::spawn(task).abort_handle();
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(handle);
     }
 
     /// Ends all its tasks.
@@ -136,8 +155,8 @@ impl Chain {
         self.errored.send_replace(true);
     }
 
-    fn raft(&self) -> std::sync::MutexGuard<'_, Raft> {
-        self.raft.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The configuration in force.
@@ -145,67 +164,180 @@ impl Chain {
         self.bundle.subscribe()
     }
 
-    /// Whether there is no leader.
+    /// Whether readers must not rely on this node: no leader, or a channel that stands still.
     pub fn errored(&self) -> watch::Receiver<bool> {
         self.errored.subscribe()
     }
 
+    /// Whether this node is to follow the channel instead of ordering it.
+    pub fn evicted(&self) -> watch::Receiver<bool> {
+        self.evicted.subscribe()
+    }
+
+    pub(super) fn is_halted(&self) -> bool {
+        self.halted.load(Ordering::SeqCst)
+    }
+
     /// What /metrics shows.
     pub fn metrics(&self) -> ChainMetrics {
-        let raft = self.raft();
+        let state = self.state();
         ChainMetrics {
-            cluster_size: self.links.len() + 1,
-            active_nodes: raft.active(Instant::now()),
-            is_leader: raft.leads(),
-            committed: raft.committed(),
-            leader_changes: raft.changes(),
+            consensus: self.consensus,
+            cluster_size: state.members.len(),
+            active_nodes: state.raft.active(Instant::now()).len(),
+            is_leader: state.raft.leads(),
+            leader: state.raft.leader().unwrap_or(0),
+            committed: state.raft.committed(),
+            leader_changes: state.raft.changes(),
         }
     }
 
     /// After anything that may have changed leader or log: writes agreed blocks, tells who waits.
-    fn after_change(&self, raft: &mut Raft) -> Result<(), LedgerError> {
-        while let Some(entry) = raft.next_agreed() {
-            let block = Block::decode(&entry.block[..])
-                .map_err(|_| LedgerError::Chain(format!("entry {} of the log is no block", entry.index)))?;
-            self.write(block)?;
+    pub(super) fn after_change(&self, state: &mut State) -> Result<(), LedgerError> {
+        while let Some((entry, seal)) = state.raft.next_agreed() {
+            if *self.evicted.borrow() || self.is_halted() {
+                break;
+            }
+            self.write(state, &entry, seal)?;
         }
-        let errored = raft.leader().is_none();
+        let errored = match self.consensus {
+            Consensus::Raft => state.raft.leader().is_none(),
+            Consensus::Bft => self.is_halted(),
+        };
         self.errored.send_if_modified(|now| std::mem::replace(now, errored) != errored);
         Ok(())
     }
 
-    /// Signs a block as this node and adds it to the ledger.
-    fn write(&self, mut block: Block) -> Result<(), LedgerError> {
-        block.metadata = Some(BlockMetadata { metadata: vec![Vec::new(); 5] });
-        let number = block::number(&block);
-        let new_config = block::config_transaction(&block).is_some();
-        let last_config =
-            if new_config { number } else { self.ledger.config_block().map_or(0, |config| block::number(&config)) };
-        let size = self.links.len() as u64 + 1;
-        let consenter = match self.bundle.borrow().consensus {
-            Consensus::Raft => etcdraft::BlockMetadata {
-                consenter_ids: (1..=size).collect(),
-                next_consenter_id: size + 1,
-                raft_index: number,
-            }
-            .encode_to_vec(),
-            Consensus::Bft => Vec::new(),
+    /// Signs an agreed block and adds it to the ledger; a new configuration comes into force.
+    fn write(&self, state: &mut State, entry: &Entry, seal: Option<Seal>) -> Result<(), LedgerError> {
+        let mut block = Block::decode(&entry.block[..])
+            .map_err(|_| LedgerError::Chain(format!("entry {} of the log is no block", entry.index)))?;
+        let before = self.bundle.borrow().clone();
+        let after = match block::config_transaction(&block) {
+            Some(_) => Some(Bundle::from_block(&block).map_err(LedgerError::Fatal)?),
+            None => None,
         };
-        let wrapped = Metadata { value: consenter, signatures: Vec::new() };
-        let msp = &self.node.msp;
-        let nonce = rand::random::<[u8; 24]>().to_vec();
-        block::sign(&mut block, last_config, wrapped.encode_to_vec(), &msp.serialized, nonce, |m| msp.key.sign(m));
-        self.ledger.append(&block)?;
-        if new_config && let Ok(bundle) = Bundle::from_block(&block) {
-            self.node.learn(&bundle);
-            self.bundle.send_replace(Arc::new(bundle));
+        let fate = after.as_ref().map_or(Aftermath::Fine, |after| broadcast::aftermath(self.consensus, &before, after));
+        if let Aftermath::CrashBefore(text) = fate {
+            self.doom(text);
+            return Ok(());
         }
-        tracing::info!(channel = self.name, block = number, "writing block");
-        Ok(())
+        let members = match (&after, &fate) {
+            (Some(after), Aftermath::Fine) => {
+                Some(state.members.after(self.consensus, &before, after).map_err(LedgerError::Fatal)?)
+            }
+            _ => None,
+        };
+        let changes_type = after.as_ref().is_some_and(|after| after.consensus() != Ok(self.consensus));
+        self.seal(&mut block, after.is_some(), members.as_ref().unwrap_or(&state.members), seal, changes_type);
+        self.ledger.append(&block)?;
+        tracing::info!(channel = self.name, block = entry.index, "writing block");
+        let Some(after) = after else {
+            return Ok(());
+        };
+        self.node.learn(&after);
+        self.bundle.send_replace(Arc::new(after));
+        match fate {
+            Aftermath::CrashAfter(text) => {
+                self.doom(text);
+                Ok(())
+            }
+            Aftermath::Halt(text) => {
+                tracing::error!(channel = self.name, text, "halting chain");
+                self.halted.store(true, Ordering::SeqCst);
+                Ok(())
+            }
+            _ => {
+                if let Some(members) = members {
+                    self.reconfigure(state, members, entry.index);
+                }
+                Ok(())
+            }
+        }
     }
 
-    /// A failing disk or a chain that does not fit ends the process, as Fabric's panic does.
-    fn settle<T>(&self, result: Result<T, LedgerError>) -> Option<T> {
+    /// The process is to end, but the others are to hear of the block that brings it about.
+    fn doom(&self, text: String) {
+        self.halted.store(true, Ordering::SeqCst);
+        let (node, name) = (self.node.clone(), self.name.clone());
+        self.spawn(async move {
+            tokio::time::sleep(node.election * 2).await;
+            node.die(&format!("[channel: {name}] {text}"));
+        });
+    }
+
+    /// Puts the metadata into a block that is about to be written.
+    fn seal(&self, block: &mut Block, is_config: bool, members: &Members, seal: Option<Seal>, changes_type: bool) {
+        let number = block::number(block);
+        let last_config =
+            if is_config { number } else { self.ledger.config_block().map_or(0, |config| block::number(&config)) };
+        let mut metadata = vec![Vec::new(); 5];
+        metadata[block::LAST_CONFIG] = block::last_config_metadata(last_config);
+        if let Some(seal) = seal {
+            metadata[block::SIGNATURES] = seal.metadata;
+            block.metadata = Some(BlockMetadata { metadata });
+            return;
+        }
+        block.metadata = Some(BlockMetadata { metadata });
+        let value = if changes_type { Vec::new() } else { members.metadata(number).encode_to_vec() };
+        let wrapped = Metadata { value, signatures: Vec::new() }.encode_to_vec();
+        let msp = &self.node.msp;
+        let nonce = rand::random::<[u8; 24]>().to_vec();
+        block::sign(block, last_config, wrapped, &msp.serialized, nonce, |message| msp.key.sign(message));
+    }
+
+    fn reconfigure(&self, state: &mut State, members: Members, number: u64) {
+        let me = members.id_of(&self.node);
+        if self.consensus == self.bundle.borrow().consensus().unwrap_or(self.consensus) && me != Some(self.id) {
+            tracing::info!(channel = self.name, block = number, "this node is no consenter any more");
+            self.evicted.send_replace(true);
+        }
+        state.raft.reconfigure(members.group(self.id, self.consensus), number, Instant::now());
+        self.connect(&members);
+        state.members = members;
+    }
+
+    /// A way to each of the other consenters, a new one where something about it has changed.
+    fn connect(&self, members: &Members) {
+        let Some(me) = self.me.upgrade() else { return };
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, consenter) in members.others(self.id) {
+            if links.get(id).is_some_and(|link| link.consenter == *consenter) {
+                continue;
+            }
+            let link = Arc::new(Link::new(*id, consenter.clone()));
+            links.insert(*id, link.clone());
+            self.spawn(me.clone().replicate(link));
+        }
+    }
+
+    pub(super) fn links(&self) -> Vec<Arc<Link>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    pub(super) fn link(&self, id: u64) -> Option<Arc<Link>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// Whether a way is still wanted; forgets it if not.
+    pub(super) fn keeps(&self, link: &Arc<Link>) -> bool {
+        let wanted = self.state().raft.talks_to(link.id);
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = links.get(&link.id).is_some_and(|other| Arc::ptr_eq(other, link));
+        if current && !wanted {
+            links.remove(&link.id);
+        }
+        current && wanted
+    }
+
+    pub(super) fn wake_all(&self) {
+        for link in self.links() {
+            link.wake();
+        }
+    }
+
+    /// A failing disk, a chain that does not fit, or a configuration that Fabric panics on ends the process.
+    pub(super) fn settle<T>(&self, result: Result<T, LedgerError>) -> Option<T> {
         result.inspect_err(|error| self.node.die(&format!("[channel: {}] {}", self.name, describe(error)))).ok()
     }
 
@@ -214,10 +346,10 @@ impl Chain {
         loop {
             beat.tick().await;
             let asked = {
-                let mut raft = self.raft();
-                let asked = raft.tick(Instant::now());
+                let mut state = self.state();
+                let asked = state.raft.tick(Instant::now());
                 let Some(asked) = self.settle(asked) else { return };
-                let changed = self.after_change(&mut raft);
+                let changed = self.after_change(&mut state);
                 if self.settle(changed).is_none() {
                     return;
                 }
@@ -229,147 +361,133 @@ impl Chain {
         }
     }
 
-    fn ask_votes(self: &Arc<Self>, vote: &Vote) {
-        for link in &self.links {
-            let step = Step { channel: self.name.clone(), vote: Some(vote.clone()), ..Step::default() };
-            tokio::spawn(self.clone().ask_vote(link.clone(), vote.term, step));
-        }
-    }
-
-    async fn ask_vote(self: Arc<Self>, link: Arc<Link>, term: u64, step: Step) {
-        let Ok(reply) = link.send(&self.node, step).await else {
-            return;
-        };
-        let done = {
-            let mut raft = self.raft();
-            raft.on_vote_reply(&link.consenter.address, term, &reply, Instant::now())
-                .and_then(|()| self.after_change(&mut raft))
-        };
-        self.settle(done);
-        self.wake_all();
-    }
-
-    fn wake_all(&self) {
-        for link in &self.links {
-            link.wake.notify_one();
-        }
-    }
-
-    /// Keeps one other consenter informed while this node leads.
-    async fn replicate(self: Arc<Self>, link: Arc<Link>) {
-        let beat = self.node.election / 10;
+    /// When the others do not know this node, or it does not know them, and it has no leader: asks the channel's
+    /// orderers whether there is a newer configuration, and if so follows it.
+    async fn look_around(self: Arc<Self>) {
         loop {
-            let _ = tokio::time::timeout(beat, link.wake.notified()).await;
-            loop {
-                let append = self.raft().append_for(&link.consenter.address, Instant::now());
-                let Some(append) = append else { break };
-                if !self.tell(&link, append).await {
-                    break;
-                }
+            self.doubt.notified().await;
+            tokio::time::sleep(self.node.election).await;
+            if self.state().raft.leader().is_some() {
+                continue;
+            }
+            let puller = Puller::for_orderer(&self.node, &self.name);
+            let endpoints = self.bundle.borrow().endpoints.clone();
+            if let Some(config) = puller.newest_config(&endpoints).await
+                && block::number(&config) >= self.ledger.height()
+            {
+                tracing::warn!(channel = self.name, "the configuration has moved on without this node");
+                self.evicted.send_replace(true);
+                return;
             }
         }
-    }
-
-    /// Sends one message; whether there is more to say at once.
-    async fn tell(&self, link: &Link, append: Append) -> bool {
-        let step = Step { channel: self.name.clone(), append: Some(append), ..Step::default() };
-        let Ok(reply) = link.send(&self.node, step).await else {
-            return false;
-        };
-        let before = self.ledger.height();
-        let done = {
-            let mut raft = self.raft();
-            raft.on_append_reply(&link.consenter.address, &reply, Instant::now())
-                .and_then(|more| self.after_change(&mut raft).map(|()| more))
-        };
-        if self.ledger.height() > before {
-            // The others learn at once, not at the next beat, that a block is agreed on.
-            self.wake_all();
-        }
-        self.settle(done).unwrap_or(false)
     }
 
     /// Another orderer speaks; it must be a consenter of this channel.
-    pub async fn receive(&self, certificate: &[u8], step: Step) -> Result<Reply, tonic::Status> {
+    pub async fn receive(self: &Arc<Self>, certificate: &[u8], step: Step) -> Result<Reply, tonic::Status> {
         let shown = Certificate::from_der(certificate.to_vec())
             .map_err(|error| tonic::Status::permission_denied(error.to_string()))?
             .public_key_info();
-        let known = self.bundle.borrow().consenters.iter().any(|consenter| consenter.client.public_key_info() == shown);
-        if !known {
+        if self.state().members.by_client_key(&shown).is_none() {
+            self.doubt.notify_one();
             return Err(tonic::Status::permission_denied("certificate extracted from TLS connection isn't authorized"));
         }
-        if let Some(envelope) = step.submit {
-            if !self.raft().leads() {
+        if let Some(submission) = step.submit {
+            if !self.state().raft.leads() {
                 return Err(tonic::Status::unavailable("no Raft leader"));
             }
-            self.submitted.send(envelope).await.map_err(|_| tonic::Status::unavailable("chain is stopped"))?;
+            self.submitted.send(submission).await.map_err(|_| tonic::Status::unavailable("chain is stopped"))?;
+            return Ok(Reply::default());
+        }
+        if step.take_over {
+            let campaign = self.state().raft.campaign(Instant::now(), true);
+            if let Some(vote) = self.settle(campaign) {
+                self.ask_votes(&vote);
+            }
             return Ok(Reply::default());
         }
         let answer = {
-            let mut raft = self.raft();
-            match (&step.vote, &step.append) {
-                (Some(vote), _) => raft.on_vote(vote, Instant::now()),
-                (None, Some(append)) => raft.on_append(append, Instant::now()),
+            let mut state = self.state();
+            let now = Instant::now();
+            let answer = match (&step.vote, &step.append) {
+                (Some(vote), _) => state.raft.on_vote(vote, now),
+                (None, Some(append)) => state.raft.on_append(append, now),
                 (None, None) => return Err(tonic::Status::invalid_argument("empty message")),
-            }
-            .and_then(|reply| self.after_change(&mut raft).map(|()| reply))
+            };
+            answer.and_then(|reply| {
+                self.after_change(&mut state)?;
+                Ok(Reply { written: self.ledger.height().saturating_sub(1), ..reply })
+            })
         };
         self.settle(answer).ok_or_else(|| tonic::Status::internal("the consensus log cannot be written"))
     }
 
-    /// Takes an envelope that was judged good; the text says why it cannot be ordered.
-    pub async fn order(&self, envelope: &Envelope) -> Result<(), String> {
-        let leader = self.raft().leader().map(str::to_owned).ok_or("no Raft leader")?;
-        let bytes = envelope.encode_to_vec();
-        match self.links.iter().find(|link| link.consenter.address == leader) {
-            None => self.submitted.send(bytes).await.map_err(|_| "chain is stopped".to_owned()),
-            Some(link) => {
-                let step = Step { channel: self.name.clone(), submit: Some(bytes), ..Step::default() };
-                link.send(&self.node, step).await.map(|_| ())
+    /// Judges an ordinary message: the sequence of the configuration that it was judged by.
+    pub fn judge_normal(&self, envelope: &Envelope) -> Result<u64, Rejection> {
+        let bundle = self.bundle.borrow().clone();
+        broadcast::judge_normal(&bundle, envelope, &self.orderer())?;
+        Ok(bundle.config.sequence)
+    }
+
+    /// Judges a config update: what is to be ordered, and the sequence of the configuration that it was judged by.
+    pub fn judge_update(&self, envelope: &Envelope) -> Result<(ConfigMessage, u64), Failure> {
+        let bundle = self.bundle.borrow().clone();
+        let message = broadcast::judge_update(&bundle, envelope, &self.orderer())?;
+        Ok((message, bundle.config.sequence))
+    }
+
+    fn orderer(&self) -> Orderer<'_> {
+        let state = self.state();
+        let active = state
+            .raft
+            .active(Instant::now())
+            .into_iter()
+            .filter_map(|id| state.members.get(id))
+            .map(|consenter| consenter.client_pem.clone())
+            .collect();
+        Orderer {
+            now: now_seconds(),
+            expiration_checks: !self.node.settings.no_expiration_checks,
+            consensus: self.consensus,
+            active,
+            msp: &self.node.msp,
+            nonce: rand::random(),
+        }
+    }
+
+    /// Takes a message that was judged good; the text says why it cannot be ordered. A BFT channel takes it even when
+    /// nobody leads, and keeps it for a while.
+    pub async fn order(self: &Arc<Self>, envelope: &Envelope, sequence: u64) -> Result<(), String> {
+        let submission = Submission { envelope: envelope.encode_to_vec(), sequence };
+        match self.consensus {
+            Consensus::Raft => self.submit(submission).await,
+            Consensus::Bft if self.is_halted() => {
+                Err("failed to submit request: pool closed, request rejected".to_owned())
+            }
+            Consensus::Bft => {
+                let me = self.clone();
+                self.spawn(async move {
+                    let tries = async {
+                        while me.submit(submission.clone()).await.is_err() {
+                            tokio::time::sleep(me.node.election / 4).await;
+                        }
+                    };
+                    if tokio::time::timeout(POOL, tries).await.is_err() {
+                        tracing::warn!(channel = me.name, "request removed: nobody ordered it");
+                    }
+                });
+                Ok(())
             }
         }
     }
 
-    /// Cuts batches as the channel's configuration says (Fabric `orderer/common/blockcutter`).
-    async fn batches(self: Arc<Self>, mut queue: mpsc::Receiver<Vec<u8>>) {
-        let mut pending: Vec<Vec<u8>> = Vec::new();
-        let mut deadline = None;
-        loop {
-            let bundle = self.bundle.borrow().clone();
-            let due = deadline.unwrap_or_else(|| tokio::time::Instant::now() + Duration::from_hours(1));
-            tokio::select! {
-                () = tokio::time::sleep_until(due), if deadline.is_some() => self.propose(&mut pending),
-                next = queue.recv() => {
-                    let Some(next) = next else { return };
-                    let preferred = bundle.batch_size.preferred_max_bytes as usize;
-                    let held: usize = pending.iter().map(Vec::len).sum();
-                    if held + next.len() > preferred {
-                        self.propose(&mut pending);
-                    }
-                    let alone = next.len() > preferred;
-                    pending.push(next);
-                    if alone || pending.len() >= bundle.batch_size.max_message_count as usize {
-                        self.propose(&mut pending);
-                    }
-                }
-            }
-            if pending.is_empty() {
-                deadline = None;
-            } else if deadline.is_none() {
-                deadline = Some(tokio::time::Instant::now() + bundle.batch_timeout);
-            }
+    /// Hands a message to the leader.
+    pub(super) async fn submit(&self, submission: Submission) -> Result<(), String> {
+        let leader = self.state().raft.leader().ok_or("no Raft leader")?;
+        if leader == self.id {
+            return self.submitted.send(submission).await.map_err(|_| "chain is stopped".to_owned());
         }
-    }
-
-    fn propose(&self, pending: &mut Vec<Vec<u8>>) {
-        if pending.is_empty() {
-            return;
-        }
-        let done = {
-            let mut raft = self.raft();
-            raft.propose(std::mem::take(pending)).and_then(|()| self.after_change(&mut raft))
-        };
-        self.settle(done);
-        self.wake_all();
+        let link = self.link(leader).ok_or("no Raft leader")?;
+        let step = Step { channel: self.name.clone(), submit: Some(submission), ..Step::default() };
+        link.send(&self.node, step).await.map(|_| ()).map_err(|status| status.message().to_owned())
     }
 }

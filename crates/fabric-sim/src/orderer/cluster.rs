@@ -13,6 +13,7 @@ use tonic::server::{Grpc as Server, NamedService, UnaryService};
 use tonic_prost::ProstCodec;
 
 use super::registrar::Registrar;
+use super::seal::{Seal, Signed};
 use super::wal::Entry;
 use crate::net::PeerInfo;
 
@@ -27,9 +28,9 @@ pub struct Vote {
     /// The candidate's term.
     #[prost(uint64, tag = "1")]
     pub term: u64,
-    /// Its address.
-    #[prost(string, tag = "2")]
-    pub candidate: String,
+    /// Its id.
+    #[prost(uint64, tag = "2")]
+    pub candidate: u64,
     /// The end of its log.
     #[prost(uint64, tag = "3")]
     pub last_index: u64,
@@ -39,6 +40,9 @@ pub struct Vote {
     /// The hash of its block 0.
     #[prost(bytes = "vec", tag = "5")]
     pub genesis: Vec<u8>,
+    /// Whether the leader gave way, so that hearing it a moment ago does not matter.
+    #[prost(bool, tag = "6")]
+    pub transfer: bool,
 }
 
 /// A leader's word, with entries or without.
@@ -47,9 +51,9 @@ pub struct Append {
     /// The leader's term.
     #[prost(uint64, tag = "1")]
     pub term: u64,
-    /// Its address.
-    #[prost(string, tag = "2")]
-    pub leader: String,
+    /// Its id.
+    #[prost(uint64, tag = "2")]
+    pub leader: u64,
     /// Index of what comes before the entries.
     #[prost(uint64, tag = "3")]
     pub prev_index: u64,
@@ -68,12 +72,26 @@ pub struct Append {
     /// The hash of the leader's block 0.
     #[prost(bytes = "vec", tag = "8")]
     pub genesis: Vec<u8>,
-    /// How many consenters the leader hears of, itself included.
-    #[prost(uint32, tag = "9")]
-    pub active: u32,
+    /// The consenters that the leader hears of, itself included.
+    #[prost(uint64, repeated, tag = "9")]
+    pub active: Vec<u64>,
+    /// Signatures of agreed blocks, in a BFT channel.
+    #[prost(message, repeated, tag = "10")]
+    pub seals: Vec<Seal>,
 }
 
-/// One message; exactly one of the last three is there.
+/// A message that is to be ordered.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Submission {
+    /// The envelope.
+    #[prost(bytes = "vec", tag = "1")]
+    pub envelope: Vec<u8>,
+    /// The sequence of the configuration by which it was judged.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+}
+
+/// One message; exactly one of the last four is there.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Step {
     /// The channel.
@@ -85,9 +103,12 @@ pub struct Step {
     /// A leader's word.
     #[prost(message, optional, tag = "3")]
     pub append: Option<Append>,
-    /// An envelope for the leader to order.
-    #[prost(bytes = "vec", optional, tag = "4")]
-    pub submit: Option<Vec<u8>>,
+    /// A message for the leader to order.
+    #[prost(message, optional, tag = "4")]
+    pub submit: Option<Submission>,
+    /// The leader gives way: the one that is told is to stand for election at once.
+    #[prost(bool, tag = "5")]
+    pub take_over: bool,
 }
 
 /// The answer.
@@ -102,6 +123,12 @@ pub struct Reply {
     /// The last index that it has or knows to agree.
     #[prost(uint64, tag = "3")]
     pub index: u64,
+    /// The number of the last block that it has written.
+    #[prost(uint64, tag = "4")]
+    pub written: u64,
+    /// Its signatures over the entries, in a BFT channel.
+    #[prost(message, repeated, tag = "5")]
+    pub signatures: Vec<Signed>,
 }
 
 /// Sends one message; an answer takes at most five seconds.

@@ -49,12 +49,7 @@ impl Follower {
 
     /// Starts pulling; `promote` runs once when this node has become a consenter.
     pub fn start(self: &Arc<Self>, node: &Arc<Node>, channel: &str, promote: impl FnOnce() + Send + 'static) {
-        let puller = Puller {
-            channel: channel.to_owned(),
-            msp: node.msp.clone(),
-            pair: Some(node.cluster_pair.clone()),
-            best_effort: true,
-        };
+        let puller = Puller::for_orderer(node, channel);
         let (me, node) = (self.clone(), node.clone());
         let handle = tokio::spawn(async move {
             let bundle = me.bundle.subscribe();
@@ -74,6 +69,9 @@ impl Follower {
                 "block {} differs from the block that the channel was joined with",
                 block::number(block)
             ));
+        }
+        if !self.is_onboarding() {
+            self.bundle().verify_block(block)?;
         }
         self.ledger.append(block).map_err(|error| error.to_string())?;
         let mut changed = false;

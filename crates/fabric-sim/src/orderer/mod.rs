@@ -1,13 +1,17 @@
 //! The simulated orderer.
 
 mod admin;
+mod batches;
 mod chain;
 mod cluster;
 mod follower;
+mod links;
+mod members;
 mod multipart;
 mod node;
 mod raft;
 mod registrar;
+mod seal;
 mod service;
 mod wal;
 
@@ -19,6 +23,7 @@ use tenter_fabric_wire::service::atomic_broadcast_server::AtomicBroadcastServer;
 use tokio::sync::watch;
 use tonic::transport::Server;
 
+use crate::channel::Consensus;
 use crate::deliver::{Rules, now_seconds};
 use crate::faults::Faults;
 use crate::msp::load_local;
@@ -29,7 +34,7 @@ use crate::settings::TlsFiles;
 use crate::settings::orderer::OrdererSettings;
 use crate::x509::Certificate;
 use cluster::ClusterService;
-use node::Node;
+pub use node::Node;
 use registrar::Registrar;
 use service::Service;
 
@@ -213,11 +218,20 @@ fn metrics(registrar: &Registrar) -> String {
     }
     for (name, chain) in registrar.chain_metrics() {
         let labels = || format!("channel=\"{name}\"");
-        gauge("consensus_etcdraft_cluster_size", labels(), chain.cluster_size as u64);
-        gauge("consensus_etcdraft_active_nodes", labels(), chain.active_nodes as u64);
-        gauge("consensus_etcdraft_is_leader", labels(), u64::from(chain.is_leader));
-        gauge("consensus_etcdraft_committed_block_number", labels(), chain.committed);
-        gauge("consensus_etcdraft_leader_changes", labels(), chain.leader_changes);
+        let stem = match chain.consensus {
+            Consensus::Raft => "consensus_etcdraft",
+            Consensus::Bft => "consensus_BFT",
+        };
+        gauge(&format!("{stem}_cluster_size"), labels(), chain.cluster_size as u64);
+        gauge(&format!("{stem}_is_leader"), labels(), u64::from(chain.is_leader));
+        gauge(&format!("{stem}_committed_block_number"), labels(), chain.committed);
+        match chain.consensus {
+            Consensus::Raft => {
+                gauge("consensus_etcdraft_active_nodes", labels(), chain.active_nodes as u64);
+                gauge("consensus_etcdraft_leader_changes", labels(), chain.leader_changes);
+            }
+            Consensus::Bft => gauge("consensus_BFT_leader_id", labels(), chain.leader),
+        }
     }
     text
 }

@@ -36,14 +36,20 @@ pub struct Node {
 }
 
 impl Node {
-    /// Whether this consenter is this node: by the public key of the server certificate.
+    /// Whether this consenter is this node: by the public key of the server certificate, or in a BFT channel by that of
+    /// the enrolment certificate.
     pub fn is_consenter(&self, consenter: &Consenter) -> bool {
-        consenter.server.public_key_info() == self.server.public_key_info()
+        match &consenter.signer {
+            None => consenter.server.public_key_info() == self.server.public_key_info(),
+            Some((_, pem)) => Certificate::from_pem(pem).is_ok_and(|certificate| {
+                certificate.public_key_info() == self.msp.identity.certificate.public_key_info()
+            }),
+        }
     }
 
     /// Whether this node is among the consenters.
     pub fn orders(&self, bundle: &Bundle) -> bool {
-        bundle.consenters.iter().any(|consenter| self.is_consenter(consenter))
+        bundle.consenters().unwrap_or_default().iter().any(|consenter| self.is_consenter(consenter))
     }
 
     /// Trusts the TLS roots of a channel's members as clients, as Fabric does where client certificates are required.

@@ -159,7 +159,31 @@ impl Registrar {
         let chain = Chain::start(&self.node, ledger, bundle, &wal)?;
         let _ = std::fs::create_dir_all(self.node.settings.snapshots.join(name));
         let _ = std::fs::remove_file(self.pending("join", name));
+        let (me, mut evicted, evicted_from, weak) =
+            (self.me.clone(), chain.evicted(), name.to_owned(), Arc::downgrade(&chain));
+        tokio::spawn(async move {
+            if evicted.wait_for(|evicted| *evicted).await.is_ok()
+                && let Some(registrar) = me.upgrade()
+                && let Some(chain) = weak.upgrade()
+            {
+                registrar.demote(&evicted_from, &chain);
+            }
+        });
         Ok(Member::Chain(chain))
+    }
+
+    /// A channel that this node ordered is followed from now on.
+    fn demote(&self, name: &str, chain: &Arc<Chain>) {
+        let mut members = self.members();
+        match members.get(name) {
+            Some(Member::Chain(current)) if Arc::ptr_eq(current, chain) => {}
+            _ => return,
+        }
+        tracing::info!(channel = name, "this node has become a follower");
+        chain.stop();
+        let bundle = chain.bundle().borrow().clone();
+        let follower = self.follow(name, chain.ledger.clone(), bundle, None);
+        members.insert(name.to_owned(), follower);
     }
 
     fn follow(&self, name: &str, ledger: Arc<Ledger>, bundle: Arc<Bundle>, join: Option<Block>) -> Member {

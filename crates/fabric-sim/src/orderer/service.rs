@@ -2,24 +2,18 @@
 
 use std::sync::Arc;
 
-use tenter_fabric_wire::common::{Envelope, HeaderType, Status};
+use tenter_fabric_wire::common::{Envelope, Status};
 use tenter_fabric_wire::orderer::{BroadcastResponse, DeliverResponse, deliver_response};
 use tenter_fabric_wire::service::atomic_broadcast_server::AtomicBroadcast;
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Streaming};
 
-use super::chain::Chain;
 use super::node::Node;
 use super::registrar::Registrar;
-use crate::block::{self, Opened};
-use crate::channel::{Bundle, SignedData};
-use crate::deliver::{self, Replies, Reply, Rules, from_first_reply, now_seconds};
+use crate::broadcast::{self, Failure, Kind, Rejection};
+use crate::deliver::{self, Replies, Reply, Rules, from_first_reply};
 use crate::faults::Area;
-use crate::msp::Identity;
 use crate::net::PeerInfo;
-
-/// The text for config updates, which this version does not judge.
-pub const NO_UPDATES: &str = "the simulator does not judge config updates yet";
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -32,88 +26,58 @@ pub struct Service {
     pub rules: Arc<Rules>,
 }
 
+/// What becomes of a message's stream.
+enum Outcome {
+    Answer(BroadcastResponse),
+    /// The stream ends without an answer.
+    End,
+    /// The connection breaks.
+    Break,
+}
+
 impl Service {
-    async fn process(&self, envelope: &Envelope) -> BroadcastResponse {
-        let (status, info) = match self.judge_and_order(envelope).await {
-            Ok(()) => (Status::Success, String::new()),
-            Err((status, info)) => {
+    async fn process(&self, envelope: &Envelope) -> Outcome {
+        let failure = match self.judge_and_order(envelope).await {
+            Ok(()) if self.node.faults.loses_broadcast_reply() => return Outcome::Break,
+            Ok(()) => {
+                return Outcome::Answer(BroadcastResponse { status: Status::Success as i32, info: String::new() });
+            }
+            Err(failure) => failure,
+        };
+        match failure {
+            Failure::Rejected(rejection) => {
+                let info = rejection.info.text;
                 tracing::warn!(%info, "rejecting broadcast");
-                (status, info)
+                Outcome::Answer(BroadcastResponse { status: rejection.status as i32, info })
             }
-        };
-        BroadcastResponse { status: status as i32, info }
+            Failure::Panic(text) => {
+                tracing::error!(text, "the handler of a broadcast failed");
+                Outcome::End
+            }
+        }
     }
 
-    async fn judge_and_order(&self, envelope: &Envelope) -> Result<(), (Status, String)> {
+    async fn judge_and_order(&self, envelope: &Envelope) -> Result<(), Failure> {
         if self.node.faults.hit(Area::Broadcast).await {
-            return Err((Status::ServiceUnavailable, "simulated fault".to_owned()));
+            return Err(Rejection::unavailable("simulated fault").into());
         }
-        let opened = open_channel_header(envelope).map_err(|text| (Status::BadRequest, text))?;
-        let chain = self
-            .registrar
-            .chain(&opened.channel.channel_id)
-            .ok_or_else(|| (Status::BadRequest, "channel does not exist".to_owned()))?;
-        match HeaderType::try_from(opened.channel.r#type) {
-            Ok(HeaderType::ConfigUpdate) => Err((Status::ServiceUnavailable, NO_UPDATES.to_owned())),
-            Ok(HeaderType::Config) => {
-                Err((Status::BadRequest, "message is of type that cannot be processed directly".to_owned()))
+        let (name, kind) = broadcast::classify(envelope, |name| self.registrar.chain(name).is_some())?;
+        let chain = self.registrar.chain(&name).ok_or_else(|| Rejection::unavailable("chain is stopped"))?;
+        let (message, sequence) = match kind {
+            Kind::Normal => (envelope.clone(), chain.judge_normal(envelope)?),
+            Kind::ConfigUpdate => {
+                let (message, sequence) = chain.judge_update(envelope)?;
+                (message.envelope, sequence)
             }
-            Ok(HeaderType::OrdererTransaction) => {
-                Err((Status::BadRequest, "message is of type that is no longer supported".to_owned()))
-            }
-            _ => self.normal(&chain, envelope, &opened).await,
-        }
-    }
-
-    async fn normal(&self, chain: &Chain, envelope: &Envelope, opened: &Opened) -> Result<(), (Status, String)> {
-        let bundle = chain.bundle().borrow().clone();
-        if bundle.maintenance {
-            return Err((Status::ServiceUnavailable, "normal transactions are rejected: maintenance mode".to_owned()));
-        }
-        if envelope.payload.is_empty() {
-            return Err((Status::BadRequest, "message payload is empty".to_owned()));
-        }
-        self.check_expiry(opened)?;
-        check_size(&bundle, envelope)?;
-        let signed = SignedData {
-            data: envelope.payload.clone(),
-            identity: opened.signature.creator.clone(),
-            signature: envelope.signature.clone(),
         };
-        bundle
-            .evaluate("/Channel/Writers", &[signed])
-            .map_err(|text| (Status::Forbidden, format!("{text}: permission denied")))?;
         if self.node.faults.leaderless() {
-            return Err((Status::ServiceUnavailable, "no Raft leader".to_owned()));
+            return Err(Rejection::unavailable("no Raft leader").into());
         }
-        chain.order(envelope).await.map_err(|text| (Status::ServiceUnavailable, text))
+        if kind == Kind::ConfigUpdate && self.node.faults.loses_update() {
+            return Ok(());
+        }
+        chain.order(&message, sequence).await.map_err(|text| Rejection::unavailable(text).into())
     }
-
-    fn check_expiry(&self, opened: &Opened) -> Result<(), (Status, String)> {
-        let expired = !self.node.settings.no_expiration_checks
-            && Identity::parse(&opened.signature.creator)
-                .is_ok_and(|identity| identity.certificate.not_after() < now_seconds());
-        if expired { Err((Status::BadRequest, "broadcast client identity expired".to_owned())) } else { Ok(()) }
-    }
-}
-
-fn open_channel_header(envelope: &Envelope) -> Result<Opened, String> {
-    block::open(envelope).map_err(|text| {
-        let text = if text == "envelope has no header" { "header not set".to_owned() } else { text };
-        format!("could not determine channel ID: {text}")
-    })
-}
-
-fn check_size(bundle: &Bundle, envelope: &Envelope) -> Result<(), (Status, String)> {
-    let size = envelope.payload.len() + envelope.signature.len();
-    let most = bundle.batch_size.absolute_max_bytes;
-    if size > most as usize {
-        return Err((
-            Status::BadRequest,
-            format!("message payload is {size} bytes and exceeds maximum allowed {most} bytes"),
-        ));
-    }
-    Ok(())
 }
 
 #[tonic::async_trait]
@@ -125,12 +89,24 @@ impl AtomicBroadcast for Service {
         &self,
         request: Request<Streaming<Envelope>>,
     ) -> Result<Response<Self::BroadcastStream>, tonic::Status> {
+        let peer = request.extensions().get::<PeerInfo>().cloned();
         let mut envelopes = request.into_inner();
         let (replies, stream) = mpsc::channel(16);
         let service = self.clone();
         tokio::spawn(async move {
             while let Ok(Some(envelope)) = envelopes.message().await {
-                let reply = service.process(&envelope).await;
+                let reply = match service.process(&envelope).await {
+                    Outcome::Answer(reply) => reply,
+                    Outcome::End => return,
+                    Outcome::Break => {
+                        let lost = tonic::Status::unavailable("simulated loss of the connection");
+                        if let Some(peer) = &peer {
+                            peer.cut();
+                        }
+                        let _ = replies.send(Err(lost)).await;
+                        return;
+                    }
+                };
                 let good = reply.status == Status::Success as i32;
                 if replies.send(Ok(reply)).await.is_err() || !good {
                     return;

@@ -3,10 +3,12 @@
 //! The file stays when a channel is removed, as Fabric's does: a channel of the same name that is joined later finds
 //! its entries again.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use prost::Message;
 
+use super::seal::Seal;
 use crate::ledger::{LedgerError, RecordFile};
 
 /// A block that is, or may become, part of the chain.
@@ -32,9 +34,9 @@ pub struct HardState {
     /// The latest term that was seen.
     #[prost(uint64, tag = "1")]
     pub term: u64,
-    /// Who got this node's vote in it.
-    #[prost(string, tag = "2")]
-    pub vote: String,
+    /// Who got this node's vote in it; 0 is nobody.
+    #[prost(uint64, tag = "2")]
+    pub vote: u64,
     /// The last block known to be in the chain.
     #[prost(uint64, tag = "3")]
     pub commit: u64,
@@ -46,6 +48,8 @@ struct Record {
     entry: Option<Entry>,
     #[prost(message, optional, tag = "2")]
     state: Option<HardState>,
+    #[prost(message, optional, tag = "3")]
+    seal: Option<Seal>,
 }
 
 #[derive(Debug)]
@@ -61,6 +65,7 @@ pub struct Wal {
     file: RecordFile,
     first: u64,
     slots: Vec<Slot>,
+    seals: BTreeMap<u64, usize>,
     state: HardState,
 }
 
@@ -68,7 +73,13 @@ impl Wal {
     /// Opens or creates the log in `dir`.
     pub fn open(dir: &Path) -> Result<Self, LedgerError> {
         let path = dir.join("log");
-        let mut log = Self { file: RecordFile::open(&path)?, first: 0, slots: Vec::new(), state: HardState::default() };
+        let mut log = Self {
+            file: RecordFile::open(&path)?,
+            first: 0,
+            slots: Vec::new(),
+            seals: BTreeMap::new(),
+            state: HardState::default(),
+        };
         for index in 0..log.file.len() {
             let bytes = log.file.read(index)?.unwrap_or_default();
             let record = Record::decode(&bytes[..])
@@ -78,6 +89,9 @@ impl Wal {
             }
             if let Some(entry) = record.entry {
                 log.place(&entry, index);
+            }
+            if let Some(seal) = record.seal {
+                log.seals.insert(seal.index, index);
             }
         }
         Ok(log)
@@ -129,9 +143,28 @@ impl Wal {
     /// Writes and syncs an entry.
     pub fn append(&mut self, entry: &Entry) -> Result<(), LedgerError> {
         let record = self.file.len();
-        let written = Record { entry: Some(entry.clone()), state: None };
+        let written = Record { entry: Some(entry.clone()), ..Record::default() };
         self.file.append(&written.encode_to_vec())?;
         self.place(entry, record);
+        Ok(())
+    }
+
+    /// The signatures of the agreed block at an index.
+    pub fn seal(&mut self, index: u64) -> Option<Seal> {
+        let record = *self.seals.get(&index)?;
+        let bytes = self.file.read(record).ok().flatten()?;
+        Record::decode(&bytes[..]).ok()?.seal
+    }
+
+    /// Writes and syncs the signatures of an agreed block, unless they are there.
+    pub fn save_seal(&mut self, seal: &Seal) -> Result<(), LedgerError> {
+        if self.seals.contains_key(&seal.index) {
+            return Ok(());
+        }
+        let record = self.file.len();
+        let written = Record { seal: Some(seal.clone()), ..Record::default() };
+        self.file.append(&written.encode_to_vec())?;
+        self.seals.insert(seal.index, record);
         Ok(())
     }
 
@@ -140,7 +173,7 @@ impl Wal {
         if state == self.state {
             return Ok(());
         }
-        let written = Record { entry: None, state: Some(state.clone()) };
+        let written = Record { state: Some(state.clone()), ..Record::default() };
         self.file.append(&written.encode_to_vec())?;
         self.state = state;
         Ok(())
@@ -162,7 +195,7 @@ mod tests {
         for (index, term, text) in [(1, 1, "a"), (2, 1, "b"), (3, 1, "c"), (2, 2, "d")] {
             wal.append(&entry(index, term, text)).unwrap();
         }
-        let state = HardState { term: 2, vote: "x".to_owned(), commit: 1 };
+        let state = HardState { term: 2, vote: 7, commit: 1 };
         wal.save(state.clone()).unwrap();
         drop(wal);
         let mut wal = Wal::open(dir.path()).unwrap();

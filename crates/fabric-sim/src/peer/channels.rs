@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use prost::Message as _;
-use tenter_fabric_wire::common::{Block, Envelope, HeaderType, Metadata};
+use tenter_fabric_wire::common::{Block, Envelope, HeaderType};
 use tenter_fabric_wire::protos::TxValidationCode;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::node::Node;
 use crate::block::{self, TRANSACTIONS_FILTER};
-use crate::channel::{Bundle, Consensus, Endpoint, SignedData};
+use crate::channel::{Bundle, Endpoint};
 use crate::deliver::Source;
 use crate::ledger::Ledger;
 use crate::net::describe;
@@ -32,6 +32,7 @@ pub struct Placed {
 /// A joined channel.
 #[derive(Debug)]
 pub struct Channel {
+    node: Arc<Node>,
     /// The blocks.
     pub ledger: Arc<Ledger>,
     bundle: watch::Sender<Arc<Bundle>>,
@@ -40,10 +41,13 @@ pub struct Channel {
 }
 
 impl Channel {
-    fn open(ledger: Arc<Ledger>) -> Result<Arc<Self>, String> {
+    fn open(node: &Arc<Node>, ledger: Arc<Ledger>) -> Result<Arc<Self>, String> {
         let config = ledger.config_block().ok_or("the ledger has no config block")?;
+        let bundle = Bundle::from_block(&config)?;
+        node.learn(&bundle);
         let channel = Self {
-            bundle: watch::Sender::new(Arc::new(Bundle::from_block(&config)?)),
+            node: node.clone(),
+            bundle: watch::Sender::new(Arc::new(bundle)),
             errored: watch::Sender::new(false),
             transactions: RwLock::default(),
             ledger,
@@ -88,7 +92,7 @@ impl Channel {
 
     /// Judges and commits the next block.
     fn commit(&self, mut block: Block) -> Result<Taken, String> {
-        self.verify_signature(&block)?;
+        self.bundle().verify_block(&block)?;
         let mut seen = Vec::new();
         let codes: Vec<u8> =
             block.data.iter().flat_map(|data| &data.data).map(|entry| self.judge(entry, &mut seen)).collect();
@@ -99,41 +103,10 @@ impl Channel {
             return Ok(Taken::More);
         }
         let bundle = Bundle::from_block(&block)?;
+        self.node.learn(&bundle);
         let moved = bundle.endpoints != self.bundle.borrow().endpoints;
         self.bundle.send_replace(Arc::new(bundle));
         Ok(if moved { Taken::Reconnect } else { Taken::More })
-    }
-
-    /// A block of a crash fault tolerant channel carries a signature that satisfies `BlockValidation`. Byzantine ones
-    /// are accepted by their hashes only.
-    fn verify_signature(&self, block: &Block) -> Result<(), String> {
-        let bundle = self.bundle();
-        if block::number(block) == 0 || bundle.consensus == Consensus::Bft {
-            return Ok(());
-        }
-        let metadata = block
-            .metadata
-            .as_ref()
-            .and_then(|all| all.metadata.get(block::SIGNATURES))
-            .and_then(|bytes| Metadata::decode(&bytes[..]).ok())
-            .ok_or("block has no signatures")?;
-        let header = block.header.as_ref().map(block::header_der).unwrap_or_default();
-        let signed: Vec<SignedData> = metadata
-            .signatures
-            .iter()
-            .filter_map(|signature| {
-                let header_bytes = &signature.signature_header[..];
-                let creator = tenter_fabric_wire::common::SignatureHeader::decode(header_bytes).ok()?.creator;
-                Some(SignedData {
-                    data: [&metadata.value[..], header_bytes, &header].concat(),
-                    identity: creator,
-                    signature: signature.signature.clone(),
-                })
-            })
-            .collect();
-        bundle
-            .evaluate("/Channel/Orderer/BlockValidation", &signed)
-            .map_err(|text| format!("block {} is not signed by the orderers: {text}", block::number(block)))
     }
 
     /// VALID, or why not: endorsements and reads are not judged.
@@ -197,7 +170,7 @@ impl Channels {
         for name in names {
             let ledger = Arc::new(Ledger::open(&channels.folder().join(&name)).map_err(|error| describe(&error))?);
             if ledger.height() > 0 {
-                let channel = Channel::open(ledger)?;
+                let channel = Channel::open(&channels.node, ledger)?;
                 channels.follow(&name, &channel);
                 channels.all().insert(name, channel);
             }
@@ -244,7 +217,7 @@ impl Channels {
         }
         let ledger = Arc::new(Ledger::open(&self.folder().join(name)).map_err(|error| describe(&error))?);
         ledger.append(&first).map_err(|error| describe(&error))?;
-        let channel = Channel::open(ledger)?;
+        let channel = Channel::open(&self.node, ledger)?;
         self.follow(name, &channel);
         all.insert(name.to_owned(), channel);
         Ok(())

@@ -42,6 +42,7 @@ pub async fn start(settings: PeerSettings) -> Result<Running, NodeError> {
     let node = Arc::new(Node {
         msp,
         client_pair,
+        client_roots: ClientRoots::of(&settings.tls)?,
         faults: Arc::new(Faults::from_environment()),
         fatal: watch::Sender::new(None),
         settings,
@@ -76,8 +77,7 @@ async fn serve_grpc(
 ) -> Result<std::net::SocketAddr, NodeError> {
     let settings = &node.settings;
     let required = settings.tls.client_auth_required;
-    let roots = ClientRoots::of(&settings.tls)?;
-    let tls = pair.map(|pair| server_tls(pair, required, roots, "h2")).transpose()?;
+    let tls = pair.map(|pair| server_tls(pair, required, node.client_roots.clone(), "h2")).transpose()?;
     let incoming = Incoming::bind(&settings.listen, tls).await?;
     let local = incoming.local();
     let service = Service {

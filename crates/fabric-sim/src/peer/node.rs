@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::channel::Endpoint;
+use crate::channel::{Bundle, Endpoint};
 use crate::faults::Faults;
 use crate::msp::LocalMsp;
-use crate::net::KeyPair;
+use crate::net::{ClientRoots, KeyPair};
 use crate::settings::peer::PeerSettings;
 
 /// A peer's own identity and settings.
@@ -19,6 +19,8 @@ pub struct Node {
     pub msp: Arc<LocalMsp>,
     /// Shown to orderers that ask for a client certificate.
     pub client_pair: Option<KeyPair>,
+    /// By what client certificates are judged where they are required.
+    pub client_roots: ClientRoots,
     /// Faults to simulate.
     pub faults: Arc<Faults>,
     /// Set when the process must end.
@@ -34,6 +36,17 @@ impl Node {
         let mut roots = endpoint.roots.clone();
         roots.extend(found.ca.as_ref().and_then(|path| std::fs::read(path).ok()));
         Endpoint { address: found.to.clone(), roots }
+    }
+
+    /// Takes note of a channel's configuration: its members' TLS roots are trusted as clients. A configuration that
+    /// demands what this version does not know ends the process.
+    pub fn learn(&self, bundle: &Bundle) {
+        for pem in bundle.msps.values().flat_map(|msp| &msp.tls_roots) {
+            self.client_roots.add(pem);
+        }
+        if let Err(text) = bundle.check_supported_by_peers() {
+            self.die(&text);
+        }
     }
 
     /// Ends the process with a text.

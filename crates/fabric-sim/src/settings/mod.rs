@@ -242,9 +242,9 @@ fn locate(stem: &str, environment: &BTreeMap<String, String>) -> PathBuf {
     if here.exists() { here } else { Path::new("/etc/hyperledger/fabric").join(file) }
 }
 
-/// A duration as Go writes it, which channel configurations also use.
-pub fn go_duration(text: &str) -> Option<Duration> {
-    units::duration(text)
+/// Nanoseconds of a duration as Go writes it, which channel configurations also use; the error's text is Go's.
+pub fn parse_go_duration(text: &str) -> Result<i128, String> {
+    units::go_duration(text)
 }
 
 /// The TLS part of a listener.

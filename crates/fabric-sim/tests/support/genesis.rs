@@ -9,22 +9,27 @@ use tenter_fabric_wire::common::msp_role::MspRoleType;
 use tenter_fabric_wire::common::signature_policy::{NOutOf, Type};
 use tenter_fabric_wire::common::{
     Block, BlockDataHashingStructure, Capabilities, Capability, ChannelHeader, Config, ConfigEnvelope, ConfigGroup,
-    ConfigPolicy, ConfigValue, Envelope, HashingAlgorithm, Header, HeaderType, ImplicitMetaPolicy, LastConfig,
-    Metadata, MspPrincipal, MspRole, OrdererAddresses, OrdererBlockMetadata, Payload, Policy, SignatureHeader,
-    SignaturePolicy, SignaturePolicyEnvelope,
+    ConfigPolicy, ConfigValue, Consenter as BftConsenter, Envelope, HashingAlgorithm, Header, HeaderType,
+    ImplicitMetaPolicy, LastConfig, Metadata, MspPrincipal, MspRole, OrdererAddresses, OrdererBlockMetadata, Orderers,
+    Payload, Policy, SignatureHeader, SignaturePolicy, SignaturePolicyEnvelope,
 };
 use tenter_fabric_wire::etcdraft::{ConfigMetadata, Consenter, Options};
 use tenter_fabric_wire::google::Timestamp;
-use tenter_fabric_wire::msp::{FabricCryptoConfig, FabricMspConfig, FabricNodeOus, FabricOuIdentifier, MspConfig};
+use tenter_fabric_wire::msp::{
+    FabricCryptoConfig, FabricMspConfig, FabricNodeOus, FabricOuIdentifier, MspConfig, SerializedIdentity,
+};
 use tenter_fabric_wire::orderer::{BatchSize, BatchTimeout, ChannelRestrictions, ConsensusType};
+use tenter_fabric_wire::smartbft;
 
 use super::organization::Organization;
 
 /// What a test channel is made of.
 pub struct Profile<'a> {
+    /// Enrolment certificates of the consenters in PEM: then it is a BFT channel.
+    pub bft: Option<Vec<String>>,
     pub channel: &'a str,
     pub orderers: &'a Organization,
-    pub members: &'a [&'a Organization],
+    pub members: Vec<&'a Organization>,
     /// Host, port, TLS certificate in PEM.
     pub consenters: Vec<(String, u16, String)>,
     pub nonce: u8,
@@ -149,13 +154,18 @@ fn orderer_group(profile: &Profile<'_>) -> ConfigGroup {
             snapshot_interval_size: 16 << 20,
         }),
     };
-    group(
+    let mut kind = ConsensusType { r#type: "etcdraft".to_owned(), metadata: metadata.encode_to_vec(), state: 0 };
+    let mut validation = meta(0, "Writers");
+    let mut orderers = Orderers::default();
+    if let Some(identities) = &profile.bft {
+        orderers = Orderers { consenter_mapping: bft_consenters(profile, identities) };
+        kind = ConsensusType { r#type: "BFT".to_owned(), metadata: bft_options().encode_to_vec(), state: 0 };
+        validation = block_validation(&orderers.consenter_mapping);
+    }
+    let mut found = group(
         BTreeMap::from([(id.clone(), org)]),
         &[
-            (
-                "ConsensusType",
-                value(&ConsensusType { r#type: "etcdraft".to_owned(), metadata: metadata.encode_to_vec(), state: 0 }),
-            ),
+            ("ConsensusType", value(&kind)),
             (
                 "BatchSize",
                 value(&BatchSize { max_message_count: 10, absolute_max_bytes: 1 << 20, preferred_max_bytes: 1 << 19 }),
@@ -164,28 +174,82 @@ fn orderer_group(profile: &Profile<'_>) -> ConfigGroup {
             ("ChannelRestrictions", value(&ChannelRestrictions::default())),
             ("Capabilities", capabilities("V2_0")),
         ],
-        standard(&[("BlockValidation", meta(0, "Writers"))]),
-    )
+        standard(&[("BlockValidation", validation)]),
+    );
+    if profile.bft.is_some() {
+        found.values.insert("Orderers".to_owned(), value(&orderers));
+    }
+    found
+}
+
+fn bft_consenters(profile: &Profile<'_>, identities: &[String]) -> Vec<BftConsenter> {
+    (1..)
+        .zip(profile.consenters.iter().zip(identities))
+        .map(|(id, ((host, port, tls), identity))| BftConsenter {
+            id,
+            host: host.clone(),
+            port: u32::from(*port),
+            msp_id: profile.orderers.msp_id.clone(),
+            identity: identity.clone().into_bytes(),
+            client_tls_cert: tls.clone().into_bytes(),
+            server_tls_cert: tls.clone().into_bytes(),
+        })
+        .collect()
+}
+
+fn bft_options() -> smartbft::Options {
+    let text = str::to_owned;
+    smartbft::Options {
+        request_batch_max_interval: text("50ms"),
+        incoming_message_buffer_size: 200,
+        request_pool_size: 400,
+        request_forward_timeout: text("2s"),
+        request_complain_timeout: text("20s"),
+        request_auto_remove_timeout: text("3m"),
+        request_max_bytes: 1 << 20,
+        view_change_resend_interval: text("5s"),
+        view_change_timeout: text("20s"),
+        leader_heartbeat_timeout: text("1m"),
+        leader_heartbeat_count: 10,
+        collect_timeout: text("1s"),
+        ..smartbft::Options::default()
+    }
+}
+
+/// The policy of a BFT channel's blocks: a quorum of the consenters' very certificates.
+pub fn block_validation(consenters: &[BftConsenter]) -> ConfigPolicy {
+    let n = consenters.len();
+    let quorum = (n + (n - 1) / 3 + 1).div_ceil(2);
+    let identities = consenters
+        .iter()
+        .map(|consenter| MspPrincipal {
+            principal_classification: Classification::Identity as i32,
+            principal: SerializedIdentity { mspid: consenter.msp_id.clone(), id_bytes: consenter.identity.clone() }
+                .encode_to_vec(),
+        })
+        .collect();
+    let rules =
+        (0..i32::try_from(n).unwrap()).map(|index| SignaturePolicy { r#type: Some(Type::SignedBy(index)) }).collect();
+    let n = i32::try_from(quorum).unwrap();
+    let rule = Some(SignaturePolicy { r#type: Some(Type::NOutOf(NOutOf { n, rules })) });
+    policy(1, &SignaturePolicyEnvelope { version: 0, rule, identities })
+}
+
+/// An organisation of the Application section.
+pub fn application_org(org: &Organization) -> ConfigGroup {
+    use MspRoleType::{Admin, Client, Peer};
+    let roles = [
+        ("Readers", &[Admin, Peer, Client][..]),
+        ("Writers", &[Admin, Client]),
+        ("Admins", &[Admin]),
+        ("Endorsement", &[Peer]),
+    ];
+    let policies = roles.into_iter().map(|(name, roles)| (name.to_owned(), any_role(&org.msp_id, roles))).collect();
+    group(BTreeMap::new(), &[("MSP", msp_value(org))], policies)
 }
 
 fn application_group(profile: &Profile<'_>) -> ConfigGroup {
-    use MspRoleType::{Admin, Client, Peer};
-    let orgs = profile
-        .members
-        .iter()
-        .map(|org| {
-            let roles = [
-                ("Readers", &[Admin, Peer, Client][..]),
-                ("Writers", &[Admin, Client]),
-                ("Admins", &[Admin]),
-                ("Endorsement", &[Peer]),
-            ];
-            let policies =
-                roles.into_iter().map(|(name, roles)| (name.to_owned(), any_role(&org.msp_id, roles))).collect();
-            let config = group(BTreeMap::new(), &[("MSP", msp_value(org))], policies);
-            (org.msp_id.clone(), config)
-        })
-        .collect();
+    let orgs = profile.members.iter().map(|org| (org.msp_id.clone(), application_org(org))).collect();
     let endorsement = meta(2, "Endorsement");
     group(
         orgs,

@@ -5,6 +5,8 @@ pub mod client;
 pub mod genesis;
 pub mod network;
 pub mod organization;
+pub mod update;
+pub mod world;
 
 use std::path::PathBuf;
 

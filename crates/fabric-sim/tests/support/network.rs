@@ -4,6 +4,8 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use tenter_fabric_wire::common::Block;
@@ -13,9 +15,17 @@ use super::client::{AdminAccess, plain_http};
 use super::genesis::{self, Profile};
 use super::organization::{Organization, Person};
 
-/// A free port. It may be taken by others before it is used; tests that lose that race fail loudly.
+/// A free port, each once. It is below those that the system gives to connections; another program could still take it
+/// before it is used, and then the test fails loudly.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
+    let next = NEXT.get_or_init(|| AtomicU16::new(rand::random()));
+    loop {
+        let port = 10_000 + next.fetch_add(1, Ordering::SeqCst) % 22_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A node's folder, ports and process.
@@ -209,13 +219,27 @@ impl Network {
 
     /// The genesis block of a channel ordered by these nodes.
     pub fn genesis(&self, channel: &str, orderers: &[&Node], nonce: u8) -> Block {
-        genesis::block(&Profile {
+        genesis::block(&self.profile(channel, orderers, nonce))
+    }
+
+    /// The same with Byzantine ordering.
+    pub fn bft_genesis(&self, channel: &str, orderers: &[&Node]) -> Block {
+        let identities = orderers
+            .iter()
+            .map(|node| std::fs::read_to_string(node.dir.join("msp/signcerts/cert.pem")).unwrap())
+            .collect();
+        genesis::block(&Profile { bft: Some(identities), ..self.profile(channel, orderers, 1) })
+    }
+
+    fn profile<'a>(&'a self, channel: &'a str, orderers: &[&Node], nonce: u8) -> Profile<'a> {
+        Profile {
+            bft: None,
             channel,
             orderers: &self.hub,
-            members: &[&self.acme, &self.globex],
+            members: vec![&self.acme, &self.globex],
             consenters: orderers.iter().map(|node| ("127.0.0.1".to_owned(), node.port, node.tls.clone())).collect(),
             nonce,
-        })
+        }
     }
 
     /// The admin API of an orderer.
