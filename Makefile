@@ -35,7 +35,7 @@ test: lint test-unit test-e2e ## Everything that CI runs
 lint: setup ## Formatting, clippy, rustdoc, shellcheck
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
-	cargo clippy --locked --workspace --all-features --test e2e --bench converge -- -D warnings
+	cargo clippy --locked --workspace --all-features --test e2e --bench converge --bench objects -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --all-features
 	deploy/lint-scripts
 

@@ -21,6 +21,8 @@ pub mod orderer;
 pub mod organization;
 pub mod outlook;
 pub mod peer;
+#[cfg(test)]
+mod process_world;
 pub mod proposal;
 pub mod quantity;
 pub mod schedule;

@@ -66,7 +66,12 @@ impl Organization {
     /// TLS for a node on loopback.
     pub fn tls_node(&self, common_name: &str) -> Result<Issued> {
         let usage = Usage::TlsNode {
-            dns_names: BTreeSet::from(["localhost".to_owned(), format!("{common_name}.{}.example", self.name)]),
+            dns_names: BTreeSet::from([
+                "localhost".to_owned(),
+                format!("{common_name}.{}.example", self.name),
+                // As if it ran in a namespace of network `trade`.
+                format!("{common_name}.trade-{}.svc", self.name),
+            ]),
             ip_addresses: BTreeSet::from([IpAddr::V4(Ipv4Addr::LOCALHOST)]),
         };
         self.issue(&Authority::load(&self.roots.tls)?, common_name, usage)

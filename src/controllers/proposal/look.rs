@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
 use jiff::Timestamp;
-use tenter_consortium::channel_config::{TopicUpdate, problems, requirement, updates};
-use tenter_consortium::objects::ChannelSpec;
+use tenter_consortium::channel_config::{TopicUpdate, choose, problems, updates};
+use tenter_consortium::objects::{ChannelSpec, ConsortiumSpec};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::LiveChannel;
 use tenter_consortium::status::ProposalSignature;
@@ -14,7 +14,7 @@ use tenter_fabric::client::broadcast::BroadcastError;
 use tenter_fabric::config::CurrentConfig;
 use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate, Freshness};
 use tenter_fabric::identity::SigningIdentity;
-use tenter_fabric::policy::{Judge, KnownIdentity};
+use tenter_fabric::policy::{Judge, KnownIdentity, Role};
 
 use super::decide::{Answer, Judgement, Standing, View};
 use super::signers::{Hosted, Signer};
@@ -22,18 +22,32 @@ use super::versions::too_old;
 use crate::controllers::channel::form::own_consenters;
 use crate::controllers::channel::material::available;
 use crate::controllers::labels::{IDENTITY_CONFIG_ADMIN, IDENTITY_READER};
-use crate::controllers::{Context, Failure, Scope, gates};
+use crate::controllers::{Failure, gates};
 use crate::nodes::identity::signing_identity;
 use crate::nodes::records::{block_hash, read_pinned};
 use crate::nodes::{Node, Nodes, SubmitError, chain};
 use crate::observe::channel;
-use crate::resources::Channel;
 
 /// An organization that this daemon acts for: where its identities are.
 #[derive(Clone, Debug)]
 struct Own {
     namespace: String,
     msp_id: String,
+}
+
+/// Where an update is looked at.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// The Fabric nodes.
+    pub nodes: &'a Nodes,
+    /// The consortium's namespace, with the pinned genesis block.
+    pub namespace: &'a str,
+    /// The daemon's settings.
+    pub settings: &'a ConsortiumSpec,
+    /// The channel.
+    pub spec: &'a ChannelSpec,
+    /// The time.
+    pub now: Timestamp,
 }
 
 /// What was seen of an update.
@@ -58,18 +72,10 @@ struct Judged {
 
 /// Looks at everything that the decision needs. `collected` are signatures from anywhere: only those that count are
 /// kept.
-pub async fn look(
-    ctx: &Context,
-    nodes: &Nodes,
-    scope: &Scope,
-    object: &Channel,
-    base_sequence: u64,
-    update: ConfigUpdate,
-    collected: Vec<ConfigSignature>,
-) -> Seen {
-    let spec = &object.spec;
-    let orderers = own_consenters(spec, &scope.consortium.spec.organizations);
-    let pinned = read_pinned(nodes.store(), &ctx.namespace, &spec.channel, block_hash).await;
+pub async fn look(place: &Place<'_>, base_sequence: u64, update: ConfigUpdate, collected: Vec<ConfigSignature>) -> Seen {
+    let Place { nodes, namespace, settings, spec, .. } = *place;
+    let orderers = own_consenters(spec, &settings.organizations);
+    let pinned = read_pinned(nodes.store(), namespace, &spec.channel, block_hash).await;
     let hash = pinned.value().map(|pinned| pinned.hash.clone());
     let config = channel::config(nodes, &orderers, &spec.channel, hash.as_deref()).await;
     let mut seen = Seen {
@@ -84,7 +90,7 @@ pub async fn look(
     };
     let Observation::Present { value: live } = config else { return seen };
     match CurrentConfig::from_bytes(&spec.channel, &live.config) {
-        Ok(current) => seen.compare(nodes, scope, spec, base_sequence, &live, &current, collected, ctx.now()).await,
+        Ok(current) => seen.compare(place, base_sequence, &live, &current, collected).await,
         Err(error) => {
             let evidence = format!("config block {}: {}", live.block, chain(&error));
             seen.standing = Observation::Unreachable { evidence };
@@ -94,18 +100,15 @@ pub async fn look(
 }
 
 impl Seen {
-    #[expect(clippy::too_many_arguments, reason = "everything that was gathered, once")]
     async fn compare(
         &mut self,
-        nodes: &Nodes,
-        scope: &Scope,
-        spec: &ChannelSpec,
+        place: &Place<'_>,
         base_sequence: u64,
         live: &LiveChannel,
         current: &CurrentConfig,
         collected: Vec<ConfigSignature>,
-        now: Timestamp,
     ) {
+        let Place { nodes, settings, spec, .. } = *place;
         self.standing = self.stand(nodes, base_sequence, live, current).await;
         if self.standing.value() != Some(&Standing::Applies) {
             return;
@@ -128,9 +131,9 @@ impl Seen {
             None => self.problems = problems(current, &self.update),
         }
         if self.irreversible.is_some() {
-            self.too_old = too_old(nodes, scope, spec).await;
+            self.too_old = too_old(nodes, settings, spec).await;
         }
-        self.judged = Some(judge(nodes, scope, spec, current, &self.update, collected, now).await);
+        self.judged = Some(judge(place, current, &self.update, collected).await);
     }
 
     async fn stand(
@@ -238,13 +241,13 @@ impl Seen {
 }
 
 /// The organizations of a channel that this daemon acts for, the organizer first.
-fn own_organizations(scope: &Scope, spec: &ChannelSpec) -> Vec<Own> {
+fn own_organizations(settings: &ConsortiumSpec, spec: &ChannelSpec) -> Vec<Own> {
     let orderers = spec.orderer_organizations.iter().map(|it| (&it.organization, &it.msp_id, &it.namespace));
     let members = spec.members.iter().map(|it| (&it.organization, &it.msp_id, &it.namespace));
     let mut found: Vec<(bool, Own)> = Vec::new();
     for (organization, msp_id, namespace) in orderers.chain(members) {
         let known = found.iter().any(|(_, own)| own.msp_id == *msp_id);
-        if known || gates::admit(&scope.consortium.spec, organization, namespace).is_err() {
+        if known || gates::admit(settings, organization, namespace).is_err() {
             continue;
         }
         let own = Own { namespace: namespace.clone(), msp_id: msp_id.clone() };
@@ -256,17 +259,13 @@ fn own_organizations(scope: &Scope, spec: &ChannelSpec) -> Vec<Own> {
 
 /// What the policies in force say, who can sign, and who can submit.
 async fn judge(
-    nodes: &Nodes,
-    scope: &Scope,
-    spec: &ChannelSpec,
+    place: &Place<'_>,
     current: &CurrentConfig,
     update: &ConfigUpdate,
     collected: Vec<ConfigSignature>,
-    now: Timestamp,
 ) -> Judged {
+    let Place { nodes, settings, spec, now, .. } = *place;
     let judge = Judge::new(current.config());
-    let guards: Vec<String> = update.guards(current).into_keys().collect();
-    let holds = |signers: &[KnownIdentity]| guards.iter().all(|path| judge.evaluate_signers(path, signers).is_ok());
     let mut signatures: Vec<(ConfigSignature, KnownIdentity)> = Vec::new();
     for signature in collected {
         if let Ok(signer) = signature.signer(update, &judge) {
@@ -276,27 +275,33 @@ async fn judge(
             }
         }
     }
-    let organizations = own_organizations(scope, spec);
+    let organizations = own_organizations(settings, spec);
     let mut signers = BTreeMap::new();
-    let mut able: Vec<KnownIdentity> = Vec::new();
     let mut writers = Writers::default();
     for own in organizations {
         let reader = signing_identity(nodes.store(), &own.namespace, IDENTITY_READER, &own.msp_id).await;
         writers.ask(&judge, reader, now);
         let administrator = signing_identity(nodes.store(), &own.namespace, IDENTITY_CONFIG_ADMIN, &own.msp_id).await;
-        if let Some(identity) = administrator.value()
-            && let Ok(known) = judge.identify(identity.creator())
-        {
-            able.push(known);
+        let counts = administrator.value().is_some_and(|identity| {
+            judge.identify(identity.creator()).is_ok_and(|known| known.role() == Some(Role::Admin))
+        });
+        if counts {
             signers.insert(own.msp_id.clone(), own);
         }
         writers.ask(&judge, administrator, now);
     }
     let have: Vec<KnownIdentity> = signatures.iter().map(|(_, signer)| signer.clone()).collect();
-    let satisfied = holds(&have);
-    let to_sign = if satisfied { Vec::new() } else { choose(&have, &able, &holds) };
-    let to_sign = to_sign.into_iter().map(|own| own.msp_id).collect();
-    let missing = if satisfied { String::new() } else { requirement(current, update, &have).missing };
+    let requirement = judge.needed_for(current, update, &have);
+    let satisfied = requirement.is_satisfied();
+    let able = signers.keys().cloned().collect();
+    let to_sign = if satisfied { Vec::new() } else { choose(&requirement, &able).0 };
+    let signed = |msp_id: &String| have.iter().any(|other| other.msp_id == *msp_id && other.role() == Some(Role::Admin));
+    let to_sign = to_sign.into_iter().filter(|msp_id| !signed(msp_id)).collect();
+    let missing = if satisfied { String::new() } else { requirement.to_string() };
+    // Policies take the first signer that fits, so the order can matter.
+    let guards = update.guards(current);
+    let order = judge.order(guards.keys().map(String::as_str), &have);
+    let signatures = order.into_iter().filter_map(|place| signatures.get(place).cloned()).collect();
     let no_writer = writers.found.is_none().then(|| writers.why(&spec.channel));
     Judged {
         judgement: Judgement { satisfied, missing, to_sign, no_writer },
@@ -304,23 +309,6 @@ async fn judge(
         signers,
         submitter: writers.found,
     }
-}
-
-/// Whose signatures to add: as few as are enough, or, where all together are not, all of them.
-fn choose<T: Clone + PartialEq>(have: &[T], able: &[T], holds: &dyn Fn(&[T]) -> bool) -> Vec<T> {
-    let mut added: Vec<T> = able.iter().filter(|own| !have.contains(own)).cloned().collect();
-    let with = |added: &[T]| have.iter().chain(added).cloned().collect::<Vec<_>>();
-    if holds(&with(&added)) {
-        // From the last on, so that the first, the organizer, stays if it is needed at all.
-        for index in (0..added.len()).rev() {
-            let mut fewer = added.clone();
-            fewer.remove(index);
-            if holds(&with(&fewer)) {
-                added = fewer;
-            }
-        }
-    }
-    added
 }
 
 /// Looks for an identity that may submit.
@@ -350,25 +338,5 @@ impl Writers {
              administrators change the policy Writers, or submit it by another member's daemon",
             self.refused.join("; ")
         )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn as_few_sign_as_are_enough() {
-        let check = |have: &[&str], able: &[&str], needed: usize, expect: &[&str]| {
-            assert_eq!(choose(have, able, &|all: &[&str]| all.len() >= needed), expect, "{have:?} {able:?} {needed}");
-        };
-        check(&[], &["hub", "acme", "globex"], 2, &["hub", "acme"]);
-        check(&["acme"], &["hub", "acme", "globex"], 2, &["hub"]);
-        check(&["acme"], &["acme"], 2, &[]);
-        // Not enough here: all that there are, and others are waited for.
-        check(&[], &["hub", "acme"], 3, &["hub", "acme"]);
-        // Only one of them counts.
-        let holds = |all: &[&str]| all.contains(&"globex");
-        assert_eq!(choose(&[], &["hub", "acme", "globex"], &holds), ["globex"]);
     }
 }

@@ -6,6 +6,9 @@ pub mod look;
 pub mod signers;
 mod versions;
 
+#[cfg(test)]
+mod process_tests;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,7 +25,7 @@ use tenter_consortium::status::{ProposalPhase, ProposalSignature, ProposalStatus
 use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate};
 
 use self::decide::{Action, Answer, Attempt, Standing, View, decide};
-use self::look::{Seen, look};
+use self::look::{Place, Seen, look};
 use super::apply::MANAGED_BY;
 use super::channel::config::ProposalSeen;
 use super::conditions::READY;
@@ -223,7 +226,14 @@ impl Controlled for ProposalController {
         let channel = apply::get::<Channel>(ctx, &ctx.namespace, &object.spec.channel).await?.ok_or_else(|| {
             Failure::terminal("NoChannel", format!("there is no Channel {}/{}", ctx.namespace, object.spec.channel))
         })?;
-        let seen = look(ctx, &self.nodes, scope, &channel, object.spec.base_sequence, update, collected).await;
+        let place = Place {
+            nodes: &self.nodes,
+            namespace: &ctx.namespace,
+            settings: &scope.consortium.spec,
+            spec: &channel.spec,
+            now: ctx.now(),
+        };
+        let seen = look(&place, object.spec.base_sequence, update, collected).await;
         seen.complete(&mut view);
         Ok(Observed { view, seen: Some(seen) })
     }

@@ -1,13 +1,13 @@
 //! Which nodes of a channel are too old for the capabilities that its spec names.
 
 use futures::future::FutureExt as _;
-use tenter_consortium::objects::ChannelSpec;
+use tenter_consortium::objects::{ChannelSpec, ConsortiumSpec};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::NodeRef;
 use tenter_consortium::values::Version;
 
 use crate::controllers::channel::form::own_consenters;
-use crate::controllers::{Scope, gates};
+use crate::controllers::gates;
 use crate::nodes::{Node, NodeKind, Nodes};
 use crate::observe::channel::{bounded, each};
 
@@ -21,14 +21,14 @@ fn since(capability: &str) -> Option<Version> {
 
 /// The channel's nodes, as far as this daemon acts for them, that do not know its capabilities; each with the version that
 /// it says it runs. Unreachable when one could not be asked: what is not known is not taken for new enough.
-pub async fn too_old(nodes: &Nodes, scope: &Scope, spec: &ChannelSpec) -> Observation<Vec<String>> {
+pub async fn too_old(nodes: &Nodes, settings: &ConsortiumSpec, spec: &ChannelSpec) -> Observation<Vec<String>> {
     let names = [&spec.capabilities.channel, &spec.capabilities.orderer, &spec.capabilities.application];
     let Some(needed) = names.into_iter().filter_map(|name| since(name)).max() else {
         return Observation::Present { value: Vec::new() };
     };
-    let mut all = own_consenters(spec, &scope.consortium.spec.organizations);
+    let mut all = own_consenters(spec, &settings.organizations);
     for member in &spec.members {
-        if gates::admit(&scope.consortium.spec, &member.organization, &member.namespace).is_ok() {
+        if gates::admit(settings, &member.organization, &member.namespace).is_ok() {
             all.extend(member.peers.iter().map(|peer| Node {
                 reference: NodeRef { namespace: member.namespace.clone(), name: peer.clone() },
                 kind: NodeKind::Peer,

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use facts::{differences, facts, live_channel, live_config};
 pub use first::{first_config, genesis};
-pub use updates::{TopicUpdate, Updates, problems, requirement, signing, updates};
+pub use updates::{TopicUpdate, Updates, choose, problems, signing, updates};
 pub use wanted::{Refused, Wanted, wanted};
 
 /// The public MSP of an organization, PEM.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use tenter_fabric::config::{
-    ChannelConfig, CurrentConfig, Topic, split, update::{ConfigUpdate, TouchedElement},
-};
+use tenter_fabric::config::update::{ConfigUpdate, TouchedElement};
+use tenter_fabric::config::{ChannelConfig, CurrentConfig, Topic, split};
+use tenter_fabric::policy::{Judge, Requirement, Role, Signer};
 
 use super::wanted::{Refused, wanted};
 use super::{Material, chain};
 use crate::objects::{self, ChannelSpec, ProposedChange};
+use crate::plan::Signing;
 
 /// Longest text of one side of a change that is kept.
 const MAX_TEXT: usize = 600;
@@ -145,14 +146,30 @@ fn irreversible(live: &ChannelConfig, wanted: &ChannelConfig, topic: &Topic) -> 
     ))
 }
 
-/// TEMPORARY
-pub fn signing(_current: &CurrentConfig, _update: &ConfigUpdate, _own: &BTreeSet<String>) -> crate::plan::Signing {
-    crate::plan::Signing::default()
+/// Who must sign an update, and who of the organizations with these MSP IDs will: as few as are enough, or, where all
+/// together are not, all whose signature helps.
+pub fn signing(current: &CurrentConfig, update: &ConfigUpdate, own: &BTreeSet<String>) -> Signing {
+    let judge = Judge::new(current.config());
+    let requirement = judge.needed_for(current, update, &[]);
+    let (own, enough) = choose(&requirement, own);
+    let required = requirement.to_string();
+    let missing = (!enough).then(|| format!("{required}, of which this daemon signs for too few"));
+    Signing { required, own, missing }
 }
-/// TEMPORARY
-pub struct Requirement { /// x
- pub missing: String }
-/// TEMPORARY
-pub fn requirement(_current: &CurrentConfig, _update: &ConfigUpdate, _have: &[tenter_fabric::policy::KnownIdentity]) -> Requirement {
-    Requirement { missing: String::from("?") }
+
+/// Whose signatures to add, by MSP ID, and whether they are enough: see [`signing`].
+pub fn choose(requirement: &Requirement<'_>, own: &BTreeSet<String>) -> (Vec<String>, bool) {
+    let administrator = |msp_id: &String| Signer { msp_id: msp_id.clone(), role: Role::Admin };
+    let available: BTreeSet<Signer> = own.iter().map(administrator).collect();
+    let names = |signers: BTreeSet<Signer>| -> Vec<String> {
+        let names: BTreeSet<String> = signers.into_iter().map(|signer| signer.msp_id).collect();
+        names.into_iter().collect()
+    };
+    match requirement.choose(&available) {
+        Some(chosen) => (names(chosen), true),
+        None => {
+            let helpful: BTreeSet<String> = requirement.helpful().into_iter().map(|signer| signer.msp_id).collect();
+            (own.intersection(&helpful).cloned().collect(), false)
+        }
+    }
 }

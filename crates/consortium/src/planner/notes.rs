@@ -41,18 +41,28 @@ impl Planner<'_> {
             self.note(NoteLevel::Info, "NotCarriedOut", format!("chaincode {name}"), message);
         }
         for retired in &self.desired.retired {
-            let live = self.observed.objects.iter().filter(|(object, live)| retires(retired, object, live)).count();
-            let message = if live == 0 {
-                "nothing of it is left: the entry of spec.retired can go".to_owned()
-            } else {
+            let left = self.observed.objects.iter().filter(|(object, live)| retires(retired, object, live));
+            // Memberships are taken out of their channels by steps of their own.
+            let (parts, rest): (Vec<_>, Vec<_>) = left.partition(|(object, _)| self.leaves_by_steps(object));
+            let message = if !rest.is_empty() {
                 format!(
-                    "line {}: it may be taken down (ledger: {}); taking down is not carried out yet, so it is left as it is",
+                    "line {}: it may be taken down (ledger: {}); taking down nodes is not carried out yet, so they are left as \
+                     they are",
                     retired.origin.line,
                     retired.ledger.as_str()
                 )
+            } else if parts.is_empty() {
+                "nothing of it is left: the entry of spec.retired can go".to_owned()
+            } else {
+                continue;
             };
             self.note(NoteLevel::Info, "Retired", retired.target.to_string(), message);
         }
+    }
+
+    /// Whether an object that the file releases goes by steps of the plan.
+    fn leaves_by_steps(&self, object: &ObjectRef) -> bool {
+        object.kind == Kind::Membership && self.desired.channels.contains_key(&object.name)
     }
 
     /// Live objects that the file no longer names. Nothing is deleted because a line is gone.

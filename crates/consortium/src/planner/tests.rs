@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use proptest::prelude::*;
+use serde::Deserialize as _;
 use serde_json::json;
+use tenter_fabric::config::CurrentConfig;
 
 use super::{check, plan};
+use crate::channel_config::{ConsenterMaterial, Material, MspMaterial, first_config, live_config, updates};
 use crate::desired::{Desired, desired};
 use crate::document::{RepositoryFacts, load};
-use crate::objects::{Condition, ConsensusType, ImageSettings, Kind, NamespaceSettings, ObjectRef};
+use crate::objects::{ChannelSpec, Condition, ConsensusType, ImageSettings, Kind, NamespaceSettings, ObjectRef};
 use crate::observation::Observation;
 use crate::observed::{
-    JoinRecord, LiveChannel, LiveNamespace, LiveObject, NodeChannel, NodeRef, Observed, ObservedChannel,
+    ConfigAuthor, ForeignChange, JoinRecord, LiveChannel, LiveNamespace, LiveObject, NodeChannel, NodeRef, Observed, ObservedChannel,
     OrdererChannel, PeerChannel, PinnedGenesis,
 };
 use crate::plan::{Plan, Step};
@@ -57,6 +60,8 @@ fn look(world: &mut Observed, desired: &Desired) {
         let seen = world.channels.entry(name.clone()).or_insert_with(|| ObservedChannel {
             genesis: absent(),
             config: absent(),
+            material: Material::default(),
+            foreign: Vec::new(),
             orderers: BTreeMap::new(),
             peers: BTreeMap::new(),
         });
@@ -65,10 +70,74 @@ fn look(world: &mut Observed, desired: &Desired) {
                 .entry(orderer.clone())
                 .or_insert_with(|| NodeChannel { live: absent(), record: JoinRecord::None });
         }
+        let spec = ChannelSpec::deserialize(&desired.objects[&channel.object].spec).unwrap();
+        seen.material = material(&spec);
         for peer in &channel.peers {
             seen.peers.entry(peer.clone()).or_insert_with(|| NodeChannel { live: absent(), record: JoinRecord::None });
         }
     }
+}
+
+macro_rules! vector {
+    ($path:literal) => {
+        include_str!(concat!("../../../../tests/vectors/", $path)).to_owned()
+    };
+}
+
+/// Certificates of what a channel is made of: any that can be read will do.
+fn material(spec: &ChannelSpec) -> Material {
+    let msp = MspMaterial {
+        ca_certs: vector!("msp/hub/cacerts/ca.hub.example-cert.pem"),
+        tls_ca_certs: vector!("msp/hub/tlscacerts/tlsca.hub.example-cert.pem"),
+        config: "NodeOUs: {Enable: true, ClientOUIdentifier: {OrganizationalUnitIdentifier: client}, \
+                 PeerOUIdentifier: {OrganizationalUnitIdentifier: peer}, AdminOUIdentifier: \
+                 {OrganizationalUnitIdentifier: admin}, OrdererOUIdentifier: {OrganizationalUnitIdentifier: orderer}}"
+            .to_owned(),
+    };
+    let certificates = [
+        (vector!("orderers/orderer1/tls.crt"), vector!("orderers/orderer1/identity.crt")),
+        (vector!("orderers/orderer2/tls.crt"), vector!("orderers/orderer2/identity.crt")),
+        (vector!("orderers/orderer3/tls.crt"), vector!("orderers/orderer3/identity.crt")),
+        (vector!("orderers/orderer4/tls.crt"), vector!("orderers/orderer4/identity.crt")),
+    ];
+    let organizations = spec.orderer_organizations.iter().map(|it| &it.organization);
+    let organizations = organizations.chain(spec.members.iter().map(|it| &it.organization));
+    Material {
+        msps: organizations.map(|name| (name.clone(), msp.clone())).collect(),
+        consenters: spec
+            .consensus
+            .consenters
+            .iter()
+            .map(|consenter| {
+                let number = consenter.orderer.trim_start_matches("orderer").parse::<usize>().unwrap();
+                let known = certificates.get(number - 1).cloned();
+                known.map(|(tls, identity)| ConsenterMaterial { tls, identity }).unwrap_or_default()
+            })
+            .collect(),
+    }
+}
+
+/// The spec of a channel's object.
+fn spec_of(desired: &Desired, channel: &str) -> ChannelSpec {
+    ChannelSpec::deserialize(&desired.objects[&desired.channels[channel].object].spec).unwrap()
+}
+
+/// The configuration that a channel begins with.
+fn first(desired: &Desired, channel: &str) -> LiveChannel {
+    let spec = spec_of(desired, channel);
+    let config = first_config(&spec, &material(&spec)).unwrap();
+    let current = CurrentConfig::from_bytes(channel, &config.to_config_bytes()).unwrap();
+    live_config(&current).unwrap()
+}
+
+/// The configuration after the update of a topic, computed from what is there now.
+fn updated(desired: &Desired, channel: &str, topic: &str, live: &LiveChannel) -> LiveChannel {
+    let spec = spec_of(desired, channel);
+    let current = CurrentConfig::from_bytes(channel, &live.config).unwrap();
+    let found = updates(&current, &spec, &material(&spec)).unwrap();
+    let update = found.topics.iter().find(|update| update.topic == topic).unwrap();
+    let after = update.update.apply(&current).unwrap();
+    LiveChannel { block: live.block + 1, ..live_config(&after).unwrap() }
 }
 
 fn live(spec: serde_json::Value, ready: bool) -> LiveObject {
@@ -112,14 +181,8 @@ fn apply(world: &mut Observed, desired: &Desired, plan: &Plan) {
                 let value = OrdererChannel { relation: "consenter".into(), status: "active".into(), height: 1 };
                 let joined = NodeChannel { live: Observation::Present { value }, record: JoinRecord::Joined };
                 seen.orderers.insert(orderer.clone(), joined);
-                let value = LiveChannel {
-                    sequence: 0,
-                    block: 0,
-                    facts: desired.channels[channel].facts.clone(),
-                    versions: BTreeMap::new(),
-                };
                 if seen.config.is_absent() {
-                    seen.config = Observation::Present { value };
+                    seen.config = Observation::Present { value: first(desired, channel) };
                 }
             }
             Step::JoinPeer { channel, peer } => {
@@ -133,7 +196,14 @@ fn apply(world: &mut Observed, desired: &Desired, plan: &Plan) {
                 let spec = world.objects[object].spec.clone();
                 world.objects.insert(object.clone(), live(spec, true));
             }
-            Step::UpdateChannelConfig { .. } => panic!("{id} is not blocked"),
+            Step::UpdateChannelConfig { channel, topic, .. } => {
+                let seen = world.channels.get_mut(channel).unwrap();
+                let value = updated(desired, channel, topic, seen.config.value().unwrap());
+                seen.config = Observation::Present { value };
+            }
+            Step::RemoveObject { object, .. } => {
+                world.objects.remove(object);
+            }
         }
     }
 }
@@ -159,6 +229,12 @@ fn render(plan: &Plan) -> String {
             for change in changes {
                 writeln!(out, "  {}: {} -> {}", change.path, json!(change.from), json!(change.to)).unwrap();
             }
+        }
+        if let Step::UpdateChannelConfig { signing, elements, .. } = &planned.step {
+            for touched in elements {
+                writeln!(out, "  writes {} at {}, guarded by {:?}", touched.element, touched.version, touched.policy).unwrap();
+            }
+            writeln!(out, "  must sign: {}; will: {}", signing.required, signing.own.join(", ")).unwrap();
         }
         if let Step::AwaitReady { state, .. } = &planned.step {
             writeln!(out, "  state: {state}").unwrap();
@@ -231,6 +307,44 @@ fn new_consenters_and_members_wait_for_the_configuration() {
         .replace("  channels:", "    - name: initech\n      peers: [peer1]\n  channels:")
         .replace("[acme, globex]", "[acme, globex, initech]");
     insta::assert_snapshot!(render(&plan_of(&text, &mut converged(EXAMPLE))));
+}
+
+#[test]
+fn a_released_member_leaves_and_its_membership_goes() {
+    let mut world = converged(EXAMPLE);
+    let smaller = edited(("[acme, globex]", "[acme]"));
+    let plan = plan_of(&smaller, &mut world);
+    assert_eq!(plan.steps.keys().map(|id| id.0.as_str()).collect::<Vec<_>>(), ["channel/tenter-system/settlement"]);
+    let released = format!("{smaller}  retired:\n    - member: settlement/globex\n");
+    let plan = plan_of(&released, &mut world);
+    insta::assert_snapshot!(render(&plan));
+    let desired = wanted(&released);
+    apply(&mut world, &desired, &plan);
+    assert!(!world.objects.contains_key(&object(Kind::Membership, "trade-globex", "settlement")));
+    assert!(world.objects.contains_key(&object(Kind::Peer, "trade-globex", "peer1")), "nodes stay");
+    let again = plan_of(&released, &mut world);
+    assert_eq!(again.steps.len(), 0, "{}", render(&again));
+}
+
+#[test]
+fn drift_names_its_author() {
+    let mut world = converged(EXAMPLE);
+    let channel = world.channels.get_mut("settlement").unwrap();
+    let desired = wanted(&edited((
+        "      members: [acme, globex]",
+        "      members: [acme, globex]\n      batch: {timeout: 9s}",
+    )));
+    let value = updated(&desired, "settlement", "orderer-settings", channel.config.value().unwrap());
+    channel.config = Observation::Present { value };
+    channel.foreign = vec![ForeignChange {
+        block: 1,
+        author: ConfigAuthor { digest: "00".into(), signers: vec!["HubMSP (CN=mallory)".into()] },
+        elements: vec!["[Value]  /Channel/Orderer/BatchTimeout".into()],
+    }];
+    let plan = plan_of(EXAMPLE, &mut world);
+    let step = &plan.steps[&crate::plan::StepId("channel-config/settlement/orderer-settings".into())].step;
+    let Step::UpdateChannelConfig { drift, .. } = step else { panic!("{step:?}") };
+    assert_eq!(drift, &["changed in block 1 by an update that HubMSP (CN=mallory) signed"]);
 }
 
 #[test]
