@@ -291,12 +291,14 @@ impl CertificateInfo {
         self.has_unread_rules
     }
 
+    /// Whether two certificates are of one authority: one name, one key.
+    pub(crate) fn is_same_key_and_name(&self, other: &Self) -> bool {
+        self.subject_der == other.subject_der && self.spki == other.spki
+    }
+
     /// Whether Go takes two certificates for the same authority when it builds chains.
     pub(crate) fn is_same_entity(&self, other: &Self) -> bool {
-        self.subject_der == other.subject_der
-            && self.spki == other.spki
-            && self.dns_names == other.dns_names
-            && self.ip_addresses == other.ip_addresses
+        self.is_same_key_and_name(other) && self.dns_names == other.dns_names && self.ip_addresses == other.ip_addresses
     }
 
     /// The first certificate in a text as Go's `encoding/pem` finds it: text around the block, the label and the length

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Serialize, Serializer};
 
-pub use check::ConfigProblem;
+pub use check::{ConfigProblem, check_update, check_update_against};
 pub use consensus::{BftConsenter, BftOptions, Consensus, ConsensusState, LeaderRotation, RaftConsenter, RaftOptions};
 pub use current::CurrentConfig;
 pub use diff::{ConfigChange, diff};

@@ -351,6 +351,33 @@ impl VerifyingMsp {
         roles
     }
 
+    /// What Fabric accepts and does not work.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let authorities: Vec<&CertificateInfo> = self.roots.iter().chain(&self.intermediates).collect();
+        let mut warnings = Vec::new();
+        for list in &self.lists {
+            if list.authority.is_none() {
+                warnings.push(
+                    "a revocation list does not name its authority, which makes every identity invalid".to_owned(),
+                );
+            } else if !authorities.iter().any(|authority| list.is_signed_by(authority)) {
+                warnings.push(
+                    "a revocation list is from no authority of the organisation and would revoke nothing".to_owned(),
+                );
+            }
+        }
+        for (place, one) in authorities.iter().enumerate() {
+            if authorities.iter().skip(place + 1).any(|two| one.is_same_key_and_name(two)) {
+                let subject = &one.subject;
+                warnings.push(format!(
+                    "{subject} stands there twice with one key, which makes every identity that it issued invalid; \
+                     replace the old certificate instead of adding the new one"
+                ));
+            }
+        }
+        warnings
+    }
+
     /// The one chain from a certificate to a root.
     fn chain<'a>(&'a self, certificate: &'a CertificateInfo) -> Result<Vec<&'a CertificateInfo>, String> {
         one_chain(certificate, &self.roots, &self.intermediates)

@@ -296,6 +296,24 @@ impl Judge {
         }
     }
 
+    /// Whether there is a policy at a path.
+    pub fn has_policy(&self, path: &str) -> bool {
+        self.policies.contains_key(path)
+    }
+
+    /// The policies that Fabric would refuse, by path, with what is wrong with them.
+    pub fn broken_policies(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        self.policies.iter().filter_map(|(path, policy)| match policy {
+            Compiled::Broken(why) => Some((path.as_str(), *why)),
+            Compiled::Implicit { .. } | Compiled::Signature(_) => None,
+        })
+    }
+
+    /// Whether the policy at a path is one that Fabric would refuse.
+    pub fn is_broken(&self, path: &str) -> bool {
+        matches!(self.policies.get(path), Some(Compiled::Broken(_)))
+    }
+
     /// Whether an organisation of the channel has identities in a role, as far as its MSP says.
     pub(super) fn has_role(&self, msp_id: &str, role: Role) -> bool {
         let Some(LazyMsp { definition, .. }) = self.msps.get(msp_id) else {

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot read its vectors fails")]
 
 mod blocks;
+mod checks;
 mod configtx;
 mod genesis;
 mod judge;

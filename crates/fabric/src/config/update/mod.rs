@@ -226,7 +226,7 @@ impl ConfigUpdate {
     }
 
     /// The elements of the write set that the read set does not have at the same version.
-    fn delta(&self) -> Elements<'_> {
+    pub(in crate::config) fn delta(&self) -> Elements<'_> {
         let read = self.read_elements();
         let mut delta = self.write_elements();
         delta.retain(|element, node| read.get(element).is_none_or(|read| read.version() != node.version()));

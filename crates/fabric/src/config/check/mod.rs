@@ -1,19 +1,23 @@
-//! Whether a configuration can begin a channel.
+//! Whether a configuration can begin a channel, and whether an update does no harm.
 //!
 //! Fabric checks some of this when a node joins, some only when blocks are ordered, and some never: two BFT consenters
 //! with the same number are accepted and crash every orderer for good. So all of it is checked before.
 //! Sources: `common/channelconfig`, `common/configtx/validator.go`, `orderer/consensus/etcdraft/util.go`,
 //! `internal/configtxgen/encoder`.
 
+mod update;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
+
+pub use update::{check_update, check_update_against};
 
 use super::tree::{MAX_NAME, is_legal_name};
 use super::{
     APPLICATION, BftConsenter, BftOptions, CHANNEL, ChannelConfig, Consensus, ConsensusState, Element, FLAT,
     LeaderRotation, ORDERER, OrdererConfig, RaftConsenter, RaftOptions,
 };
-use crate::msp::Pem;
+use crate::msp::{MspDefinition, Pem};
 use crate::policy::bft_block_validation;
 use crate::policy::defaults::Policies;
 
@@ -37,24 +41,47 @@ impl ChannelConfig {
         if self.sequence != 0 || self.versions.values().any(|version| *version != 0) {
             problems.add(CHANNEL, "a new channel has no versions and sequence 0; drop the history");
         }
-        if self.hashing_algorithm != "SHA256" {
-            problems.add("/Channel/HashingAlgorithm", "must be SHA256");
+        if self.orderer.state != ConsensusState::Normal {
+            problems.add("/Channel/Orderer/ConsensusType", "a new channel must not be in maintenance");
         }
-        if self.block_data_hashing_width != FLAT {
-            problems.add("/Channel/BlockDataHashingStructure", format!("the width must be {FLAT}"));
-        }
-        problems.policies(CHANNEL, &self.policies, &[]);
-        problems.policies(ORDERER, &self.orderer.policies, &["BlockValidation"]);
-        problems.policies(APPLICATION, &self.application.policies, &[]);
-        problems.organizations(self);
-        problems.addresses(self);
-        problems.batch(&self.orderer);
-        problems.consensus(self);
-        if self.orderer.capabilities.is_empty() {
-            problems.add("/Channel/Orderer/Capabilities", "must name a capability, such as V2_0");
-        }
+        problems.content(self, None);
         problems.0
     }
+}
+
+/// An organisation of either kind.
+#[derive(Clone, Copy)]
+struct Organization<'a> {
+    /// Path of the group that it is in.
+    level: &'static str,
+    name: &'a str,
+    msp: &'a MspDefinition,
+    policies: &'a Policies,
+}
+
+impl<'a> Organization<'a> {
+    /// Equal for organisations with one path and one MSP.
+    fn key(&self) -> (&'static str, &'a str, Vec<&'a [u8]>) {
+        let pems = self.msp.pems().map(|(_, pem)| pem.bytes());
+        (self.level, self.name, pems.collect())
+    }
+}
+
+/// The organisations that run orderers, then those that run peers.
+fn organizations(config: &ChannelConfig) -> impl Iterator<Item = Organization<'_>> {
+    let orderers = config.orderer.organizations.iter().map(|(name, organization)| Organization {
+        level: ORDERER,
+        name,
+        msp: &organization.msp,
+        policies: &organization.policies,
+    });
+    let applications = config.application.organizations.iter().map(|(name, organization)| Organization {
+        level: APPLICATION,
+        name,
+        msp: &organization.msp,
+        policies: &organization.policies,
+    });
+    orderers.chain(applications)
 }
 
 struct Problems(Vec<ConfigProblem>);
@@ -62,6 +89,27 @@ struct Problems(Vec<ConfigProblem>);
 impl Problems {
     fn add(&mut self, path: impl Into<String>, problem: impl Into<String>) {
         self.0.push(ConfigProblem { path: path.into(), problem: problem.into() });
+    }
+
+    /// What is wrong with a configuration whatever came before. Certificates of organisations that are as they were
+    /// `before` are not looked at.
+    fn content(&mut self, config: &ChannelConfig, before: Option<&ChannelConfig>) {
+        if config.hashing_algorithm != "SHA256" {
+            self.add("/Channel/HashingAlgorithm", "must be SHA256");
+        }
+        if config.block_data_hashing_width != FLAT {
+            self.add("/Channel/BlockDataHashingStructure", format!("the width must be {FLAT}"));
+        }
+        self.policies(CHANNEL, &config.policies, &[]);
+        self.policies(ORDERER, &config.orderer.policies, &["BlockValidation"]);
+        self.policies(APPLICATION, &config.application.policies, &[]);
+        self.organizations(config, before);
+        self.addresses(config);
+        self.batch(&config.orderer);
+        self.consensus(config);
+        if config.orderer.capabilities.is_empty() {
+            self.add("/Channel/Orderer/Capabilities", "must name a capability, such as V2_0");
+        }
     }
 
     fn name(&mut self, element: &str, name: &str) {
@@ -81,23 +129,15 @@ impl Problems {
         }
     }
 
-    fn organizations(&mut self, config: &ChannelConfig) {
+    fn organizations(&mut self, config: &ChannelConfig, before: Option<&ChannelConfig>) {
         if config.orderer.organizations.is_empty() {
             self.add(ORDERER, "there is no organisation that runs orderers");
         }
-        let orderers = config
-            .orderer
-            .organizations
-            .iter()
-            .map(|(name, organization)| (ORDERER, name, &organization.msp, &organization.policies));
-        let applications = config
-            .application
-            .organizations
-            .iter()
-            .map(|(name, organization)| (APPLICATION, name, &organization.msp, &organization.policies));
+        let known: BTreeSet<_> = before.map(organizations).into_iter().flatten().map(|known| known.key()).collect();
         let mut seen = std::collections::BTreeMap::new();
-        for (parent, name, msp, policies) in orderers.chain(applications) {
-            let path = format!("{parent}/{name}");
+        for organization in organizations(config) {
+            let Organization { level, name, msp, policies } = organization;
+            let path = format!("{level}/{name}");
             self.name(&path, name);
             self.policies(&path, policies, &[]);
             if msp.msp_id.is_empty() {
@@ -109,6 +149,9 @@ impl Problems {
             // An organisation may stand in both groups, but one MSP ID means one MSP.
             if seen.insert(msp.msp_id.as_str(), msp).is_some_and(|other| other != msp) {
                 self.add(format!("{path}/MSP"), format!("{} has another definition elsewhere", msp.msp_id));
+            }
+            if known.contains(&organization.key()) {
+                continue;
             }
             for (field, pem) in msp.pems().filter(|(field, _)| *field != "revocation_list") {
                 self.certificate(&format!("{path}/MSP/{field}"), pem);
@@ -149,9 +192,6 @@ impl Problems {
 
     fn consensus(&mut self, config: &ChannelConfig) {
         const PATH: &str = "/Channel/Orderer/ConsensusType";
-        if config.orderer.state != ConsensusState::Normal {
-            self.add(PATH, "a new channel must not be in maintenance");
-        }
         match &config.orderer.consensus {
             Consensus::EtcdRaft { consenters, options } => {
                 self.raft(consenters);
