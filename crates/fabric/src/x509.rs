@@ -211,6 +211,11 @@ impl CertificateInfo {
         &self.der
     }
 
+    /// The subject's name as it is encoded: names are the same if these bytes are.
+    pub(crate) fn subject_der(&self) -> &[u8] {
+        &self.subject_der
+    }
+
     /// The certificate as PEM, in the one form that Go, OpenSSL and Tenter all write.
     pub fn to_pem(&self) -> Result<String, X509Error> {
         pem::encode_string(PEM_LABEL, LineEnding::LF, &self.der).map_err(|error| X509Error::Pem(error.to_string()))
@@ -302,7 +307,7 @@ fn der_error(error: x509_cert::der::Error) -> X509Error {
     X509Error::Der(error.to_string())
 }
 
-fn timestamp(time: Time) -> Result<Timestamp, X509Error> {
+pub(crate) fn timestamp(time: Time) -> Result<Timestamp, X509Error> {
     i64::try_from(time.to_unix_duration().as_secs())
         .ok()
         .and_then(|seconds| Timestamp::from_second(seconds).ok())
@@ -352,7 +357,7 @@ fn alternative_names(certificate: &Certificate) -> Result<(BTreeSet<String>, BTr
 }
 
 /// The bytes of the first element of the outer sequence, as they stand: re-encoding could change what was signed.
-fn signed_part(der: &[u8]) -> Result<&[u8], x509_cert::der::Error> {
+pub(crate) fn signed_part(der: &[u8]) -> Result<&[u8], x509_cert::der::Error> {
     let mut reader = SliceReader::new(der)?;
     Header::decode(&mut reader)?;
     reader.tlv_bytes()
