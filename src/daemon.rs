@@ -13,6 +13,7 @@ use crate::controllers;
 use crate::controllers::certificate_authority::CertificateAuthorityController;
 use crate::controllers::channel::ChannelController;
 use crate::controllers::follow::Followers;
+use crate::controllers::identity::IdentityController;
 use crate::controllers::membership::MembershipController;
 use crate::controllers::orderer::OrdererController;
 use crate::controllers::organization::OrganizationController;
@@ -128,6 +129,7 @@ async fn control(engine: &Engine, stop: &CancellationToken) {
     tokio::join!(
         controllers::run(OrganizationController, ctx(), stop.clone()),
         controllers::run(CertificateAuthorityController, ctx(), stop.clone()),
+        controllers::run(IdentityController, ctx(), stop.clone()),
         controllers::run(OrdererController::asking(engine.nodes.clone()), ctx(), stop.clone()),
         controllers::run(PeerController::default(), ctx(), stop.clone()),
         controllers::run(ChannelController::new(engine.nodes.clone(), followers), ctx(), stop.clone()),

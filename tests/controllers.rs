@@ -1,4 +1,4 @@
-//! The controllers of organizations, certificate authorities, orderers and peers against a real API server.
+//! The controllers of organizations, certificate authorities, identities, orderers and peers against a real API server.
 //!
 //! Needs KUBECONFIG. Where the cluster holds the images of `deploy/images` the nodes run; where it does not, the test
 //! says so, and holds the controllers to naming the image that cannot be pulled.
@@ -12,16 +12,20 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, PostParams,
+};
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
 use tenter::controllers::certificate_authority::CertificateAuthorityController;
+use tenter::controllers::identity::IdentityController;
 use tenter::controllers::orderer::OrdererController;
 use tenter::controllers::organization::OrganizationController;
 use tenter::controllers::peer::PeerController;
 use tenter::controllers::{Context, Driver, run};
-use tenter::resources::{CertificateAuthority, Consortium, Orderer, Organization, Peer, TenterObject, crds};
+use tenter::resources::{CertificateAuthority, Consortium, Identity, Orderer, Organization, Peer, TenterObject, crds};
 use tenter_consortium::objects::{LABEL_CONSORTIUM, LABEL_ORGANIZATION};
 use tenter_consortium::status::ObjectStatus;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +42,7 @@ struct World {
     authority: Driver<CertificateAuthorityController>,
     orderer: Driver<OrdererController>,
     peer: Driver<PeerController>,
+    identity: Driver<IdentityController>,
 }
 
 /// A world of its own in the cluster of KUBECONFIG, or `None` and a loud word when there is none.
@@ -61,6 +66,7 @@ async fn world(scenario: &str) -> Option<World> {
         authority: Driver::new(CertificateAuthorityController, ctx.clone()),
         orderer: Driver::new(OrdererController::default(), ctx.clone()),
         peer: Driver::new(PeerController::default(), ctx.clone()),
+        identity: Driver::new(IdentityController, ctx.clone()),
         client,
         ctx,
         name,
@@ -326,6 +332,7 @@ async fn controllers_converge_by_themselves_and_then_rest() {
     let running = [
         tokio::spawn(run(OrganizationController, world.ctx.clone(), stop.clone())),
         tokio::spawn(run(CertificateAuthorityController, world.ctx.clone(), stop.clone())),
+        tokio::spawn(run(IdentityController, world.ctx.clone(), stop.clone())),
         tokio::spawn(run(OrdererController::default(), world.ctx.clone(), stop.clone())),
         tokio::spawn(run(PeerController::default(), world.ctx.clone(), stop.clone())),
     ];
@@ -386,5 +393,137 @@ async fn what_is_not_tenters_is_never_touched() {
 
     let kept = services.get("orderer0").await.expect("the Service").spec.expect("a spec");
     assert_eq!(kept.selector.expect("a selector"), BTreeMap::from([("app".to_owned(), "theirs".to_owned())]));
+    world.remove().await;
+}
+
+/// An Identity of a name, as people write it: without labels.
+async fn identity(world: &World, name: &str, spec: serde_json::Value) -> Result<DynamicObject, kube::Error> {
+    let mut document = json!({
+        "apiVersion": "tenter.dev/v1alpha1", "kind": "Identity",
+        "metadata": {"name": name, "namespace": world.namespace()},
+        "spec": {"consortium": world.name, "organization": "acme"},
+    });
+    for (key, value) in spec.as_object().expect("a spec") {
+        document["spec"][key] = value.clone();
+    }
+    let object: DynamicObject = serde_json::from_value(document).expect("an object");
+    let resource = ApiResource::erase::<Identity>(&());
+    let api = Api::<DynamicObject>::namespaced_with(world.client.clone(), &world.namespace(), &resource);
+    api.create(&PostParams::default(), &object).await
+}
+
+/// The events about an object, as reason and note.
+async fn events_of(world: &World, name: &str) -> Vec<(String, String)> {
+    let api = Api::<Event>::namespaced(world.client.clone(), &world.namespace());
+    let parameters = ListParams::default().fields(&format!("involvedObject.name={name}"));
+    let list = api.list(&parameters).await.expect("events");
+    list.items.into_iter().map(|e| (e.reason.unwrap_or_default(), e.message.unwrap_or_default())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_is_enrolled_put_right_revoked_and_stays_so() {
+    let Some(world) = world("identity").await else { return };
+    let namespace = world.namespace();
+    world.authority.reconcile(&namespace, "ca").await;
+    let jane = json!({"kind": "User", "name": "jane"});
+    identity(&world, "shop", json!({"subject": jane})).await.expect("an identity");
+    world.identity.reconcile(&namespace, "shop").await;
+    let ready = world.ready::<Identity>(&namespace, "shop").await;
+    assert_eq!((ready.0.as_str(), ready.1.as_str()), ("True", "Enrolled"), "{}", ready.2);
+    let secrets = Api::<Secret>::namespaced(world.client.clone(), &namespace);
+    let first = secrets.get("identity-shop").await.expect("the Secret");
+    let keys: Vec<String> = first.data.clone().expect("data").into_keys().collect();
+    assert_eq!(keys, ["ca.pem", "cert.pem", "config.yaml", "key.pem", "tlsca.pem"]);
+    assert_eq!(first.metadata.owner_references, None, "keys outlive what asked for them");
+    let roles = Api::<Role>::namespaced(world.client.clone(), &namespace);
+    let granted = roles.get("identity-shop").await.expect("the Role").rules.expect("rules");
+    assert_eq!(granted[0].resource_names.as_deref(), Some(["identity-shop".to_owned()].as_slice()));
+
+    // In sync nothing is written.
+    let before = world.ctx.writes.by_kind();
+    world.identity.reconcile(&namespace, "shop").await;
+    world.authority.reconcile(&namespace, "ca").await;
+    assert_eq!(before, world.ctx.writes.by_kind());
+
+    // A Secret that somebody removed comes back with another key, and an event says so.
+    secrets.delete("identity-shop", &DeleteParams::default()).await.expect("deleted");
+    world.identity.reconcile(&namespace, "shop").await;
+    let second = secrets.get("identity-shop").await.expect("the Secret is back");
+    assert_ne!(first.data.as_ref().map(|data| &data["key.pem"]), second.data.as_ref().map(|data| &data["key.pem"]));
+    let events = events_of(&world, "shop").await;
+    assert!(events.iter().any(|(reason, note)| reason == "SecretRestored" && note.contains("was gone")), "{events:?}");
+
+    // Revoked: both certificates are on the list, which others can read.
+    let identities = Api::<Identity>::namespaced(world.client.clone(), &namespace);
+    let revoke = |revoked: bool| Patch::Merge(json!({"spec": {"revoked": revoked}}));
+    identities.patch("shop", &PatchParams::default(), &revoke(true)).await.expect("a changed spec");
+    world.identity.reconcile(&namespace, "shop").await;
+    world.authority.reconcile(&namespace, "ca").await;
+    world.identity.reconcile(&namespace, "shop").await;
+    assert_eq!(world.ready::<Identity>(&namespace, "shop").await.1, "Revoked");
+    let status = identities.get("shop").await.expect("it").status.expect("a status");
+    assert_eq!((status.issued, status.revoked), (2, 2));
+    let maps = Api::<ConfigMap>::namespaced(world.client.clone(), &namespace);
+    let published = async || maps.get("msp").await.expect("the MSP").data.expect("data").get("crls.pem").cloned();
+    let list = published().await.expect("a revocation list");
+    let bindings = Api::<RoleBinding>::namespaced(world.client.clone(), &namespace);
+    let subjects = bindings.get("identity-shop").await.expect("the binding").subjects.unwrap_or_default();
+    assert!(subjects.is_empty(), "{subjects:?}");
+    // The API server does not let it be taken back; the object's end does not either.
+    let error = identities.patch("shop", &PatchParams::default(), &revoke(false)).await.expect_err("for ever");
+    assert!(error.to_string().contains("a revocation is for ever"), "{error}");
+    assert!(delete::<Identity>(&world.client, &namespace, "shop").await);
+    world.identity.reconcile(&namespace, "shop").await;
+    assert!(identities.get_opt("shop").await.expect("an answer").is_none(), "the finalizer holds it");
+    secrets.get("identity-shop").await.expect("the Secret stays");
+    world.authority.reconcile(&namespace, "ca").await;
+    assert_eq!(published().await, Some(list.clone()));
+    // The list that is taken away comes back byte for byte.
+    let patch = Patch::Merge(json!({"data": {"crls.pem": null}}));
+    maps.patch("msp", &PatchParams::default(), &patch).await.expect("taken away");
+    world.authority.reconcile(&namespace, "ca").await;
+    assert_eq!(published().await, Some(list));
+    identity(&world, "shop", json!({})).await.expect("another object of the name");
+    world.identity.reconcile(&namespace, "shop").await;
+    assert_eq!(world.ready::<Identity>(&namespace, "shop").await.1, "RevocationIsFinal");
+    assert!(delete::<Identity>(&world.client, &namespace, "shop").await);
+    world.identity.reconcile(&namespace, "shop").await;
+    world.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn identities_meet_the_gates() {
+    let Some(world) = world("gates").await else { return };
+    let namespace = world.namespace();
+    world.authority.reconcile(&namespace, "ca").await;
+    // What the API server refuses at once.
+    let mallory = json!({"kind": "User", "name": "mallory"});
+    for (name, spec, message) in [
+        ("config-admin", json!({}), "none of an identity that Tenter makes itself"),
+        ("boss", json!({"role": "admin"}), "an identity of role admin needs a subject"),
+        ("peer0", json!({"role": "peer"}), "Unsupported value"),
+        ("app", json!({"subject": {"kind": "ServiceAccount", "name": "app"}}), "needs its namespace"),
+    ] {
+        let error = identity(&world, name, spec).await.expect_err(message);
+        assert!(error.to_string().contains(message), "{error}");
+    }
+    // What only the daemon's settings know.
+    identity(&world, "boss", json!({"role": "admin", "subject": mallory})).await.expect("an identity");
+    world.identity.reconcile(&namespace, "boss").await;
+    assert_eq!(world.ready::<Identity>(&namespace, "boss").await.1, "SubjectNotAllowed");
+    let secrets = Api::<Secret>::namespaced(world.client.clone(), &namespace);
+    assert!(secrets.get_opt("identity-boss").await.expect("an answer").is_none(), "no key is made");
+    // A Secret of something else is left alone, and nobody may read it through an Identity.
+    identity(&world, "thief", json!({"secretName": "ca-enrolment", "subject": {"kind": "User", "name": "jane"}}))
+        .await
+        .expect("an identity");
+    world.identity.reconcile(&namespace, "thief").await;
+    assert_eq!(world.ready::<Identity>(&namespace, "thief").await.1, "ReservedSecretName");
+    let roles = Api::<Role>::namespaced(world.client.clone(), &namespace);
+    assert!(roles.get_opt("identity-thief").await.expect("an answer").is_none());
+    for name in ["boss", "thief"] {
+        assert!(delete::<Identity>(&world.client, &namespace, name).await);
+        world.identity.reconcile(&namespace, name).await;
+    }
     world.remove().await;
 }

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::core::object::HasStatus;
 use kube::runtime::controller::{Action, Config, Controller};
-use kube::runtime::events::{Event, EventType};
+use kube::runtime::events::EventType;
 use kube::runtime::watcher;
 use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
@@ -26,7 +26,8 @@ use tokio_util::sync::CancellationToken;
 use super::apply;
 use super::conditions::{Verdict, conditions, state};
 use super::context::Context;
-use super::failure::{Failure, describe};
+use super::events;
+use super::failure::Failure;
 use super::schedule::{RESYNC, STALLED_AFTER, back_off, jitter, seed};
 use crate::resources::{Consortium, TenterObject};
 
@@ -45,8 +46,6 @@ const ROUNDS: usize = 5;
 const CONCURRENCY: u16 = 16;
 /// When an object without a Consortium that is in force is looked at again.
 const NOT_OURS: Duration = Duration::from_mins(1);
-/// Longest note of an event (the API's limit is 1 KiB).
-const MAX_NOTE: usize = 1000;
 
 /// The daemon's own settings for an object: the Consortium that it belongs to.
 #[derive(Clone, Debug)]
@@ -323,7 +322,7 @@ impl<C: Controlled> Driver<C> {
         match self.controller.cleanup(&self.ctx, object).await? {
             Cleanup::Done(note) => {
                 if let Some(note) = note {
-                    self.event(object, EventType::Normal, "Kept", "CleanUp", &note).await;
+                    events::publish(&self.ctx, object, EventType::Normal, "Kept", "CleanUp", &note).await;
                 }
                 let rest: Vec<String> =
                     object.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).cloned().collect();
@@ -388,7 +387,7 @@ impl<C: Controlled> Driver<C> {
         }
         if changed {
             let kind = if matches!(verdict, Verdict::Stalled { .. }) { EventType::Warning } else { EventType::Normal };
-            self.event(object, kind, verdict.reason(), "Reconcile", verdict.message()).await;
+            events::publish(&self.ctx, object, kind, verdict.reason(), "Reconcile", verdict.message()).await;
         }
         Ok(())
     }
@@ -410,21 +409,6 @@ impl<C: Controlled> Driver<C> {
             .map_err(|error| {
                 Failure::kube("WriteFinalizer", format!("write the finalizers of {}", object.describe()), &error)
             })
-    }
-
-    /// Publishes an event. A lost event is no reason to stop.
-    async fn event(&self, object: &C::Object, kind: EventType, reason: &str, action: &str, note: &str) {
-        let event = Event {
-            type_: kind,
-            reason: reason.to_owned(),
-            note: Some(note[..note.floor_char_boundary(MAX_NOTE)].to_owned()),
-            action: action.to_owned(),
-            secondary: None,
-        };
-        self.ctx.writes.count("Event");
-        if let Err(error) = self.ctx.recorder.publish(&event, &object.object_ref(&())).await {
-            tracing::warn!(object = object.describe(), "could not publish an event: {}", describe(&error));
-        }
     }
 }
 

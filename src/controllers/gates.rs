@@ -65,6 +65,29 @@ pub fn node_name(name: &str) -> Result<(), Verdict> {
     Err(Verdict::stalled("ReservedName", message))
 }
 
+/// Whether an identity may have this name, and its Secret that one: a Secret that Tenter makes for something else is never
+/// given to a subject, not even before it is made.
+pub fn identity_names(name: &str, secret: &str) -> Result<(), Verdict> {
+    let own = ["reader", "node-admin", "config-admin"];
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.len() > 40 || !name.chars().all(legal) || own.contains(&name) {
+        let message = format!(
+            "{name} is no name of an identity: expected at most 40 letters, digits and hyphens, and none of {}",
+            own.join(", ")
+        );
+        return Err(Verdict::stalled("ReservedName", message));
+    }
+    let taken = own.iter().any(|own| secret.strip_prefix("identity-") == Some(own))
+        || ["ca-", "client-"].iter().any(|prefix| secret.starts_with(prefix))
+        || ["-enrolment", "-tls"].iter().any(|suffix| secret.ends_with(suffix));
+    if taken {
+        let message =
+            format!("the name {secret} is one of Secrets that Tenter makes itself: set another spec.secretName");
+        return Err(Verdict::stalled("ReservedSecretName", message));
+    }
+    Ok(())
+}
+
 /// Whether a namespace is the organization's own: it is there, stays, and carries its labels.
 pub fn own_namespace(
     facts: Option<&NamespaceFacts>,
@@ -127,6 +150,24 @@ mod tests {
         check("admin", true);
         check("ca", false);
         check("peer0-admin", false);
+    }
+
+    #[test]
+    fn an_identity_never_gets_a_secret_of_something_else() {
+        let check = |name: &str, secret: &str, expect: Option<&str>| {
+            let verdict = identity_names(name, secret).err();
+            assert_eq!(verdict.as_ref().map(Verdict::reason), expect, "{name} {secret}");
+        };
+        check("jane", "identity-jane", None);
+        check("jane", "wallet", None);
+        for name in ["reader", "config-admin", "Jane", "a.b", &"x".repeat(41)] {
+            check(name, "wallet", Some("ReservedName"));
+        }
+        for secret in
+            ["ca-enrolment", "ca-tls", "client-operations", "identity-config-admin", "peer0-tls", "x-enrolment"]
+        {
+            check("jane", secret, Some("ReservedSecretName"));
+        }
     }
 
     #[test]

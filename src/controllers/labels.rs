@@ -37,8 +37,26 @@ pub const MSP_TLSCACERTS: &str = "tlscacerts.pem";
 pub const MSP_CLIENTCACERTS: &str = "clientcacerts.pem";
 /// Key of the `ConfigMap` [`MSP`]: certificates of the nodes' administrators.
 pub const MSP_NODE_ADMINS: &str = "node-admins.pem";
+/// Key of the `ConfigMap` [`MSP`]: the revocation list of the root of the identities; absent while nothing is revoked.
+pub const MSP_CRLS: &str = "crls.pem";
 /// Key of the `ConfigMap` [`MSP`]: the roles, as Fabric's `config.yaml` says them.
 pub const MSP_CONFIG: &str = "config.yaml";
+
+/// `ConfigMap` of what was revoked: serial numbers of certificates of the root of the identities, and since when. The
+/// certificate authority makes its revocation list of it; nothing is ever taken out.
+pub const REVOCATIONS: &str = "revocations";
+/// The component label of what the certificate authority keeps, and of what concerns it.
+pub const CERTIFICATE_AUTHORITY: &str = "certificate-authority";
+
+/// Name of the `ConfigMap` that holds the certificates that were issued to an identity.
+pub fn identity_record(identity: &str) -> String {
+    format!("identity-{identity}")
+}
+
+/// Name of the Secret of an identity whose spec does not name another.
+pub fn identity_secret(identity: &str) -> String {
+    format!("identity-{identity}")
+}
 
 /// Name of the Service of a node's admin and operations ports.
 pub fn admin_service(node: &str) -> String {

@@ -73,25 +73,27 @@ fn text(secret: &Secret, key: &str) -> Result<String, String> {
 
 /// Reads the certificate of a Secret, and checks that its key is the certificate's own.
 pub fn material(secret: Option<&Secret>) -> Material {
-    let Some(secret) = secret else {
-        return Material::Absent;
-    };
-    match read(secret) {
-        Ok(certificate) => Material::Usable(Box::new(certificate)),
-        Err(why) => Material::Unusable(why),
+    material_at(secret, TLS_CRT, TLS_KEY)
+}
+
+/// The same for a Secret that holds them under these keys.
+pub fn material_at(secret: Option<&Secret>, crt: &str, key: &str) -> Material {
+    match secret.map(|secret| read(secret, crt, key)) {
+        None => Material::Absent,
+        Some(Ok(certificate)) => Material::Usable(Box::new(certificate)),
+        Some(Err(why)) => Material::Unusable(why),
     }
 }
 
-fn read(secret: &Secret) -> Result<CertificateInfo, String> {
+fn read(secret: &Secret, crt: &str, key: &str) -> Result<CertificateInfo, String> {
     let name = secret.name_any();
-    let certificate = CertificateInfo::from_pem(&text(secret, TLS_CRT)?)
-        .map_err(|error| format!("{TLS_CRT} of Secret {name} cannot be read: {error}"))?;
-    let key = PrivateKey::from_pem(&SecretKey::from_pem(text(secret, TLS_KEY)?))
-        .map_err(|error| format!("{TLS_KEY} of Secret {name} cannot be read: {error}"))?;
-    let public =
-        certificate.public_key().map_err(|error| format!("{TLS_CRT} of Secret {name} cannot be used: {error}"))?;
-    if public != key.public_key() {
-        return Err(format!("{TLS_KEY} of Secret {name} does not belong to its {TLS_CRT}"));
+    let certificate = CertificateInfo::from_pem(&text(secret, crt)?)
+        .map_err(|error| format!("{crt} of Secret {name} cannot be read: {error}"))?;
+    let private = PrivateKey::from_pem(&SecretKey::from_pem(text(secret, key)?))
+        .map_err(|error| format!("{key} of Secret {name} cannot be read: {error}"))?;
+    let public = certificate.public_key().map_err(|error| format!("{crt} of Secret {name} cannot be used: {error}"))?;
+    if public != private.public_key() {
+        return Err(format!("{key} of Secret {name} does not belong to its {crt}"));
     }
     Ok(certificate)
 }
@@ -191,7 +193,8 @@ pub fn key_secret(metadata: ObjectMeta, cert_pem: &str, key_pem: &SecretKey, roo
     Secret { metadata, data: Some(data), type_: Some("kubernetes.io/tls".to_owned()), ..Secret::default() }
 }
 
-fn refused(error: &CaError) -> Failure {
+/// The authority does not issue, and will not before something changes.
+pub fn refused(error: &CaError) -> Failure {
     let mut message = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
@@ -249,7 +252,7 @@ pub async fn issue_again(
     let mut secret = apply::get::<Secret>(ctx, namespace, name).await?.ok_or_else(gone)?;
     let unusable = |why| Failure::terminal("SecretUnusable", why);
     belongs(&secret, node).map_err(unusable)?;
-    let certificate = read(&secret).map_err(unusable)?;
+    let certificate = read(&secret, TLS_CRT, TLS_KEY).map_err(unusable)?;
     let key = certificate.public_key().map_err(|error| unusable(error.to_string()))?;
     let cert_pem = authority.issue_for(request, &key, ctx.now(), &mut randomness()).map_err(|error| refused(&error))?;
     if let Some(data) = &mut secret.data {

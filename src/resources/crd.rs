@@ -4,12 +4,12 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 use tenter_consortium::objects::{
-    CertificateAuthoritySpec, ChannelSpec, ConsortiumSpec, GROUP, MAX_ROOT_LIFETIME_HOURS, MembershipSpec, NodeSpec,
-    OrganizationSpec, ProposalSpec, VERSION,
+    CertificateAuthoritySpec, ChannelSpec, ConsortiumSpec, GROUP, IdentitySpec, MAX_ROOT_LIFETIME_HOURS,
+    MembershipSpec, NodeSpec, OrganizationSpec, ProposalSpec, VERSION,
 };
 use tenter_consortium::status::{
-    CertificateAuthorityStatus, ChannelStatus, ConsortiumStatus, MembershipStatus, NodeStatus, OrganizationStatus,
-    ProposalStatus,
+    CertificateAuthorityStatus, ChannelStatus, ConsortiumStatus, IdentityStatus, MembershipStatus, NodeStatus,
+    OrganizationStatus, ProposalStatus,
 };
 
 use super::schema;
@@ -212,6 +212,61 @@ fn validation(field: &mut serde_json::Map<String, Value>, rule: &str, message: &
     }
 }
 
+/// People write it, so the API server refuses what can be refused at once. What makes a certificate another one never
+/// changes: a new Identity is made for it, and the old one revoked.
+fn identity() -> Definition {
+    let columns = vec![
+        Column("Role", "string", ".spec.role", false),
+        Column("Secret", "string", ".status.secret", false),
+        Column("Expires", "string", ".status.notAfter", false),
+        Column("Revoked", "boolean", ".spec.revoked", true),
+        Column("Serial", "string", ".status.serial", true),
+    ];
+    let rules = vec![
+        Rule::Immutable(&["consortium"]),
+        Rule::Immutable(&["organization"]),
+        Rule::MaxLength(&["commonName"], 64),
+        Rule::Pattern(&["secretName"], "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"),
+        Rule::MaxLength(&["secretName"], 63),
+        Rule::Range(&["lifetimeHours"], 1, MAX_ROOT_LIFETIME_HOURS),
+        Rule::MaxLength(&["subject", "name"], 253),
+        Rule::MaxLength(&["subject", "namespace"], 63),
+        Rule::Spec(
+            "(has(self.role) ? self.role : 'client') == (has(oldSelf.role) ? oldSelf.role : 'client')",
+            "spec.role can never change",
+        ),
+        Rule::Spec(
+            "has(self.commonName) == has(oldSelf.commonName) && (!has(self.commonName) || self.commonName == \
+             oldSelf.commonName)",
+            "spec.commonName can never change",
+        ),
+        Rule::Spec(
+            "has(self.secretName) == has(oldSelf.secretName) && (!has(self.secretName) || self.secretName == \
+             oldSelf.secretName)",
+            "spec.secretName can never change",
+        ),
+        Rule::Spec(
+            "!has(oldSelf.revoked) || !oldSelf.revoked || (has(self.revoked) && self.revoked)",
+            "a revocation is for ever: make another Identity",
+        ),
+        Rule::Spec(
+            "!has(self.subject) || self.subject.kind != 'ServiceAccount' || (has(self.subject.__namespace__) && \
+             self.subject.__namespace__ != '')",
+            "a subject of kind ServiceAccount needs its namespace",
+        ),
+        Rule::Spec(
+            "!has(self.role) || self.role != 'admin' || has(self.subject)",
+            "an identity of role admin needs a subject",
+        ),
+        Rule::Object(
+            "self.metadata.name.matches('^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$') && !(self.metadata.name in ['reader', \
+             'node-admin', 'config-admin'])",
+            "the name must be at most 40 letters, digits and hyphens, and none of an identity that Tenter makes itself",
+        ),
+    ];
+    Definition::new::<IdentitySpec, IdentityStatus>("Identity", "identities", &["fid"]).columns(columns).rules(rules)
+}
+
 /// The definitions of all kinds, in the order in which they are to be read.
 pub fn crds() -> Result<Vec<CustomResourceDefinition>, CrdError> {
     let node_columns = || {
@@ -280,6 +335,7 @@ pub fn crds() -> Result<Vec<CustomResourceDefinition>, CrdError> {
                 "certificates would live longer than their root",
             ),
         ]),
+        identity(),
         Definition::new::<NodeSpec, NodeStatus>("Orderer", "orderers", &["ord"])
             .columns(node_columns())
             .rules(node_rules()),

@@ -13,12 +13,12 @@ use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tenter_consortium::objects::{
-    CertificateAuthoritySpec, ChannelSpec, ConsortiumSpec, LABEL_CONSORTIUM, LABEL_ORGANIZATION, MembershipSpec,
-    NodeSpec, OrganizationSpec, ProposalSpec,
+    CertificateAuthoritySpec, ChannelSpec, ConsortiumSpec, IdentitySpec, LABEL_CONSORTIUM, LABEL_ORGANIZATION,
+    MembershipSpec, NodeSpec, OrganizationSpec, ProposalSpec,
 };
 use tenter_consortium::status::{
-    CertificateAuthorityStatus, ChannelStatus, ConsortiumStatus, MembershipStatus, NodeStatus, ObjectStatus,
-    OrganizationStatus, ProposalStatus,
+    CertificateAuthorityStatus, ChannelStatus, ConsortiumStatus, IdentityStatus, MembershipStatus, NodeStatus,
+    ObjectStatus, OrganizationStatus, ProposalStatus,
 };
 
 pub use self::crd::{CrdError, crds, to_yaml};
@@ -55,9 +55,32 @@ pub trait TenterObject:
     }
 }
 
-/// Gives a spec and a status their kind: the object's type, its serde form and its `kube` identity.
+/// Gives a spec and a status their kind: the object's type, its serde form and its `kube` identity. What plans write is
+/// labelled with where it belongs; what people write says it in its spec (`by spec`).
 macro_rules! resource {
     ($(#[$meta:meta])* $name:ident, $plural:literal, $spec:ty, $status:ty) => {
+        resource! { @kind $(#[$meta])* $name, $plural, $spec, $status }
+
+        impl TenterObject for $name {
+            const KIND: &'static str = stringify!($name);
+        }
+    };
+    ($(#[$meta:meta])* $name:ident, $plural:literal, $spec:ty, $status:ty, by spec) => {
+        resource! { @kind $(#[$meta])* $name, $plural, $spec, $status }
+
+        impl TenterObject for $name {
+            const KIND: &'static str = stringify!($name);
+
+            fn consortium(&self) -> Option<&str> {
+                Some(&self.spec.consortium)
+            }
+
+            fn organization(&self) -> Option<&str> {
+                Some(&self.spec.organization)
+            }
+        }
+    };
+    (@kind $(#[$meta:meta])* $name:ident, $plural:literal, $spec:ty, $status:ty) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
         pub struct $name {
@@ -147,10 +170,6 @@ macro_rules! resource {
                 &mut self.status
             }
         }
-
-        impl TenterObject for $name {
-            const KIND: &'static str = stringify!($name);
-        }
     };
 }
 
@@ -165,6 +184,10 @@ resource! {
 resource! {
     /// An organization's certificate authority, in its namespace.
     CertificateAuthority, "certificateauthorities", CertificateAuthoritySpec, CertificateAuthorityStatus
+}
+resource! {
+    /// The enrolment of a person or an application, in its organization's namespace.
+    Identity, "identities", IdentitySpec, IdentityStatus, by spec
 }
 resource! {
     /// An ordering service node.

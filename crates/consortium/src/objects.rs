@@ -21,10 +21,13 @@ pub const LABEL_CONSORTIUM: &str = "tenter.dev/consortium";
 pub const LABEL_CHANNEL: &str = "tenter.dev/channel";
 /// Label that names the node an object belongs to.
 pub const LABEL_NODE: &str = "tenter.dev/node";
+/// Label that names the Identity object an object belongs to.
+pub const LABEL_IDENTITY: &str = "tenter.dev/identity";
 /// Field manager of all server-side applies.
 pub const FIELD_MANAGER: &str = "tenter";
 
-/// The kinds that a plan writes.
+/// The kinds that a plan writes. What people write themselves (a Consortium, an Identity) is none of them: no plan
+/// creates, changes or misses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Kind {
     /// An organization of the consortium.
@@ -175,6 +178,46 @@ pub struct CertificateAuthoritySpec {
     pub certificate_lifetime_hours: u32,
     /// Lifetime of its roots, in hours.
     pub root_lifetime_hours: u32,
+}
+
+/// What an identity may do in Fabric. Nodes have roles of their own, and are enrolled by their Orderer or Peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum IdentityRole {
+    /// Reads and submits, as the channels' policies let clients: people and applications.
+    #[default]
+    Client,
+    /// Signs configuration updates for its organization: a configuration administrator.
+    Admin,
+}
+
+/// The enrolment of a person or an application, in its organization's namespace. People write it, not plans.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IdentitySpec {
+    /// The Consortium object whose daemon enrols it.
+    pub consortium: String,
+    /// The organization that it belongs to: the one whose namespace this is.
+    pub organization: String,
+    /// What it may do in Fabric: `client` (when absent), or `admin`, which signs configuration updates.
+    #[serde(default)]
+    pub role: IdentityRole,
+    /// Common name of its certificate; `<name>.<domain of the organization>` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub common_name: Option<String>,
+    /// Name of the Secret that holds it; `identity-<name>` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_name: Option<String>,
+    /// Who may read that Secret through the API server, if the daemon's settings let this subject be granted roles. An
+    /// `admin` needs one. A Pod of the namespace mounts the Secret without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Subject>,
+    /// Lifetime of its certificates, in hours; that of the organization's authority when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifetime_hours: Option<u32>,
+    /// Puts all its certificates on the organization's revocation list, for ever.
+    #[serde(default)]
+    pub revoked: bool,
 }
 
 /// CPU and memory of a node, as Kubernetes quantities; requests and limits alike.

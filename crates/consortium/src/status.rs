@@ -129,6 +129,22 @@ phase! {
 }
 
 phase! {
+    /// Where an identity stands.
+    IdentityPhase {
+        /// It has no certificate yet.
+        Registering,
+        /// Its certificate is valid.
+        Enrolled,
+        /// Its certificate is valid, and is due to be replaced.
+        Renewing,
+        /// Its certificate expired before it could be replaced.
+        Expired,
+        /// Its certificates are on the organization's revocation list.
+        Revoked,
+    }
+}
+
+phase! {
     /// Where a node stands.
     NodePhase {
         /// It waits for something that it needs.
@@ -316,9 +332,39 @@ status! {
         /// Number of certificates in the namespace that its roots signed.
         #[serde(default)]
         issued: u32,
+        /// Number of certificates on its revocation list.
+        #[serde(default)]
+        revoked: u32,
         /// When the first of its certificates expires.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         first_expiry: Option<String>,
+    }
+}
+
+status! {
+    /// What is known of an identity.
+    IdentityStatus, IdentityPhase {
+        /// The Secret that holds it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        secret: Option<String>,
+        /// Subject of its certificate.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        certificate_subject: Option<String>,
+        /// Serial number of its certificate, hex.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        serial: Option<String>,
+        /// SHA-256 of its certificate, hex.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fingerprint: Option<String>,
+        /// When its certificate expires.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        not_after: Option<String>,
+        /// Certificates that were issued to it so far.
+        #[serde(default)]
+        issued: u32,
+        /// Those of them that are on the organization's revocation list.
+        #[serde(default)]
+        revoked: u32,
     }
 }
 

@@ -34,6 +34,8 @@ pub enum Kind {
 pub struct NodeOptions {
     /// Certificates listed as administrators in the local MSP, whatever their role.
     pub administrators: Vec<String>,
+    /// The revocation list in the local MSP, PEM.
+    pub revocations: Option<String>,
     /// TLS roots of other organisations whose nodes it talks to.
     pub more_tls_roots: Vec<String>,
     /// Whether the gRPC port demands TLS client certificates.
@@ -94,6 +96,10 @@ impl Node {
         };
         fs::create_dir_all(node.folder.join("data"))?;
         organization.write_msp(&node.folder.join("msp"), &node.enrolment, &options.administrators)?;
+        if let Some(list) = &options.revocations {
+            fs::create_dir_all(node.folder.join("msp/crls"))?;
+            node.write("msp/crls/crl.pem", list)?;
+        }
         node.write("tls.crt", &node.tls.cert_pem)?;
         node.write("tls.key", node.tls.key_pem.expose_pem())?;
         node.write("clients.pem", &organization.roots.clients.cert_pem)?;

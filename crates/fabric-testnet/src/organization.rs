@@ -9,8 +9,11 @@ use anyhow::{Context, Result, anyhow};
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use jiff::Timestamp;
-use tenter_fabric::ca::{Authority, CertificateRequest, Issued, LEAF_LIFETIME, OrganizationRoots, Role, Usage};
+use tenter_fabric::ca::{
+    Authority, CertificateRequest, Issued, LEAF_LIFETIME, OrganizationRoots, Revocations, Role, Usage,
+};
 use tenter_fabric::identity::SigningIdentity;
+use tenter_fabric::x509::CertificateInfo;
 
 /// An MSP's `config.yaml` with `NodeOUs`, without certificates, so that it survives a renewal of the root.
 const NODE_OUS: &str = "NodeOUs:
@@ -61,6 +64,15 @@ impl Organization {
     /// The identity of an enrolment.
     pub fn load(&self, enrolment: &Issued) -> Result<SigningIdentity> {
         Ok(SigningIdentity::load(&self.msp_id, &enrolment.cert_pem, &enrolment.key_pem)?)
+    }
+
+    /// A revocation list with these enrolments on it, PEM.
+    pub fn revoke(&self, enrolments: &[&Issued]) -> Result<String> {
+        let mut revoked = Revocations::new();
+        for enrolment in enrolments {
+            revoked.insert(CertificateInfo::from_pem(&enrolment.cert_pem)?.serial, Timestamp::now());
+        }
+        Ok(Authority::load(&self.roots.enrolment)?.revocation_list(&revoked)?)
     }
 
     /// TLS for a node on loopback.

@@ -5,6 +5,8 @@
 //! `msp/mspimplvalidate.go`): CA certificates carry a subject key identifier, an identity is no CA, and its
 //! organisational units hold exactly one role.
 
+mod crl;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
@@ -31,6 +33,8 @@ use x509_cert::{TbsCertificate, builder};
 
 use crate::keys::{KeyError, PrivateKey, PublicKey, SecretKey};
 use crate::x509::{CLIENT_AUTH, CertificateInfo, SERVER_AUTH, X509Error};
+
+pub use self::crl::{RevocationList, Revocations, revocation};
 
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");

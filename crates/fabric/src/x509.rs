@@ -229,6 +229,11 @@ impl CertificateInfo {
         &self.tbs
     }
 
+    /// The subject's name as it is encoded: names are the same if these bytes are.
+    pub(crate) fn subject_der(&self) -> &[u8] {
+        &self.subject_der
+    }
+
     /// The certificate as PEM, in the one form that Go, OpenSSL and Tenter all write.
     pub fn to_pem(&self) -> Result<String, X509Error> {
         pem::encode_string(PEM_LABEL, LineEnding::LF, &self.der).map_err(|error| X509Error::Pem(error.to_string()))
@@ -435,7 +440,7 @@ fn der_error(error: x509_cert::der::Error) -> X509Error {
     X509Error::Der(error.to_string())
 }
 
-fn timestamp(time: Time) -> Result<Timestamp, X509Error> {
+pub(crate) fn timestamp(time: Time) -> Result<Timestamp, X509Error> {
     i64::try_from(time.to_unix_duration().as_secs())
         .ok()
         .and_then(|seconds| Timestamp::from_second(seconds).ok())

@@ -17,7 +17,7 @@ use tenter_fabric::client::participation::{
 };
 use tenter_fabric::client::{FailureKind, Target, TransportError};
 use tenter_fabric::identity::SigningIdentity;
-use tenter_fabric_testnet::{ensure, wait_for};
+use tenter_fabric_testnet::{Organization, ensure, wait_for};
 use tenter_fabric_wire::common::{
     Config, ConfigEnvelope, ConfigGroup, ConfigSignature, ConfigUpdate, ConfigUpdateEnvelope, Envelope, Payload,
 };
@@ -75,7 +75,7 @@ async fn reading_from_orderers(network: &Network, reader: &SigningIdentity) {
 }
 
 async fn refusals(network: &Network) {
-    let stranger = tenter_fabric_testnet::Organization::new("stranger").unwrap();
+    let stranger = Organization::new("stranger").unwrap();
     let error =
         network.deliver(0, &stranger.identity("reader", Role::Client).unwrap()).newest(CHANNEL).await.unwrap_err();
     assert!(matches!(error, DeliverError::Forbidden { .. }), "{error}");
@@ -189,6 +189,49 @@ async fn a_node_administrator_is_no_administrator_of_the_channel() {
 
     if real {
         signing(&network, &reader, &node_administrator).await;
+    } else {
+        println!("the simulator does not judge configuration updates yet: signing them is left out");
+    }
+}
+
+/// What is on an organisation's revocation list counts for nothing: neither in the channel, whose configuration holds the
+/// list, nor at the organisation's own node, whose MSP folder does.
+#[tokio::test]
+async fn a_revoked_identity_is_refused() {
+    let acme = Organization::new("acme").unwrap();
+    let leaver = acme.enrol("leaver", Role::Client).unwrap();
+    let leaving_admin = acme.enrol("leaving-admin", Role::Admin).unwrap();
+    let list = acme.revoke(&[&leaver, &leaving_admin]).unwrap();
+    let network = Network::of(acme, Some(list), 1).await;
+    let reader = network.acme.identity("reader", Role::Client).unwrap();
+    let [leaver, leaving_admin] = [&leaver, &leaving_admin].map(|issued| network.acme.load(issued).unwrap());
+    let node_administrator = network.acme.load(&network.node_administrator).unwrap();
+    network.participation(0).join(&network.genesis).await.unwrap();
+    network.endorser(&node_administrator).join_channel(&network.genesis).await.unwrap();
+    wait_for("a leader", SOON, || async { Ok(network.deliver(0, &reader).health(CHANNEL).await?) }).await.unwrap();
+
+    // The orderer and the peer by the channel's MSP; whoever is not on the list goes on.
+    for revoked in [&leaver, &leaving_admin] {
+        for client in [network.deliver(0, revoked), network.peer_deliver(revoked)] {
+            let error = client.newest(CHANNEL).await.unwrap_err();
+            assert!(matches!(error, DeliverError::Forbidden { .. }), "{error}");
+        }
+        let error = network.endorser(revoked).list_channels().await.unwrap_err();
+        assert_eq!(error.kind(), FailureKind::Forbidden, "{error}");
+    }
+    network.deliver(0, &reader).newest(CHANNEL).await.unwrap();
+    network.peer_deliver(&reader).newest(CHANNEL).await.unwrap();
+    assert!(network.endorser(&reader).list_channels().await.unwrap().contains(CHANNEL));
+
+    if tenter_fabric_testnet::Programs::find().unwrap().is_real() {
+        // It does not sign for its organisation any more; the next administrator does.
+        let config = current_config(network.deliver(0, &reader).config_block(CHANNEL).await.unwrap().bytes());
+        let update = touch_application_capabilities(&config);
+        let submitter = network.broadcast(0, &reader);
+        let error = submitter.submit_config_update(CHANNEL, &sign(&update, &leaving_admin)).await.unwrap_err();
+        assert!(matches!(&error, BroadcastError::BadRequest { text, .. } if text.contains("not satisfied")), "{error}");
+        let administrator = network.acme.identity("admin", Role::Admin).unwrap();
+        submitter.submit_config_update(CHANNEL, &sign(&update, &administrator)).await.unwrap();
     } else {
         println!("the simulator does not judge configuration updates yet: signing them is left out");
     }

@@ -3,11 +3,12 @@
 use kube::ResourceExt as _;
 use tenter_fabric::ca::CertificateRoot;
 
-use super::decide::{belonging, recorded_root};
+use super::decide::{belonging, public_msp, recorded_root};
 use super::{CaAction, Observed};
 use crate::controllers::apply;
 use crate::controllers::context::Context;
 use crate::controllers::failure::Failure;
+use crate::controllers::labels;
 use crate::controllers::materials::{self, hours, key_secret, randomness};
 use crate::resources::CertificateAuthority;
 
@@ -36,5 +37,11 @@ pub async fn act(
             materials::issue_again(ctx, &authority, request, (&namespace, secret), None).await
         }
         CaAction::Publish(msp) => msp.apply(ctx).await,
+        CaAction::PublishRevocations(revoked) => {
+            let root = recorded_root(observed, labels::ROOT_ENROLMENT)?;
+            let authority = materials::authority(ctx, &namespace, labels::ROOT_ENROLMENT, root).await?;
+            let list = authority.revocation_list(revoked).map_err(|error| materials::refused(&error))?;
+            public_msp(object, observed, &namespace, Some(&list)).apply(ctx).await
+        }
     }
 }

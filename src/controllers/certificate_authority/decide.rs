@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 use tenter_consortium::objects::CertificateAuthoritySpec;
 use tenter_consortium::status::{CertificateAuthorityPhase as Phase, CertificateAuthorityStatus};
-use tenter_fabric::ca::{CertificateRequest, Role, RootKind, Usage};
+use tenter_fabric::ca::{CertificateRequest, RevocationList, Revocations, Role, RootKind, Usage, revocation};
 use tenter_fabric::x509::CertificateInfo;
 
 use super::{CaAction, Observed, ROOTS};
@@ -21,9 +21,6 @@ use crate::controllers::materials::{Material, Need, hours, need, next_look};
 use crate::resources::CertificateAuthority;
 
 type CaDecision = Decision<CaAction, CertificateAuthorityStatus>;
-
-/// The part of the network that this controller's objects are.
-pub const COMPONENT: &str = "certificate-authority";
 
 /// How long before its end a root is announced to end, however short its certificates live.
 const HORIZON: SignedDuration = SignedDuration::from_hours(90 * 24);
@@ -76,7 +73,7 @@ pub fn belonging<'a>(object: &'a CertificateAuthority, observed: &'a Observed, n
         consortium: &observed.consortium,
         organization: &object.spec.organization,
         namespace,
-        component: COMPONENT,
+        component: labels::CERTIFICATE_AUTHORITY,
         node: None,
     }
 }
@@ -103,6 +100,37 @@ pub fn recorded_root<'a>(observed: &'a Observed, secret: &str) -> Result<&'a Cer
         .ok_or_else(|| Failure::new("RootMissing", format!("the root in Secret {secret} was not seen")))
 }
 
+/// The revocation list that is published, if it is one of the root: text that is none is signed anew.
+fn published_list(observed: &Observed) -> Option<(&str, RevocationList)> {
+    let text = observed.msp.as_ref().and_then(|msp| entry(msp, labels::MSP_CRLS))?;
+    let root = observed.roots.get(labels::ROOT_ENROLMENT)?.certificate()?;
+    let list = RevocationList::from_pem(text).ok().filter(|list| list.is_signed_by(root))?;
+    Some((text, list))
+}
+
+fn recorded(observed: &Observed) -> impl Iterator<Item = (&String, &String)> {
+    observed.revocations.iter().flat_map(|record| record.data.iter().flatten())
+}
+
+/// Says that an entry of the record cannot be read: the certificate that somebody meant still counts.
+fn unreadable_revocation(observed: &Observed, namespace: &str) -> Option<Verdict> {
+    let (serial, at) = recorded(observed).find(|(serial, at)| revocation(serial, at).is_none())?;
+    let message = format!(
+        "{serial}: {at} of ConfigMap {namespace}/{} revokes nothing: expected a serial number in hexadecimal digits and \
+         a time such as 2026-03-01T12:00:00Z; put it right, or take it out",
+        labels::REVOCATIONS
+    );
+    Some(Verdict::stalled("RevocationUnreadable", message))
+}
+
+/// Everything that was ever revoked: what is on record, and what is published already. Neither of the two is enough to
+/// take a certificate back into use.
+pub fn revocations(observed: &Observed) -> Revocations {
+    let mut all: Revocations = recorded(observed).filter_map(|(serial, at)| revocation(serial, at)).collect();
+    all.extend(published_list(observed).map(|(_, list)| list.revoked).unwrap_or_default());
+    all
+}
+
 /// Decides.
 pub fn decide(object: &CertificateAuthority, observed: &Observed, now: Timestamp) -> CaDecision {
     let namespace = object.namespace().unwrap_or_default();
@@ -127,7 +155,14 @@ pub fn decide(object: &CertificateAuthority, observed: &Observed, now: Timestamp
         return Decision::act(missing, phase(status, Phase::Starting), verdict);
     }
     // The record comes before anything that the roots issue.
-    let msp = public_msp(object, observed, &namespace);
+    let revoked = revocations(observed);
+    let list = published_list(observed).filter(|(_, published)| published.revoked == revoked);
+    if list.is_none() && !revoked.is_empty() {
+        let message = format!("the revocation list is being signed, with {} certificates on it", revoked.len());
+        let verdict = Verdict::reconciling("SigningRevocations", message);
+        return Decision::act(vec![CaAction::PublishRevocations(revoked)], phase(status, Phase::Starting), verdict);
+    }
+    let msp = public_msp(object, observed, &namespace, list.map(|(text, _)| text));
     if !msp.is_current(&observed.msp.clone().map(Child::from).into_iter().collect::<Vec<_>>()) {
         let verdict = Verdict::reconciling("PublishingMSP", "the organization's public MSP is being written");
         return Decision::act(vec![CaAction::Publish(msp)], phase(status, Phase::Starting), verdict);
@@ -162,7 +197,9 @@ fn decide_identities(
         return Decision::act(actions, phase(status, Phase::Starting), verdict);
     }
     let requeue = next_look(observed.identities.values().filter_map(Material::certificate), now);
-    let verdict = root_ends(object, observed, now).unwrap_or_else(|| {
+    let namespace = object.namespace().unwrap_or_default();
+    let verdict = unreadable_revocation(observed, &namespace).or_else(|| root_ends(object, observed, now));
+    let verdict = verdict.unwrap_or_else(|| {
         let message = format!("it issues for {}", object.spec.domain);
         Verdict::ready("Issuing", message)
     });
@@ -257,6 +294,7 @@ fn status(observed: &Observed) -> CertificateAuthorityStatus {
         roots: statuses(&observed.roots),
         identities: statuses(&observed.identities),
         issued: u32::try_from(issued.len()).unwrap_or(u32::MAX),
+        revoked: u32::try_from(revocations(observed).len()).unwrap_or(u32::MAX),
         first_expiry: issued.iter().map(|certificate| certificate.not_after).min().map(rfc3339),
         ..CertificateAuthorityStatus::default()
     }
@@ -274,9 +312,11 @@ fn refuse(status: CertificateAuthorityStatus, verdict: Verdict) -> CaDecision {
 
 /// The organization's public MSP: what others may know, and what its nodes mount.
 ///
-/// A root or administrator that is not there leaves out its key; nodes wait until all keys are in.
-pub fn public_msp(object: &CertificateAuthority, observed: &Observed, namespace: &str) -> Child {
+/// A root or administrator that is not there leaves out its key; nodes wait until all keys are in. So does a revocation
+/// list: nothing was revoked then.
+pub fn public_msp(object: &CertificateAuthority, observed: &Observed, namespace: &str, list: Option<&str>) -> Child {
     let mut data = BTreeMap::from([(labels::MSP_CONFIG.to_owned(), CONFIG_YAML.to_owned())]);
+    data.extend(list.map(|text| (labels::MSP_CRLS.to_owned(), text.to_owned())));
     let mut add = |key: &str, material: Option<&Material>| {
         if let Some(pem) = material.and_then(Material::certificate).and_then(|certificate| certificate.to_pem().ok()) {
             data.insert(key.to_owned(), pem);
@@ -300,6 +340,8 @@ mod tests {
         CertificateAuthorityType, ConsortiumSource, ConsortiumSpec, ImageSettings, LABEL_ORGANIZATION,
         NamespaceSettings,
     };
+
+    use tenter_fabric::ca::Authority;
 
     use super::*;
     use crate::controllers::gates::NamespaceFacts;
@@ -348,6 +390,7 @@ mod tests {
             identities: absent(identities(&object.spec).map(|identity| identity.secret).to_vec()),
             nodes: BTreeMap::new(),
             msp: None,
+            revocations: None,
             settings,
         };
         World { object, observed, hour: 0 }
@@ -376,14 +419,25 @@ mod tests {
                         let issued: Secret = pki::issued(&roots[root], request, self.hour);
                         self.observed.identities.insert((*secret).to_owned(), material(Some(&issued)));
                     }
-                    CaAction::Publish(Child::ConfigMap(msp)) => {
-                        // What the API server would hold after an apply: the document with its annotation.
-                        let prepared = crate::controllers::apply::prepared(&**msp).unwrap();
-                        self.observed.msp = Some(serde_json::from_value(prepared).unwrap());
+                    CaAction::Publish(msp) => self.publish(msp),
+                    CaAction::PublishRevocations(revoked) => {
+                        let authority = Authority::load(&roots[labels::ROOT_ENROLMENT]).unwrap();
+                        let list = authority.revocation_list(revoked).unwrap();
+                        self.publish(&public_msp(&self.object, &self.observed, "trade-acme", Some(&list)));
                     }
-                    CaAction::Publish(other) => panic!("{other:?}"),
                 }
             }
+        }
+
+        /// What the API server would hold after an apply: the document with its annotation.
+        fn publish(&mut self, msp: &Child) {
+            let Child::ConfigMap(msp) = msp else { panic!("{msp:?}") };
+            let prepared = crate::controllers::apply::prepared(&**msp).unwrap();
+            self.observed.msp = Some(serde_json::from_value(prepared).unwrap());
+        }
+
+        fn published(&self) -> Option<String> {
+            entry(self.observed.msp.as_ref()?, labels::MSP_CRLS).map(str::to_owned)
         }
 
         /// Until nothing is left to do.
@@ -489,6 +543,49 @@ mod tests {
         assert!(keys(&world).is_disjoint(&before));
         // The new certificate of the nodes' administrator has to be published, then nothing is left.
         assert_eq!(kinds(&world.decide()), ["Publish"]);
+    }
+
+    #[test]
+    fn what_was_revoked_stays_on_the_list() {
+        let mut world = world();
+        let mut roots = world.settle();
+        assert_eq!(world.published(), None);
+        let record = |serials: &[&str]| {
+            let data = serials.iter().map(|serial| ((*serial).to_owned(), pki::at(1).to_string())).collect();
+            Some(ConfigMap { data: Some(data), ..ConfigMap::default() })
+        };
+        let step = |world: &mut World, roots: &mut _, expect: &[&str]| {
+            let decision = world.decide();
+            assert_eq!(kinds(&decision), expect);
+            world.carry_out(&decision, roots);
+        };
+        world.observed.revocations = record(&["0a", "0b"]);
+        step(&mut world, &mut roots, &["PublishRevocations"]);
+        step(&mut world, &mut roots, &[]);
+        assert_eq!(world.decide().status.revoked, 2);
+        let list = world.published().unwrap();
+        // The list that is gone, or broken, comes back byte for byte.
+        for text in [None, Some("broken")] {
+            let data = world.observed.msp.as_mut().and_then(|msp| msp.data.as_mut()).unwrap();
+            data.remove(labels::MSP_CRLS);
+            data.extend(text.map(|text| (labels::MSP_CRLS.to_owned(), text.to_owned())));
+            step(&mut world, &mut roots, &["PublishRevocations"]);
+            assert_eq!(world.published().as_ref(), Some(&list));
+        }
+        // A record that is gone, or shorter, takes nothing back; a longer one adds to the list.
+        world.observed.revocations = None;
+        step(&mut world, &mut roots, &[]);
+        world.observed.revocations = record(&["0c"]);
+        step(&mut world, &mut roots, &["PublishRevocations"]);
+        let root = world.observed.roots[labels::ROOT_ENROLMENT].certificate().unwrap();
+        let list = RevocationList::from_pem(&world.published().unwrap()).unwrap();
+        assert!(list.is_signed_by(root));
+        assert_eq!(list.revoked.into_keys().collect::<Vec<_>>(), ["0a", "0b", "0c"]);
+        // What cannot be read is named, and keeps nothing else from being done.
+        world.observed.revocations = record(&["0d", "jane"]);
+        step(&mut world, &mut roots, &["PublishRevocations"]);
+        step(&mut world, &mut roots, &[]);
+        assert_eq!(world.decide().verdict.reason(), "RevocationUnreadable");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt as _};
 use tenter_consortium::objects::ConsortiumSpec;
-use tenter_fabric::ca::{CertificateRequest, RootKind};
+use tenter_fabric::ca::{CertificateRequest, Revocations, RootKind};
 
 use super::children::Child;
 use super::context::Context;
@@ -54,6 +54,8 @@ pub struct Observed {
     pub nodes: BTreeMap<String, Material>,
     /// The public MSP.
     pub msp: Option<ConfigMap>,
+    /// What was revoked.
+    pub revocations: Option<ConfigMap>,
 }
 
 /// What can be done about one.
@@ -67,6 +69,8 @@ pub enum CaAction {
     Renew(&'static str, &'static str, CertificateRequest),
     /// Bring the public MSP up to date.
     Publish(Child),
+    /// Sign a revocation list of all this, and publish it.
+    PublishRevocations(Revocations),
 }
 
 /// The controller of [`CertificateAuthority`] objects.
@@ -79,11 +83,13 @@ impl Controlled for CertificateAuthorityController {
     type Action = CaAction;
 
     fn watch(&self, controller: Controller<CertificateAuthority>, ctx: &Context) -> Controller<CertificateAuthority> {
-        let managed = watcher::Config::default().labels(&format!("{}={}", labels::COMPONENT, decide::COMPONENT));
+        let managed =
+            watcher::Config::default().labels(&format!("{}={}", labels::COMPONENT, labels::CERTIFICATE_AUTHORITY));
         let store = controller.store();
-        // Nothing owns the public MSP: it outlives the object. It concerns the authority of its namespace.
-        controller.watches(Api::<ConfigMap>::all(ctx.client.clone()), managed, move |msp: ConfigMap| {
-            let namespace = msp.namespace();
+        // Nothing owns the public MSP and what was revoked: they outlive the object. They concern the authority of
+        // their namespace.
+        controller.watches(Api::<ConfigMap>::all(ctx.client.clone()), managed, move |map: ConfigMap| {
+            let namespace = map.namespace();
             let authorities: Vec<ObjectRef<CertificateAuthority>> = store
                 .state()
                 .iter()

@@ -36,6 +36,7 @@ pub async fn observe(ctx: &Context, scope: &Scope, object: &CertificateAuthority
         identities: own,
         nodes: nodes.iter().map(|secret| (secret.name_any(), material(Some(secret)))).collect(),
         msp: apply::get(ctx, &namespace, labels::MSP).await?,
+        revocations: apply::get(ctx, &namespace, labels::REVOCATIONS).await?,
     })
 }
 

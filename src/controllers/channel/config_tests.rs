@@ -9,6 +9,7 @@ use tenter_consortium::objects::{
     OrdererOrganization,
 };
 use tenter_fabric::ca::Role;
+use tenter_fabric::msp::Pem;
 use tenter_fabric_testnet::Organization;
 
 
@@ -31,6 +32,7 @@ fn sample(consensus_type: ConsensusType, consenters: usize) -> (ChannelSpec, Mat
                 ca_certs: organization.roots.enrolment.cert_pem.clone(),
                 tls_ca_certs: organization.roots.tls.cert_pem.clone(),
                 config: CONFIG_YAML.to_owned(),
+                crls: None,
             },
         )]
         .into(),
@@ -103,6 +105,28 @@ fn what_a_spec_makes_is_what_it_asks_for() {
         let live = live_channel(&block).unwrap();
         assert_eq!(differences(&live.facts, &channel_facts(&spec)), Vec::<String>::new(), "{consensus_type:?}");
         assert_eq!(block.bytes(), genesis(&spec, &material).unwrap().bytes());
+    }
+}
+
+/// A revocation list stands in the MSP of its organization, for orderers and members alike; another's is refused.
+#[test]
+fn what_is_revoked_stands_in_the_configuration() {
+    let (spec, mut material) = sample(ConsensusType::EtcdRaft, 3);
+    let [hub, other] = ["hub", "other"].map(|name| Organization::new(name).unwrap());
+    let leaver = hub.enrol("leaver", Role::Client).unwrap();
+    let list = hub.revoke(&[&leaver]).unwrap();
+    let msp = material.msps.get_mut("hub").unwrap();
+    msp.ca_certs.clone_from(&hub.roots.enrolment.cert_pem);
+    msp.crls = Some(list.clone());
+    let config = first_config(&spec, &material).unwrap();
+    for msp in [&config.orderer.organizations["hub"].msp, &config.application.organizations["hub"].msp] {
+        assert_eq!(msp.revocation_list, [Pem::from(list.as_str())]);
+    }
+    assert_eq!(genesis(&spec, &material).unwrap().bytes(), genesis(&spec, &material).unwrap().bytes());
+    for wrong in [other.revoke(&[]).unwrap(), "broken".to_owned()] {
+        material.msps.get_mut("hub").unwrap().crls = Some(wrong);
+        let why = first_config(&spec, &material).unwrap_err();
+        assert!(why.contains("revocation list of hub"), "{why}");
     }
 }
 

@@ -9,7 +9,9 @@ use tenter_consortium::objects::{ChannelSpec, ConsenterRef};
 use tenter_consortium::observation::Observation;
 
 use super::decide::{Missing, Uncomputable};
-use crate::controllers::labels::{MSP, MSP_CACERTS, MSP_CONFIG, MSP_TLSCACERTS, enrolment_secret, tls_secret};
+use crate::controllers::labels::{
+    MSP, MSP_CACERTS, MSP_CONFIG, MSP_CRLS, MSP_TLSCACERTS, enrolment_secret, tls_secret,
+};
 use crate::controllers::materials::TLS_CRT;
 use crate::nodes::store::{Entries, Store};
 
@@ -106,9 +108,19 @@ async fn msp(store: &dyn Store, organization: &str, namespace: &str) -> Result<P
     let ca_certs = entry(&answer, MSP_CACERTS, &place, organization, &mut gaps);
     let tls_ca_certs = entry(&answer, MSP_TLSCACERTS, &place, organization, &mut gaps);
     let config = entry(&answer, MSP_CONFIG, &place, organization, &mut gaps);
+    // Absent is as good as empty, but only where the rest was read.
+    let crls = answer.value().and_then(|entries| entries.get(MSP_CRLS)).filter(|bytes| !bytes.is_empty());
+    let crls = match crls.map(|bytes| String::from_utf8(bytes.clone())) {
+        Some(Err(_)) => {
+            gaps.push(Gap::Unreadable(format!("{MSP_CRLS} of {place} is not text")));
+            return Err(gaps);
+        }
+        Some(Ok(text)) => Some(text),
+        None => None,
+    };
     match (ca_certs, tls_ca_certs, config) {
         (Some(ca_certs), Some(tls_ca_certs), Some(config)) => {
-            Ok(Piece::Msp(organization.to_owned(), MspMaterial { ca_certs, tls_ca_certs, config }))
+            Ok(Piece::Msp(organization.to_owned(), MspMaterial { ca_certs, tls_ca_certs, config, crls }))
         }
         _ => Err(gaps),
     }

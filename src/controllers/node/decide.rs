@@ -115,6 +115,7 @@ fn steps<K: NodeKind>(object: &K::Object, observed: &Observed, now: Timestamp) -
         storage: storage(spec, observed),
         certificates: mounted(observed),
         addresses: &addresses,
+        revocations: msp_data(observed).is_some_and(|data| data.contains_key(labels::MSP_CRLS)),
     };
     let actions: Vec<NodeAction> =
         pending(wanted.children::<K>(object), &observed.live).into_iter().map(NodeAction::Apply).collect();
@@ -159,8 +160,7 @@ fn authority(observed: &Observed, namespace: &str) -> Result<(Roots, u32), Stop>
         return Err(wait(format!("namespace {namespace} has no CertificateAuthority `ca` yet")));
     };
     let entry = |key: &str| {
-        let data = observed.msp.as_ref().and_then(|msp| msp.data.as_ref());
-        data.and_then(|data| data.get(key)).filter(|text| !text.is_empty()).ok_or_else(|| {
+        msp_data(observed).and_then(|data| data.get(key)).filter(|text| !text.is_empty()).ok_or_else(|| {
             wait(format!("the certificate authority of {namespace} has not yet published {key} in ConfigMap msp"))
         })
     };
@@ -267,8 +267,11 @@ fn storage(spec: &NodeSpec, observed: &Observed) -> NodeStorage {
 /// Hash of the certificates that a node mounts: when it moves, the program has to read them anew.
 fn mounted(observed: &Observed) -> String {
     let fingerprint = |material: &Material| material.certificate().map(|c| c.certificate_fingerprint.clone());
-    let data: Option<&BTreeMap<String, String>> = observed.msp.as_ref().and_then(|msp: &ConfigMap| msp.data.as_ref());
-    apply::hash(&json!([fingerprint(&observed.enrolment), fingerprint(&observed.tls), data]))
+    apply::hash(&json!([fingerprint(&observed.enrolment), fingerprint(&observed.tls), msp_data(observed)]))
+}
+
+fn msp_data(observed: &Observed) -> Option<&BTreeMap<String, String>> {
+    observed.msp.as_ref().and_then(|msp: &ConfigMap| msp.data.as_ref())
 }
 
 /// Everything is written: what the Pod does, and whether it has to be restarted.

@@ -324,6 +324,26 @@ fn renewal_keeps_the_keys_and_restarts() {
     assert_eq!(seen(&world.decide()), expect(Phase::Rotating, "Restarting", "Restart"));
 }
 
+/// A node reads its MSP folder at start only: with a new revocation list it is restarted, as with new certificates.
+#[test]
+fn a_revocation_list_is_mounted_and_restarts() {
+    let mut world = world().settle();
+    let crls = |world: &World| serde_json::to_string(world.observed.stateful_set().unwrap()).unwrap().contains("crls/");
+    assert!(!crls(&world));
+    for list in ["one", "two"] {
+        let data = world.observed.msp.as_mut().and_then(|msp| msp.data.as_mut()).unwrap();
+        data.insert(labels::MSP_CRLS.to_owned(), list.to_owned());
+        let decision = world.decide();
+        assert_eq!(words(&decision), "Apply");
+        world.carry_out(&decision);
+        assert!(crls(&world));
+        let decision = world.decide();
+        assert_eq!(seen(&decision), expect(Phase::Rotating, "Restarting", "Restart"));
+        world.carry_out(&decision);
+        assert_eq!(seen(&world.decide()), expect(Phase::Running, "Running", ""));
+    }
+}
+
 #[test]
 fn changes_that_cannot_be_are_refused() {
     let mut world = world().settle();

@@ -47,6 +47,8 @@ pub struct Wanted<'a> {
     pub certificates: String,
     /// The addresses that the certificate covers, the newest first.
     pub addresses: &'a [String],
+    /// Whether the organization's MSP has a revocation list. Once it has one it keeps it.
+    pub revocations: bool,
 }
 
 impl Wanted<'_> {
@@ -205,17 +207,20 @@ impl Wanted<'_> {
     fn volumes<K: NodeKind>(&self) -> Value {
         let item = |key: &str, path: &str| json!({"key": key, "path": path});
         let name = self.config.name;
+        let mut msp = vec![
+            item(labels::MSP_CACERTS, "cacerts/ca.pem"),
+            item(labels::MSP_TLSCACERTS, "tlscacerts/tlsca.pem"),
+            item(labels::MSP_NODE_ADMINS, "admincerts/node-admin.pem"),
+            item(labels::MSP_CONFIG, "config.yaml"),
+        ];
+        // A volume with a key that is not there is never mounted.
+        msp.extend(self.revocations.then(|| item(labels::MSP_CRLS, "crls/crl.pem")));
         json!([
             {"name": "config", "configMap": {
                 "name": labels::config_map(name), "items": [item(K::CONFIG_FILE, K::CONFIG_FILE)], "defaultMode": 0o444,
             }},
             {"name": "msp", "projected": {"defaultMode": 0o440, "sources": [
-                {"configMap": {"name": labels::MSP, "items": [
-                    item(labels::MSP_CACERTS, "cacerts/ca.pem"),
-                    item(labels::MSP_TLSCACERTS, "tlscacerts/tlsca.pem"),
-                    item(labels::MSP_NODE_ADMINS, "admincerts/node-admin.pem"),
-                    item(labels::MSP_CONFIG, "config.yaml"),
-                ]}},
+                {"configMap": {"name": labels::MSP, "items": msp}},
                 {"secret": {"name": labels::enrolment_secret(name), "items": [
                     item(TLS_CRT, "signcerts/node.pem"),
                     item(TLS_KEY, "keystore/key.pem"),

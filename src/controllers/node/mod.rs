@@ -229,7 +229,7 @@ impl<K: NodeKind> Controlled for NodeController<K> {
     fn watch(&self, controller: Controller<K::Object>, ctx: &Context) -> Controller<K::Object> {
         let select = |selector: String| watcher::Config::default().labels(&selector);
         let own = format!("{MANAGED_BY}={FIELD_MANAGER},{}={}", labels::COMPONENT, K::COMPONENT);
-        let authority = format!("{MANAGED_BY}={FIELD_MANAGER},{}=certificate-authority", labels::COMPONENT);
+        let authority = format!("{MANAGED_BY}={FIELD_MANAGER},{}={}", labels::COMPONENT, labels::CERTIFICATE_AUTHORITY);
         let store = controller.store();
         let client = &ctx.client;
         controller

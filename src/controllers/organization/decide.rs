@@ -105,7 +105,7 @@ fn wanted(object: &Organization, admins: &[&Subject]) -> Vec<Child> {
         RoleBinding {
             metadata: belonging.metadata(ADMINS),
             role_ref: RoleRef { api_group: Some(RBAC.into()), kind: "Role".into(), name: ADMINS.into() },
-            subjects: Some(admins.iter().map(|subject| rbac(subject)).collect()),
+            subjects: Some(admins.iter().map(|subject| rbac_subject(subject)).collect()),
         }
         .into(),
     ];
@@ -134,13 +134,14 @@ fn look() -> PolicyRule {
     let owned = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
     PolicyRule {
         api_groups: owned(&[GROUP]),
-        resources: owned(&["certificateauthorities", "orderers", "peers", "memberships"]),
+        resources: owned(&["certificateauthorities", "identities", "orderers", "peers", "memberships"]),
         verbs: owned(&["get", "list", "watch"]).unwrap_or_default(),
         ..PolicyRule::default()
     }
 }
 
-fn rbac(subject: &Subject) -> RbacSubject {
+/// A subject in Kubernetes' terms.
+pub fn rbac_subject(subject: &Subject) -> RbacSubject {
     let (kind, group) = match subject.kind {
         SubjectKind::User => ("User", Some(RBAC.to_owned())),
         SubjectKind::Group => ("Group", Some(RBAC.to_owned())),

@@ -18,6 +18,8 @@ use super::failure::Failure;
 use super::gates::NamespaceFacts;
 use crate::resources::{CertificateAuthority, Orderer, Organization, Peer, TenterObject};
 
+pub use self::decide::rbac_subject;
+
 /// What is known of one of an organization's nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeFacts {

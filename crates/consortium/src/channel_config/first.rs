@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use tenter_fabric::block::Block;
+use tenter_fabric::ca::RevocationList;
 use tenter_fabric::config::{
     Anchor, ApplicationOrganization, Batch, BftConsenter, BftOptions, ChannelConfig, Consensus, OrdererOrganization,
     RaftConsenter, RaftOptions,
@@ -107,9 +108,20 @@ pub(super) fn first_certificate(text: &str, what: &str) -> Result<Pem, String> {
     certificates(text, what)?.into_iter().next().ok_or_else(|| format!("{what}: no certificate"))
 }
 
+/// Fabric takes a list of anybody into a configuration, and then passes over it: one that no root of the organization
+/// signed is refused here.
+fn revocations(list: &str, ca_certs: &str) -> Result<(), String> {
+    let list = RevocationList::from_pem(list).map_err(|error| chain(&error))?;
+    let roots = CertificateInfo::all_from_pem(ca_certs).map_err(|error| chain(&error))?;
+    if roots.iter().any(|root| list.is_signed_by(root)) {
+        return Ok(());
+    }
+    Err("no root of the organization signed it".to_owned())
+}
+
 /// An organization's MSP as its public folder gives it.
 pub(super) fn msp(organization: &str, msp_id: &str, material: &Material) -> Result<MspDefinition, String> {
-    let MspMaterial { ca_certs, tls_ca_certs, config } =
+    let MspMaterial { ca_certs, tls_ca_certs, config, crls } =
         material.msps.get(organization).ok_or_else(|| format!("the MSP of {organization} is missing"))?;
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     for (directory, text) in [("cacerts", ca_certs), ("tlscacerts", tls_ca_certs)] {
@@ -119,6 +131,10 @@ pub(super) fn msp(organization: &str, msp_id: &str, material: &Material) -> Resu
         }
     }
     files.insert("config.yaml".to_owned(), config.clone().into_bytes());
+    if let Some(list) = crls {
+        revocations(list, ca_certs).map_err(|why| format!("revocation list of {organization}: {why}"))?;
+        files.insert("crls/0000.pem".to_owned(), list.clone().into_bytes());
+    }
     MspDefinition::from_files(msp_id, &files).map_err(|error| format!("MSP of {organization}: {}", chain(&error)))
 }
 

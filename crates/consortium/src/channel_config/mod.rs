@@ -27,6 +27,9 @@ pub struct MspMaterial {
     pub tls_ca_certs: String,
     /// `config.yaml`, which names the roles.
     pub config: String,
+    /// Revocation list of the enrolment root; none while nothing is revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crls: Option<String>,
 }
 
 /// The public certificates of a consenter, PEM.

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use tenter_fabric::config::update::{ConfigUpdate, TouchedElement};
-use tenter_fabric::config::{ChannelConfig, CurrentConfig, Topic, split};
+use tenter_fabric::config::{
+    ChannelConfig, ConfigProblem, CurrentConfig, Topic, check_update, check_update_against, split,
+};
 use tenter_fabric::policy::{Judge, Requirement, Role, Signer};
 
 use super::wanted::{Refused, wanted};
-use super::{Material, chain};
+use super::Material;
 use crate::objects::{self, ChannelSpec, ProposedChange};
 use crate::plan::Signing;
 
@@ -64,7 +66,11 @@ pub fn updates(live: &CurrentConfig, spec: &ChannelSpec, material: &Material) ->
             Topic::Member { organization } if wanted.incomplete.contains(organization) => Some(organization.clone()),
             _ => None,
         };
-        let problems = if incomplete.is_some() { Vec::new() } else { problems(live, &update) };
+        let problems = if incomplete.is_some() {
+            Vec::new()
+        } else {
+            words(check_update_against(live, &update, &config))
+        };
         let after = updates.topics.iter().filter(|earlier| conflict(&earlier.update, &update, live));
         updates.topics.push(TopicUpdate {
             after: after.map(|earlier| earlier.topic.clone()).collect(),
@@ -100,10 +106,11 @@ pub(super) fn changes(live: &CurrentConfig, update: &ConfigUpdate) -> Vec<Propos
 
 /// What speaks against submitting an update, whoever signs it.
 pub fn problems(live: &CurrentConfig, update: &ConfigUpdate) -> Vec<String> {
-    if let Err(refusal) = update.apply(live) {
-        return vec![chain(&refusal)];
-    }
-    Vec::new()
+    words(check_update(live, update))
+}
+
+fn words(problems: Vec<ConfigProblem>) -> Vec<String> {
+    problems.into_iter().map(|problem| problem.to_string()).collect()
 }
 
 fn touched(element: TouchedElement) -> objects::TouchedElement {

@@ -93,6 +93,7 @@ fn material(spec: &ChannelSpec) -> Material {
                  PeerOUIdentifier: {OrganizationalUnitIdentifier: peer}, AdminOUIdentifier: \
                  {OrganizationalUnitIdentifier: admin}, OrdererOUIdentifier: {OrganizationalUnitIdentifier: orderer}}"
             .to_owned(),
+        crls: None,
     };
     let certificates = [
         (vector!("orderers/orderer1/tls.crt"), vector!("orderers/orderer1/identity.crt")),

@@ -31,11 +31,15 @@ pub struct Network {
 impl Network {
     /// Writes files and starts `orderers` orderers and the peer; joins nothing.
     pub async fn start(orderers: usize) -> Self {
+        Self::of(Organization::new("acme").unwrap(), None, orderers).await
+    }
+
+    /// The same with a member that was made before, and its revocation list in its peer's own MSP and in the channel's.
+    pub async fn of(acme: Organization, revocations: Option<String>, orderers: usize) -> Self {
         let programs = Programs::find().unwrap();
         println!("{}", programs.describe());
         let folder = tempfile::tempdir().unwrap();
         let hub = Organization::new("hub").unwrap();
-        let acme = Organization::new("acme").unwrap();
         let node_administrator = acme.enrol("node-administrator", Role::Client).unwrap();
         let options = NodeOptions::default();
         let mut nodes = Vec::new();
@@ -46,6 +50,7 @@ impl Network {
         let options = NodeOptions {
             administrators: vec![node_administrator.cert_pem.clone()],
             more_tls_roots: vec![hub.roots.tls.cert_pem.clone()],
+            revocations: revocations.clone(),
             ..NodeOptions::default()
         };
         let mut peer = Node::create(&programs, folder.path(), &acme, Kind::Peer, "peer1", &options).unwrap();
@@ -53,7 +58,7 @@ impl Network {
             node.start().await.unwrap();
         }
         peer.start().await.unwrap();
-        let genesis = genesis(&hub, &acme, &nodes);
+        let genesis = genesis(&hub, (&acme, revocations.as_deref()), &nodes);
         Self { hub, acme, orderers: nodes, peer, node_administrator, genesis, _folder: folder }
     }
 
@@ -79,14 +84,12 @@ impl Network {
 }
 
 /// The channel's first configuration and its block, made by the library itself.
-fn genesis(hub: &Organization, acme: &Organization, orderers: &[Node]) -> Vec<u8> {
-    let msp = |organization: &Organization| {
+fn genesis(hub: &Organization, (acme, revocations): (&Organization, Option<&str>), orderers: &[Node]) -> Vec<u8> {
+    let msp = |organization: &Organization, revocations: Option<&str>| {
         let pem = |text: &str| Pem::new(text.as_bytes());
-        MspDefinition::new(
-            &organization.msp_id,
-            pem(&organization.roots.enrolment.cert_pem),
-            pem(&organization.roots.tls.cert_pem),
-        )
+        let roots = &organization.roots;
+        let msp = MspDefinition::new(&organization.msp_id, pem(&roots.enrolment.cert_pem), pem(&roots.tls.cert_pem));
+        MspDefinition { revocation_list: revocations.map(pem).into_iter().collect(), ..msp }
     };
     let consenters = orderers
         .iter()
@@ -101,7 +104,7 @@ fn genesis(hub: &Organization, acme: &Organization, orderers: &[Node]) -> Vec<u8
     config.orderer.organizations.insert(
         hub.name.clone(),
         OrdererOrganization {
-            msp: msp(hub),
+            msp: msp(hub, None),
             endpoints: orderers.iter().map(|node| node.address.to_string()).collect(),
             policies: defaults::orderer_organization(&hub.msp_id),
         },
@@ -109,7 +112,7 @@ fn genesis(hub: &Organization, acme: &Organization, orderers: &[Node]) -> Vec<u8
     config.application.organizations.insert(
         acme.name.clone(),
         ApplicationOrganization {
-            msp: msp(acme),
+            msp: msp(acme, revocations),
             anchors: Vec::new(),
             policies: defaults::application_organization(&acme.msp_id),
         },
