@@ -22,8 +22,7 @@ use crate::controllers::proposal;
 use crate::nodes::{Node, NodeKind, Nodes};
 use crate::report::Style;
 use crate::report::tree::{
-    AuthorityItem, ChannelItem, ChannelNodeItem, MembershipItem, NodeItem, OrganizationItem, ProposalItem, State,
-    Tree,
+    AuthorityItem, ChannelItem, ChannelNodeItem, MembershipItem, NodeItem, OrganizationItem, ProposalItem, State, Tree,
 };
 use crate::resources::{
     CertificateAuthority, Channel, Consortium, Membership, Orderer, Organization, Peer, Proposal, TenterObject,

@@ -188,10 +188,12 @@ fn idle_outcome(plan: &Plan, planned: &PlannedStep, execution: &Execution) -> Op
         Step::JoinPeer { channel, peer } => {
             Some(StepOutcome::Waiting(format!("Membership {}/{channel} is being carried out", peer.namespace)))
         }
-        Step::UpdateChannelConfig { channel, topic, signing, .. } => Some(StepOutcome::Waiting(match &signing.missing {
-            None => format!("Channel {channel} proposes {topic}"),
-            Some(missing) => format!("{topic} of channel {channel} waits for signatures: {missing}"),
-        })),
+        Step::UpdateChannelConfig { channel, topic, signing, .. } => {
+            Some(StepOutcome::Waiting(match &signing.missing {
+                None => format!("Channel {channel} proposes {topic}"),
+                Some(missing) => format!("{topic} of channel {channel} waits for signatures: {missing}"),
+            }))
+        }
         Step::AwaitReady { state, .. } => Some(StepOutcome::Waiting(state.clone())),
     }
 }

@@ -121,7 +121,8 @@ async fn remove_as<K: TenterObject>(ctx: &Context, object: &ObjectRef) -> Result
         return Ok(StepOutcome::AlreadyTrue);
     }
     if live.labels().get(MANAGED_BY).map(String::as_str) != Some(FIELD_MANAGER) {
-        let message = format!("{object} is not Tenter's (it has no label {MANAGED_BY}={FIELD_MANAGER}): remove it by hand");
+        let message =
+            format!("{object} is not Tenter's (it has no label {MANAGED_BY}={FIELD_MANAGER}): remove it by hand");
         return Err(Failure::terminal(format!("Foreign{}", object.kind), message));
     }
     apply::delete::<K>(ctx, &object.namespace, &object.name).await?;

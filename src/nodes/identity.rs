@@ -26,9 +26,10 @@ pub async fn signing_identity(
         let bytes = entries.remove(key).ok_or_else(|| format!("it has no {key}"))?;
         String::from_utf8(bytes).map_err(|_| format!("its {key} is no text"))
     };
-    let identity = text(TLS_CRT).and_then(|certificate| Ok((certificate, text(TLS_KEY)?))).and_then(|(certificate, key)| {
-        SigningIdentity::load(msp_id, &certificate, &SecretKey::from_pem(key)).map_err(|error| chain(&error))
-    });
+    let identity =
+        text(TLS_CRT).and_then(|certificate| Ok((certificate, text(TLS_KEY)?))).and_then(|(certificate, key)| {
+            SigningIdentity::load(msp_id, &certificate, &SecretKey::from_pem(key)).map_err(|error| chain(&error))
+        });
     match identity {
         Ok(value) => Observation::Present { value },
         Err(why) => Observation::Unreachable { evidence: format!("Secret {namespace}/{name}: {why}") },

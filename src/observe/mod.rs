@@ -28,11 +28,8 @@ use crate::nodes::{Node, NodeKind, Nodes};
 
 /// Looks at everything that a plan of `desired` needs to know.
 pub async fn observe(ctx: &Context, nodes: &Nodes, desired: &Desired) -> Observed {
-    let (listed, namespaces, proposed) = tokio::join!(
-        objects::list(ctx, desired),
-        objects::namespaces(ctx, desired),
-        objects::proposed(ctx, desired)
-    );
+    let (listed, namespaces, proposed) =
+        tokio::join!(objects::list(ctx, desired), objects::namespaces(ctx, desired), objects::proposed(ctx, desired));
     let (kinds, objects) = listed;
     let channels = {
         let kinds = &kinds;
@@ -196,11 +193,8 @@ async fn compare(
     };
     let material = available(nodes.store(), &spec).await;
     let differs = updates(&current, &spec, &material).is_ok_and(|found| !found.topics.is_empty());
-    let foreign = if differs {
-        channel::foreign_changes(nodes, sources, name, live, proposed).await
-    } else {
-        Vec::new()
-    };
+    let foreign =
+        if differs { channel::foreign_changes(nodes, sources, name, live, proposed).await } else { Vec::new() };
     (material, foreign)
 }
 

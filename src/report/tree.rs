@@ -311,7 +311,11 @@ impl ChannelItem {
         }));
         item.children.extend(self.proposals.iter().map(|proposal| {
             let signed = proposal.signed.clone().map(|names| format!("signed by {names}")).unwrap_or_default();
-            Item::new(vec![format!("Proposal {}", proposal.name), proposal.topic.clone(), signed], &proposal.state, style)
+            Item::new(
+                vec![format!("Proposal {}", proposal.name), proposal.topic.clone(), signed],
+                &proposal.state,
+                style,
+            )
         }));
         item
     }

@@ -278,7 +278,8 @@ async fn a_capability_waits_for_an_approval_of_its_update() {
         .await;
     assert!(message.contains(&digest), "the command names exactly this update: {message}");
     assert!(waiting["status"]["signed"].is_null(), "nothing is signed before: {waiting}");
-    let name = proposals(&world).await.into_iter().find(|(_, topic, _)| topic == "capabilities").expect("it is there").0;
+    let name =
+        proposals(&world).await.into_iter().find(|(_, topic, _)| topic == "capabilities").expect("it is there").0;
     let api = world.objects("Proposal", &world.namespace);
     let approve = async |digest: &str| {
         let patch = json!({"metadata": {"annotations": {"tenter.dev/approved": digest}}});

@@ -32,13 +32,9 @@ impl ProposalSeen {
     /// Whether it may still lead to a change.
     pub fn is_open(&self) -> bool {
         match self.phase {
-            None
-            | Some(ProposalPhase::Collecting | ProposalPhase::Satisfied | ProposalPhase::Submitted) => true,
+            None | Some(ProposalPhase::Collecting | ProposalPhase::Satisfied | ProposalPhase::Submitted) => true,
             Some(
-                ProposalPhase::Committed
-                | ProposalPhase::Rejected
-                | ProposalPhase::Superseded
-                | ProposalPhase::Expired,
+                ProposalPhase::Committed | ProposalPhase::Rejected | ProposalPhase::Superseded | ProposalPhase::Expired,
             ) => false,
         }
     }
@@ -153,9 +149,8 @@ pub async fn compare(
 
 fn topic_view(update: &TopicUpdate, foreign: &[ForeignChange], proposals: &[ProposalSeen]) -> TopicView {
     let digest = update.update.digest();
-    let concerns = |change: &&ForeignChange| {
-        update.elements.iter().any(|touched| change.elements.contains(&touched.element))
-    };
+    let concerns =
+        |change: &&ForeignChange| update.elements.iter().any(|touched| change.elements.contains(&touched.element));
     TopicView {
         topic: update.topic.clone(),
         changes: update.changes.iter().map(line).collect(),

@@ -12,7 +12,6 @@ use tenter_fabric::ca::Role;
 use tenter_fabric::msp::Pem;
 use tenter_fabric_testnet::Organization;
 
-
 const CONFIG_YAML: &str = "NodeOUs: {Enable: true, ClientOUIdentifier: {OrganizationalUnitIdentifier: client}, \
     PeerOUIdentifier: {OrganizationalUnitIdentifier: peer}, AdminOUIdentifier: {OrganizationalUnitIdentifier: admin}, \
     OrdererOUIdentifier: {OrganizationalUnitIdentifier: orderer}}";

@@ -256,7 +256,9 @@ fn not_admitted(view: &View) -> Option<(Phase, Outlook)> {
             Outlook::waiting(
                 Wait::Dependency,
                 "NotProposed",
-                format!("waiting for a Proposal that admits {organization} to channel {channel}; the Channel object says more"),
+                format!(
+                    "waiting for a Proposal that admits {organization} to channel {channel}; the Channel object says more"
+                ),
             ),
         ),
         Asked { named: false, .. } => (

@@ -207,7 +207,10 @@ fn gate(view: &View) -> Option<Decision> {
         other => {
             let evidence = other.evidence().unwrap_or_default();
             let message = format!("{what}; whether every node is new enough is not known: {evidence}");
-            return Some(Decision::new(Phase::Collecting, Outlook::waiting(Wait::Dependency, "VersionsUnknown", message)));
+            return Some(Decision::new(
+                Phase::Collecting,
+                Outlook::waiting(Wait::Dependency, "VersionsUnknown", message),
+            ));
         }
     }
     if view.approved.as_ref() == Some(&view.digest) {
@@ -260,7 +263,8 @@ fn satisfied(view: &View, judgement: &Judgement, now: Timestamp) -> Decision {
             Decision::new(Phase::Submitted, Outlook::waiting(Wait::Soon, "Submitted", message))
         }
         Answer::Unknown(text) if waited < PATIENCE => {
-            let message = format!("whether it was taken is not known ({text}); waiting for a config block that shows it");
+            let message =
+                format!("whether it was taken is not known ({text}); waiting for a config block that shows it");
             Decision::new(Phase::Submitted, Outlook::waiting(Wait::Soon, "Submitted", message))
         }
         Answer::Refused(text) if attempt.times >= REFUSALS => {

@@ -97,7 +97,8 @@ fn what_cannot_be_undone_needs_new_nodes_and_an_approval_of_these_bytes() {
 
 #[test]
 fn own_organizations_sign_then_others_are_waited_for() {
-    let judgement = Judgement { missing: "2 of A, B".to_owned(), to_sign: vec!["A".to_owned()], ..Judgement::default() };
+    let judgement =
+        Judgement { missing: "2 of A, B".to_owned(), to_sign: vec!["A".to_owned()], ..Judgement::default() };
     let mut collecting = View { judgement: Some(judgement), ..view() };
     check(&collecting, Phase::Collecting, "Signing", &[Action::Sign("A".to_owned())]);
     collecting.judgement.as_mut().unwrap().to_sign.clear();
@@ -131,6 +132,7 @@ fn a_refusal_is_tried_a_few_times_then_shown() {
 
 #[test]
 fn without_a_writer_a_person_has_to_act() {
-    let judgement = Judgement { satisfied: true, no_writer: Some("nobody may write".to_owned()), ..Judgement::default() };
+    let judgement =
+        Judgement { satisfied: true, no_writer: Some("nobody may write".to_owned()), ..Judgement::default() };
     check(&View { judgement: Some(judgement), ..view() }, Phase::Satisfied, "NoWriter", &[]);
 }

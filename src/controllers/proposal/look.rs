@@ -72,7 +72,12 @@ struct Judged {
 
 /// Looks at everything that the decision needs. `collected` are signatures from anywhere: only those that count are
 /// kept.
-pub async fn look(place: &Place<'_>, base_sequence: u64, update: ConfigUpdate, collected: Vec<ConfigSignature>) -> Seen {
+pub async fn look(
+    place: &Place<'_>,
+    base_sequence: u64,
+    update: ConfigUpdate,
+    collected: Vec<ConfigSignature>,
+) -> Seen {
     let Place { nodes, namespace, settings, spec, .. } = *place;
     let orderers = own_consenters(spec, &settings.organizations);
     let pinned = read_pinned(nodes.store(), namespace, &spec.channel, block_hash).await;
@@ -203,8 +208,7 @@ impl Seen {
         let own = self.judged.as_ref().and_then(|judged| judged.signers.get(msp_id)).ok_or_else(|| {
             Failure::new("Sign", format!("{msp_id} is not this daemon's to sign for; it is looked at again"))
         })?;
-        let signer =
-            Hosted { store: nodes.store(), namespace: own.namespace.clone(), msp_id: own.msp_id.clone() };
+        let signer = Hosted { store: nodes.store(), namespace: own.namespace.clone(), msp_id: own.msp_id.clone() };
         signer.sign(&self.update).await
     }
 
@@ -295,7 +299,8 @@ async fn judge(
     let satisfied = requirement.is_satisfied();
     let able = signers.keys().cloned().collect();
     let to_sign = if satisfied { Vec::new() } else { choose(&requirement, &able).0 };
-    let signed = |msp_id: &String| have.iter().any(|other| other.msp_id == *msp_id && other.role() == Some(Role::Admin));
+    let signed =
+        |msp_id: &String| have.iter().any(|other| other.msp_id == *msp_id && other.role() == Some(Role::Admin));
     let to_sign = to_sign.into_iter().filter(|msp_id| !signed(msp_id)).collect();
     let missing = if satisfied { String::new() } else { requirement.to_string() };
     // Policies take the first signer that fits, so the order can matter.

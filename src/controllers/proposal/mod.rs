@@ -143,15 +143,18 @@ impl ProposalController {
 /// The submission that an object's status tells of: what came of it was known to another process.
 fn told(object: &Proposal) -> Option<Attempt> {
     let at: Timestamp = object.status.as_ref()?.submitted_at.as_ref()?.parse().ok()?;
-    Some(Attempt { first: at, last: at, times: 1, answer: Answer::Unknown("another run of the daemon asked".to_owned()) })
+    Some(Attempt {
+        first: at,
+        last: at,
+        times: 1,
+        answer: Answer::Unknown("another run of the daemon asked".to_owned()),
+    })
 }
 
 /// The signatures in a status. What cannot be read is as good as none; what does not verify is left out later.
 fn signatures(object: &Proposal) -> Vec<ConfigSignature> {
     let listed = object.status.iter().flat_map(|status| &status.signatures);
-    listed
-        .filter_map(|entry| ConfigSignature::from_bytes(&BASE64.decode(&entry.signature).ok()?).ok())
-        .collect()
+    listed.filter_map(|entry| ConfigSignature::from_bytes(&BASE64.decode(&entry.signature).ok()?).ok()).collect()
 }
 
 /// The block that shows a committed update. A status is no ground for a decision, except that what is done is done: the
@@ -164,7 +167,10 @@ fn settled(object: &Proposal) -> Option<u64> {
 /// The update in a Proposal, if it is what its digest says.
 fn update(object: &Proposal) -> Result<ConfigUpdate, Failure> {
     let wrong = |why: String| {
-        Failure::terminal("UpdateUnreadable", format!("{}: {why}; delete it to have it proposed again", object.describe()))
+        Failure::terminal(
+            "UpdateUnreadable",
+            format!("{}: {why}; delete it to have it proposed again", object.describe()),
+        )
     };
     let bytes = BASE64.decode(&object.spec.update).map_err(|error| wrong(error.to_string()))?;
     let update = ConfigUpdate::from_bytes(bytes).map_err(|error| wrong(chain(&error)))?;
@@ -264,13 +270,7 @@ impl Controlled for ProposalController {
         }
     }
 
-    async fn act(
-        &self,
-        ctx: &Context,
-        object: &Proposal,
-        observed: &Observed,
-        action: &Action,
-    ) -> Result<(), Failure> {
+    async fn act(&self, ctx: &Context, object: &Proposal, observed: &Observed, action: &Action) -> Result<(), Failure> {
         let Some(seen) = &observed.seen else { return Ok(()) };
         match action {
             Action::Sign(msp_id) => {

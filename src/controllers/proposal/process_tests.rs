@@ -203,7 +203,11 @@ async fn submitters_that_may_not_write_are_passed_over() {
             usage: Usage::Enrolment(role),
             lifetime: SignedDuration::from_mins(1),
         };
-        pair(&authority.issue(&request, Timestamp::now(), &mut getrandom::rand_core::UnwrapErr(getrandom::SysRng)).unwrap())
+        pair(
+            &authority
+                .issue(&request, Timestamp::now(), &mut getrandom::rand_core::UnwrapErr(getrandom::SysRng))
+                .unwrap(),
+        )
     };
     for namespace in ["trade-hub", "trade-acme"] {
         world.store.put_secret(namespace, "identity-reader", expired(&world, Role::Client));

@@ -8,8 +8,8 @@ use tenter_fabric::config::{
 };
 use tenter_fabric::policy::{Judge, Requirement, Role, Signer};
 
-use super::wanted::{Refused, wanted};
 use super::Material;
+use super::wanted::{Refused, wanted};
 use crate::objects::{self, ChannelSpec, ProposedChange};
 use crate::plan::Signing;
 
@@ -66,11 +66,8 @@ pub fn updates(live: &CurrentConfig, spec: &ChannelSpec, material: &Material) ->
             Topic::Member { organization } if wanted.incomplete.contains(organization) => Some(organization.clone()),
             _ => None,
         };
-        let problems = if incomplete.is_some() {
-            Vec::new()
-        } else {
-            words(check_update_against(live, &update, &config))
-        };
+        let problems =
+            if incomplete.is_some() { Vec::new() } else { words(check_update_against(live, &update, &config)) };
         let after = updates.topics.iter().filter(|earlier| conflict(&earlier.update, &update, live));
         updates.topics.push(TopicUpdate {
             after: after.map(|earlier| earlier.topic.clone()).collect(),
@@ -96,11 +93,7 @@ pub(super) fn changes(live: &CurrentConfig, update: &ConfigUpdate) -> Vec<Propos
     };
     let changes = update.changes(live).into_iter();
     changes
-        .map(|change| ProposedChange {
-            path: change.path,
-            from: change.from.map(shorten),
-            to: change.to.map(shorten),
-        })
+        .map(|change| ProposedChange { path: change.path, from: change.from.map(shorten), to: change.to.map(shorten) })
         .collect()
 }
 
@@ -147,10 +140,7 @@ fn irreversible(live: &ChannelConfig, wanted: &ChannelConfig, topic: &Topic) -> 
             format!("{level} {} -> {}", list(live), list(wanted))
         })
         .collect();
-    Some(format!(
-        "capabilities are never lowered again, and nodes that do not know them stop: {}",
-        raised.join(", ")
-    ))
+    Some(format!("capabilities are never lowered again, and nodes that do not know them stop: {}", raised.join(", ")))
 }
 
 /// Who must sign an update, and who of the organizations with these MSP IDs will: as few as are enough, or, where all

@@ -203,12 +203,11 @@ impl Wanted {
     }
 
     fn orderer_organizations(&mut self, spec: &ChannelSpec, material: &Material) -> Result<(), String> {
-        let mut named = BTreeSet::new();
         let refused = self.refused.iter().any(|refused| refused.topic == "consenters");
         for wanted in &spec.orderer_organizations {
             let OrdererOrganization { organization, msp_id, endpoints, .. } = wanted;
             let live = self.config.orderer.organizations.iter_mut().find(|(_, live)| live.msp.msp_id == *msp_id);
-            let Some((key, LiveOrderer { msp: live, endpoints: live_endpoints, policies: _ })) = live else {
+            let Some((_, LiveOrderer { msp: live, endpoints: live_endpoints, policies: _ })) = live else {
                 // Without consenters of its own it would be named by nobody.
                 if !refused {
                     let why = format!(
@@ -219,15 +218,12 @@ impl Wanted {
                 }
                 continue;
             };
-            named.insert(key.clone());
             bring(live, organization, msp_id, material)?;
             // With a refused list of consenters, their endpoints would be of nodes that do not order.
             if !refused && sorted(live_endpoints) != sorted(endpoints) {
                 live_endpoints.clone_from(endpoints);
             }
         }
-        let others = self.config.orderer.organizations.keys().filter(|key| !named.contains(*key));
-        self.unnamed.extend(others.map(|key| format!("{key} (orders)")));
         Ok(())
     }
 
@@ -320,9 +316,8 @@ fn keys(orderer: &OrdererConfig) -> Vec<Option<String>> {
 fn covers(pem: &str, host: &str) -> bool {
     let Ok(first) = first_certificate(pem, "certificate") else { return false };
     let text = std::str::from_utf8(first.bytes()).unwrap_or_default();
-    CertificateInfo::from_pem(text).is_ok_and(|info| {
-        info.dns_names.contains(host) || host.parse().is_ok_and(|ip| info.ip_addresses.contains(&ip))
-    })
+    CertificateInfo::from_pem(text)
+        .is_ok_and(|info| info.dns_names.contains(host) || host.parse().is_ok_and(|ip| info.ip_addresses.contains(&ip)))
 }
 
 fn public_key(pem: &str) -> Option<String> {

@@ -71,9 +71,10 @@ impl Planner<'_> {
         update: TopicUpdate,
     ) {
         let TopicUpdate { topic, update, changes, elements, problems, irreversible, incomplete, after } = update;
-        let drift = seen.foreign.iter().filter(|foreign| {
-            elements.iter().any(|touched| foreign.elements.contains(&touched.element))
-        });
+        let drift = seen
+            .foreign
+            .iter()
+            .filter(|foreign| elements.iter().any(|touched| foreign.elements.contains(&touched.element)));
         let drift: Vec<String> = drift.map(ToString::to_string).collect();
         let signing: Signing = signing(current, &update, &self.own_msps());
         let step = Step::UpdateChannelConfig {
@@ -92,9 +93,8 @@ impl Planner<'_> {
             needs.extend(self.made(self.founding(organization)));
         }
         let origins = member.and_then(|organization| self.member_origins(name, &organization));
-        let blocked = (!problems.is_empty()).then(|| {
-            format!("Fabric would refuse this update or come to harm by it: {}", problems.join("; "))
-        });
+        let blocked = (!problems.is_empty())
+            .then(|| format!("Fabric would refuse this update or come to harm by it: {}", problems.join("; ")));
         let draft = Draft::new(step, origins.as_deref().unwrap_or(&channel.origins))
             .needs(needs)
             .blocked(blocked)
@@ -227,8 +227,10 @@ impl Planner<'_> {
                 let draft = Draft::new(step, std::slice::from_ref(&retired.origin))
                     .needs([need, unread])
                     .blocked(unknown.then(|| {
-                        Block::not_seen("cannot tell whether the channel still has the organization: its configuration was not read")
-                    }));
+                    Block::not_seen(
+                        "cannot tell whether the channel still has the organization: its configuration was not read",
+                    )
+                }));
                 self.add(StepId(format!("remove/{}", object_step(object))), draft);
             }
         }

@@ -15,8 +15,8 @@ use crate::document::{RepositoryFacts, load};
 use crate::objects::{ChannelSpec, Condition, ConsensusType, ImageSettings, Kind, NamespaceSettings, ObjectRef};
 use crate::observation::Observation;
 use crate::observed::{
-    ConfigAuthor, ForeignChange, JoinRecord, LiveChannel, LiveNamespace, LiveObject, NodeChannel, NodeRef, Observed, ObservedChannel,
-    OrdererChannel, PeerChannel, PinnedGenesis,
+    ConfigAuthor, ForeignChange, JoinRecord, LiveChannel, LiveNamespace, LiveObject, NodeChannel, NodeRef, Observed,
+    ObservedChannel, OrdererChannel, PeerChannel, PinnedGenesis,
 };
 use crate::plan::{Plan, Step};
 use crate::settings::Settings;
@@ -233,7 +233,8 @@ fn render(plan: &Plan) -> String {
         }
         if let Step::UpdateChannelConfig { signing, elements, .. } = &planned.step {
             for touched in elements {
-                writeln!(out, "  writes {} at {}, guarded by {:?}", touched.element, touched.version, touched.policy).unwrap();
+                writeln!(out, "  writes {} at {}, guarded by {:?}", touched.element, touched.version, touched.policy)
+                    .unwrap();
             }
             writeln!(out, "  must sign: {}; will: {}", signing.required, signing.own.join(", ")).unwrap();
         }
@@ -331,10 +332,8 @@ fn a_released_member_leaves_and_its_membership_goes() {
 fn drift_names_its_author() {
     let mut world = converged(EXAMPLE);
     let channel = world.channels.get_mut("settlement").unwrap();
-    let desired = wanted(&edited((
-        "      members: [acme, globex]",
-        "      members: [acme, globex]\n      batch: {timeout: 9s}",
-    )));
+    let desired =
+        wanted(&edited(("      members: [acme, globex]", "      members: [acme, globex]\n      batch: {timeout: 9s}")));
     let value = updated(&desired, "settlement", "orderer-settings", channel.config.value().unwrap());
     channel.config = Observation::Present { value };
     channel.foreign = vec![ForeignChange {
