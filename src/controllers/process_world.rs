@@ -12,7 +12,7 @@ use tenter_consortium::objects::{
     MembershipRole, MembershipSpec, OrdererOrganization,
 };
 use tenter_consortium::observed::NodeRef;
-use tenter_consortium::status::{ChannelPhase, MembershipPhase};
+use tenter_consortium::status::ChannelPhase;
 use tenter_fabric::ca::{Issued, Role};
 use tenter_fabric::client::{Dialer, DirectDialer, Target};
 use tenter_fabric_testnet::{Kind, Node as Process, NodeOptions, Organization, Programs};
@@ -191,6 +191,7 @@ fn spec(hub: &Organization, acme: &Organization, processes: &BTreeMap<NodeRef, P
             orderer: "V2_0".to_owned(),
             application: "V2_5".to_owned(),
         },
+        retired: Vec::new(),
         batch: Batch {
             max_message_count: 500,
             absolute_max_bytes: 10 << 20,

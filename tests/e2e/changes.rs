@@ -156,9 +156,11 @@ async fn killed_at_any_point_an_update_is_made_once() {
     let commit = world.commit(&file);
     let initech = world.organization("initech");
     let maps = Api::<ConfigMap>::namespaced(world.client.clone(), &initech);
+    let objects = world.objects("Proposal", &world.namespace);
     let phase = async |topic: &str| {
-        let all = proposals(&world).await;
-        all.into_iter().find(|(_, other, _)| other == topic).map(|(.., phase)| phase)
+        let all = objects.list(&ListParams::default()).await.ok()?;
+        let found = all.into_iter().find(|object| object.data["spec"]["topic"] == topic)?;
+        Some(found.data["status"]["phase"].as_str().unwrap_or_default().to_owned())
     };
     let reached = |phase: Option<String>, at_least: usize| {
         let order = ["", "Collecting", "Satisfied", "Submitted", "Committed"];

@@ -85,6 +85,7 @@ fn sample(consensus_type: ConsensusType, consenters: usize) -> (ChannelSpec, Mat
             orderer: "V2_0".to_owned(),
             application: "V2_5".to_owned(),
         },
+        retired: Vec::new(),
         batch: Batch {
             max_message_count: 10,
             absolute_max_bytes: 1 << 20,

@@ -1,4 +1,7 @@
+use tenter_consortium::status::ProposalPhase;
+
 use super::*;
+use crate::controllers::channel::config::{ProposalSeen, TopicView};
 use crate::controllers::conditions::Verdict;
 
 const PINNED: &str = "aa11";
@@ -66,7 +69,7 @@ fn view(orderers: [OrdererView; 3]) -> View {
         genesis: present(PinnedGenesis { hash: PINNED.to_owned() }),
         computed: Ok(PINNED.to_owned()),
         outdated: None,
-        differences: present(Vec::new()),
+        config: present(ConfigView::default()),
     }
 }
 
@@ -200,14 +203,65 @@ fn one_answer_with_a_leader_is_enough() {
 }
 
 #[test]
-fn a_differing_configuration_is_refused_but_the_channel_stays_active() {
+fn what_is_not_done_to_a_live_channel_is_said_and_the_channel_stays_active() {
     let mut view = view([serving(), serving(), serving()]);
-    view.differences = present(vec!["batch.timeout: 2s -> 1s".to_owned()]);
+    view.config = present(ConfigView { refused: vec!["no new consenters".to_owned()], ..ConfigView::default() });
     let decision = check(&view, Phase::Active, "ConfigDiffers", &[]);
     assert!(matches!(decision.outlook.verdict, Verdict::Stalled { .. }));
-    view.differences = unreachable();
+    view.config = present(ConfigView { unnamed: vec!["globex".to_owned()], ..ConfigView::default() });
+    let decision = check(&view, Phase::Active, "Ordering", &[]);
+    assert!(decision.outlook.verdict.message().contains("globex"));
+    view.config = unreachable();
     let decision = check(&view, Phase::Active, "Ordering", &[]);
     assert!(decision.outlook.verdict.message().contains("could not be compared"));
+}
+
+fn topic(name: &str) -> TopicView {
+    TopicView {
+        topic: name.to_owned(),
+        changes: vec!["a -> b".to_owned()],
+        drift: Vec::new(),
+        problems: Vec::new(),
+        incomplete: None,
+        after: Vec::new(),
+        proposal: None,
+    }
+}
+
+fn proposed(phase: Option<ProposalPhase>) -> Option<ProposalSeen> {
+    Some(ProposalSeen {
+        name: "trade-0a1b".to_owned(),
+        topic: "member/acme".to_owned(),
+        digest: "0a1b".to_owned(),
+        phase,
+        message: "because".to_owned(),
+    })
+}
+
+#[test]
+fn independent_topics_are_proposed_together_and_others_wait() {
+    let with = |topics: Vec<TopicView>| View {
+        config: present(ConfigView { topics, ..ConfigView::default() }),
+        ..view([serving(), serving(), serving()])
+    };
+    let propose = |name: &str| Action::Propose(name.to_owned());
+    let second = TopicView { after: vec!["member/acme".to_owned()], ..topic("member/globex") };
+    let topics = vec![topic("member/acme"), second.clone(), topic("policies")];
+    check(&with(topics), Phase::Updating, "Proposing", &[propose("member/acme"), propose("policies")]);
+    let open = TopicView { proposal: proposed(None), ..topic("member/acme") };
+    check(&with(vec![open.clone(), second]), Phase::Updating, "Updating", &[]);
+    let incomplete = TopicView { incomplete: Some("acme".to_owned()), ..topic("member/acme") };
+    check(&with(vec![incomplete]), Phase::Updating, "Updating", &[]);
+    // What comes back to an update that was superseded goes on with its proposal.
+    let superseded = TopicView { proposal: proposed(Some(ProposalPhase::Superseded)), ..open.clone() };
+    check(&with(vec![superseded]), Phase::Updating, "Updating", &[]);
+    for phase in [ProposalPhase::Rejected, ProposalPhase::Expired] {
+        let ended = TopicView { proposal: proposed(Some(phase)), ..open.clone() };
+        let decision = check(&with(vec![ended]), Phase::Updating, "UpdateStopped", &[]);
+        assert!(decision.outlook.verdict.message().contains("because; delete it"), "{decision:?}");
+    }
+    let harmful = TopicView { problems: vec!["it would stop every orderer".to_owned()], ..topic("policies") };
+    check(&with(vec![harmful]), Phase::Updating, "UpdateStopped", &[]);
 }
 
 #[test]
