@@ -22,7 +22,7 @@ use support::client::{at, connect, fetch, header, newest, only, sign};
 use support::genesis::application_org;
 use support::network::{Node, eventually};
 use support::organization::Organization;
-use support::update::{compute, envelope, orderer_value};
+use support::update::{compute, config_of, envelope, orderer_value};
 use support::world::{CHANNEL, World, change_timeout, height, join_peer, timeout_of};
 use support::{Target, targets};
 use tenter_fabric_sim::block;
@@ -196,6 +196,11 @@ async fn consenters_come_and_go() {
         let (status, info) = world.send(&world.orderers[0], update).await;
         assert_eq!(status, 400);
         assert!(info.ends_with("2 out of 3 nodes are alive, configuration will result in quorum loss"), "{info}");
+        // The one that is down may go; when it comes back it finds out and follows.
+        let update = removal(&world, &world.orderers[1]).await;
+        world.commit(&world.orderers[0], update, 4).await;
+        world.orderers[1].start().await;
+        world.becomes(&world.orderers[1], "follower").await;
     }
 }
 
@@ -306,4 +311,23 @@ async fn an_overtaken_update_is_judged_again() {
     assert_eq!(timeout_of(&config), "110ms");
     let application = &config.channel_group.as_ref().unwrap().groups["Application"];
     assert_eq!(application.policies["Endorsement"].mod_policy, "Readers");
+}
+
+/// The admin API's PUT, where it does not lock up: on a channel that the node orders.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_api_takes_updates() {
+    let world = World::start(Target::Simulator, 1).await;
+    let node = &world.orderers[0];
+    let config = eventually("a leader", async || world.config_block(node).await.map(|block| config_of(&block))).await;
+    let put = async |update: Envelope| {
+        world.network.admin(node).upload("PUT", "config-update-envelope", &update.encode_to_vec()).await.unwrap()
+    };
+    let answer = put(envelope(&change_timeout(&config, "110ms"), &[&world.acme])).await;
+    assert_eq!(answer.status, 400);
+    let text = "cannot update: failed update config of channel ch1: error applying config update to existing channel";
+    assert!(answer.text().contains(text), "{}", answer.text());
+    let answer = put(world.timeout_update(&config, "110ms")).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let config = world.reaches(node, 1).await;
+    assert_eq!(timeout_of(&config), "110ms");
 }

@@ -1,5 +1,7 @@
 //! Changes of a Raft channel's consenters and options (Fabric `orderer/consensus/etcdraft/{util,membership,chain}.go`).
 
+use std::collections::BTreeSet;
+
 use prost::Message as _;
 use tenter_fabric_wire::etcdraft::{ConfigMetadata, Consenter};
 
@@ -104,7 +106,7 @@ fn judge(bundle: &Bundle, next: &Bundle, orderer: &Orderer<'_>) -> Result<(), St
         check_certificates(added, &roots, orderer.now, false)
             .map_err(|text| format!("consenter {}:{} has invalid certificates: {text}", added.host, added.port))?;
     }
-    if loses_quorum(&changes, &old, &new, orderer) {
+    if loses_quorum(&changes, &old.consenters, &new.consenters, &orderer.active) {
         return Err(format!(
             "{} out of {} nodes are alive, configuration will result in quorum loss",
             orderer.active.len(),
@@ -115,13 +117,13 @@ fn judge(bundle: &Bundle, next: &Bundle, orderer: &Orderer<'_>) -> Result<(), St
 }
 
 /// Whether more nodes could be started to keep a quorum that this change would lose.
-fn loses_quorum(changes: &Membership, old: &ConfigMetadata, new: &ConfigMetadata, orderer: &Orderer<'_>) -> bool {
-    let (n, quorum) = (new.consenters.len(), new.consenters.len() / 2 + 1);
-    let gone = changes.removed.and_then(|at| old.consenters.get(at)).map(|gone| &gone.client_tls_cert);
-    let staying = orderer.active.iter().filter(|active| Some(*active) != gone).count();
+fn loses_quorum(changes: &Membership, old: &[Consenter], new: &[Consenter], active: &BTreeSet<Vec<u8>>) -> bool {
+    let quorum = new.len() / 2 + 1;
+    let gone = changes.removed.and_then(|at| old.get(at)).map(|gone| &gone.client_tls_cert);
+    let staying = active.iter().filter(|active| Some(*active) != gone).count();
     match (changes.added, changes.removed) {
         (None, None) => false,
-        (Some(_), _) => n > 2 && staying < quorum,
+        (Some(_), _) => new.len() > 2 && staying < quorum,
         (None, Some(_)) => staying < quorum,
     }
 }
@@ -175,25 +177,25 @@ fn refuse_duplicates(consenters: &[Consenter]) -> Result<(), String> {
 }
 
 fn check_certificates(consenter: &Consenter, roots: &Roots, now: u64, ignore_expiration: bool) -> Result<(), String> {
-    let sides = [("client", &consenter.client_tls_cert), ("server", &consenter.server_tls_cert)];
-    let mut parsed = Vec::new();
-    for (side, pem) in sides {
-        let certificate = parse(pem)
-            .map_err(|text| format!("parsing tls {side} cert of {}:{}: {text}", consenter.host, consenter.port))?;
-        parsed.push((side, certificate));
-    }
-    for (side, certificate) in parsed {
-        match verify_tls(&certificate, &roots.roots, &roots.intermediates, now) {
-            Err(fault) if !(ignore_expiration && fault == TlsFault::Expired) => {
-                return Err(format!(
-                    "verifying tls {side} cert with serial number {}: {fault}",
-                    certificate.serial_decimal()
-                ));
-            }
-            _ => {}
+    let read = |side: &str, pem: &[u8]| {
+        parse(pem).map_err(|text| format!("parsing tls {side} cert of {}:{}: {text}", consenter.host, consenter.port))
+    };
+    let client = read("client", &consenter.client_tls_cert)?;
+    let server = read("server", &consenter.server_tls_cert)?;
+    let verify = |side: &str, certificate: &Certificate| match verify_tls(
+        certificate,
+        &roots.roots,
+        &roots.intermediates,
+        now,
+    ) {
+        Err(fault) if !(ignore_expiration && fault == TlsFault::Expired) => {
+            Err(format!("verifying tls {side} cert with serial number {}: {fault}", certificate.serial_decimal()))
         }
-    }
-    Ok(())
+        _ => Ok(()),
+    };
+    verify("client", &client)?;
+    // Most consenters have one certificate for both.
+    if server == client { Ok(()) } else { verify("server", &server) }
 }
 
 fn parse(pem: &[u8]) -> Result<Certificate, String> {
@@ -202,4 +204,52 @@ fn parse(pem: &[u8]) -> Result<Certificate, String> {
         return Err(format!("no PEM data found in cert[{}]", bytes.join(" ")));
     };
     Certificate::from_der(der).map_err(|error| format!("TLS certificate has invalid ASN1 structure: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn consenters(names: &[&str]) -> Vec<Consenter> {
+        let one = |name: &&str| Consenter { client_tls_cert: name.as_bytes().to_vec(), ..Consenter::default() };
+        names.iter().map(one).collect()
+    }
+
+    fn places(old: &[&str], new: &[&str]) -> Result<Vec<Option<usize>>, String> {
+        compare(&consenters(old), &consenters(new)).map(|change| change.origins)
+    }
+
+    #[test]
+    fn one_consenter_comes_goes_or_is_replaced() {
+        assert_eq!(places(&["a", "b"], &["b", "a"]), Ok(vec![Some(1), Some(0)]));
+        assert_eq!(places(&["a", "b"], &["a", "c", "b"]), Ok(vec![Some(0), None, Some(1)]));
+        assert_eq!(places(&["a", "b"], &["b"]), Ok(vec![Some(1)]));
+        assert_eq!(places(&["a", "b"], &["a", "c"]), Ok(vec![Some(0), Some(1)]));
+        let text = |add: usize, remove: usize| {
+            format!(
+                "update of more than one consenter at a time is not supported, requested changes: add {add} node(s), remove {remove} node(s)"
+            )
+        };
+        assert_eq!(places(&["a"], &["a", "b", "c"]), Err(text(2, 0)));
+        assert_eq!(places(&["a", "b", "c"], &["d"]), Err(text(1, 3)));
+        assert_eq!(places(&["a", "b"], &[]), Err(text(0, 2)));
+    }
+
+    fn loses(old: &[&str], new: &[&str], active: &[&str]) -> bool {
+        let (old, new) = (consenters(old), consenters(new));
+        let active = active.iter().map(|name| name.as_bytes().to_vec()).collect();
+        loses_quorum(&compare(&old, &new).unwrap(), &old, &new, &active)
+    }
+
+    #[test]
+    fn a_quorum_that_could_be_kept_is_not_given_up() {
+        // From one to two the loss is inevitable, and allowed.
+        assert!(!loses(&["a"], &["a", "b"], &["a"]));
+        assert!(loses(&["a", "b", "c"], &["a", "b", "c", "d"], &["a", "b"]));
+        assert!(!loses(&["a", "b", "c"], &["a", "b", "c", "d"], &["a", "b", "c"]));
+        assert!(loses(&["a", "b", "c"], &["a", "b"], &["a", "c"]));
+        assert!(!loses(&["a", "b", "c"], &["a", "b"], &["a", "b"]));
+        assert!(loses(&["a", "b", "c"], &["a", "b", "d"], &["a", "c"]));
+        assert!(!loses(&["a", "b", "c"], &["c", "b", "a"], &["a"]));
+    }
 }

@@ -31,6 +31,8 @@ use crate::x509::Certificate;
 /// How long a BFT channel keeps a request that nobody orders (Fabric's usual `RequestAutoRemoveTimeout`).
 const POOL: Duration = Duration::from_mins(3);
 
+const NO_LEADER: &str = "no Raft leader";
+
 /// What changes together.
 #[derive(Debug)]
 pub(super) struct State {
@@ -393,7 +395,7 @@ impl Chain {
         }
         if let Some(submission) = step.submit {
             if !self.state().raft.leads() {
-                return Err(tonic::Status::unavailable("no Raft leader"));
+                return Err(tonic::Status::unavailable(NO_LEADER));
             }
             self.submitted.send(submission).await.map_err(|_| tonic::Status::unavailable("chain is stopped"))?;
             return Ok(Reply::default());
@@ -480,13 +482,21 @@ impl Chain {
         }
     }
 
+    /// What a client hears when nobody leads.
+    pub fn no_leader(&self) -> &'static str {
+        match self.consensus {
+            Consensus::Raft => NO_LEADER,
+            Consensus::Bft => "failed to submit request: no leader",
+        }
+    }
+
     /// Hands a message to the leader.
     pub(super) async fn submit(&self, submission: Submission) -> Result<(), String> {
-        let leader = self.state().raft.leader().ok_or("no Raft leader")?;
+        let leader = self.state().raft.leader().ok_or(NO_LEADER)?;
         if leader == self.id {
             return self.submitted.send(submission).await.map_err(|_| "chain is stopped".to_owned());
         }
-        let link = self.link(leader).ok_or("no Raft leader")?;
+        let link = self.link(leader).ok_or(NO_LEADER)?;
         let step = Step { channel: self.name.clone(), submit: Some(submission), ..Step::default() };
         link.send(&self.node, step).await.map(|_| ()).map_err(|status| status.message().to_owned())
     }

@@ -73,12 +73,15 @@ impl Raft {
     pub fn new(
         group: Group,
         ledger: Arc<Ledger>,
-        wal: Wal,
+        mut wal: Wal,
         sealer: Option<Sealer>,
         base: Duration,
         now: Instant,
     ) -> Self {
         let genesis = ledger.block(0).map(|block| block::hash(&block)).unwrap_or_default();
+        if !agrees(&wal, &ledger) {
+            wal.forget();
+        }
         Self {
             group,
             leaving: BTreeMap::new(),
@@ -555,6 +558,14 @@ impl Raft {
         self.advance()?;
         Ok(Some(last + 1))
     }
+}
+
+/// Whether the log holds the ledger's blocks as far as both have them. It does not when this node followed the channel for
+/// a while: what it had in its log then need not have been agreed on.
+fn agrees(wal: &Wal, ledger: &Ledger) -> bool {
+    wal.indices().take_while(|index| *index < ledger.height()).all(|index| {
+        ledger.block(index).is_some_and(|block| wal.at(index).is_some_and(|(_, hash)| hash == block::hash(&block)))
+    })
 }
 
 /// Between one and two times the base, so that nodes rarely stand for election together.

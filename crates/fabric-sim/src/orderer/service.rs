@@ -71,7 +71,7 @@ impl Service {
             }
         };
         if self.node.faults.leaderless() {
-            return Err(Rejection::unavailable("no Raft leader").into());
+            return Err(Rejection::unavailable(chain.no_leader()).into());
         }
         if kind == Kind::ConfigUpdate && self.node.faults.loses_update() {
             return Ok(());

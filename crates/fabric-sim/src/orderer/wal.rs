@@ -149,6 +149,16 @@ impl Wal {
         Ok(())
     }
 
+    /// Forgets all entries; the next one starts the log anew.
+    pub fn forget(&mut self) {
+        self.slots.clear();
+    }
+
+    /// The indices of the entries.
+    pub fn indices(&self) -> std::ops::Range<u64> {
+        self.first..self.first + self.slots.len() as u64
+    }
+
     /// The signatures of the agreed block at an index.
     pub fn seal(&mut self, index: u64) -> Option<Seal> {
         let record = *self.seals.get(&index)?;

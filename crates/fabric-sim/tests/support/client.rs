@@ -283,11 +283,16 @@ impl AdminAccess {
 
     /// Joins with a block.
     pub async fn join(&self, block: &Block) -> Result<Answer, String> {
-        let mut body = b"--b0undary\r\nContent-Disposition: form-data; name=\"config-block\"; filename=\"config.block\"\r\nContent-Type: application/octet-stream\r\n\r\n".to_vec();
-        body.extend(block.encode_to_vec());
-        body.extend(b"\r\n--b0undary--\r\n");
+        self.upload("POST", "config-block", &block.encode_to_vec()).await
+    }
+
+    /// Sends a file in a form.
+    pub async fn upload(&self, method: &str, part: &str, content: &[u8]) -> Result<Answer, String> {
+        let disposition = format!("Content-Disposition: form-data; name=\"{part}\"; filename=\"{part}\"");
+        let head = format!("--b0undary\r\n{disposition}\r\nContent-Type: application/octet-stream\r\n\r\n");
+        let body = [head.as_bytes(), content, b"\r\n--b0undary--\r\n"].concat();
         let kind = [("Content-Type", "multipart/form-data; boundary=b0undary")];
-        self.call("POST", "/participation/v1/channels", &kind, Some(&body)).await
+        self.call(method, "/participation/v1/channels", &kind, Some(&body)).await
     }
 
     /// Status and JSON of one channel.
