@@ -85,7 +85,7 @@ async fn a_channel_forms_and_survives_what_goes_wrong() {
         let seen = world.look().await;
         let decision = decide::decide(&seen.view);
         if decision.phase == ChannelPhase::Updating {
-            assert_eq!(decision.actions, [decide::Action::Propose("orderer-settings".to_owned())], "{decision:?}");
+            assert!(decision.actions.contains(&decide::Action::Propose("orderer-settings".to_owned())), "{decision:?}");
             let changes = &seen.updates[0].changes;
             assert!(changes.iter().any(|change| change.from.as_deref() == Some("2s")), "{changes:?}");
             break;

@@ -201,7 +201,7 @@ async fn submitters_that_may_not_write_are_passed_over() {
         let request = CertificateRequest {
             common_name: "late".to_owned(),
             usage: Usage::Enrolment(role),
-            lifetime: SignedDuration::from_mins(1),
+            lifetime: SignedDuration::from_mins(30),
         };
         pair(
             &authority
