@@ -15,6 +15,7 @@ use tenter_fabric::config::CurrentConfig;
 use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate, Freshness};
 use tenter_fabric::identity::SigningIdentity;
 use tenter_fabric::policy::{Judge, KnownIdentity, Role};
+use tenter_fabric::x509::CertificateInfo;
 
 use super::decide::{Answer, Judgement, Standing, View};
 use super::signers::{Hosted, Signer};
@@ -59,6 +60,8 @@ pub struct Seen {
     irreversible: Option<String>,
     too_old: Observation<Vec<String>>,
     judged: Option<Judged>,
+    /// What was there before it was judged; shown of an update that is settled.
+    collected: Vec<ConfigSignature>,
     orderers: Vec<Node>,
 }
 
@@ -91,6 +94,7 @@ pub async fn look(
         irreversible: None,
         too_old: Observation::Present { value: Vec::new() },
         judged: None,
+        collected: collected.clone(),
         orderers,
     };
     let Observation::Present { value: live } = config else { return seen };
@@ -190,17 +194,26 @@ impl Seen {
         view.judgement = self.judged.as_ref().map(|judged| judged.judgement.clone());
     }
 
-    /// The signatures that count, as a status lists them.
+    /// The signatures that count, as a status lists them. Of an update that is settled, those that were made.
     pub fn listed(&self) -> Vec<ProposalSignature> {
-        let signatures = self.judged.iter().flat_map(|judged| &judged.signatures);
-        signatures
-            .map(|(signature, signer)| ProposalSignature {
-                msp_id: signer.msp_id.clone(),
-                subject: signer.certificate.subject.clone(),
-                fingerprint: signer.certificate.certificate_fingerprint.clone(),
-                signature: BASE64.encode(signature.to_bytes()),
-            })
-            .collect()
+        let entry = |signature: &ConfigSignature, msp_id: &str, certificate: &CertificateInfo| ProposalSignature {
+            msp_id: msp_id.to_owned(),
+            subject: certificate.subject.clone(),
+            fingerprint: certificate.certificate_fingerprint.clone(),
+            signature: BASE64.encode(signature.to_bytes()),
+        };
+        if let Some(judged) = &self.judged {
+            let signatures = judged.signatures.iter();
+            return signatures.map(|(made, signer)| entry(made, &signer.msp_id, &signer.certificate)).collect();
+        }
+        let mut listed: Vec<ProposalSignature> = Vec::new();
+        for signature in &self.collected {
+            let Ok(signer) = signature.verify(&self.update) else { continue };
+            if !listed.iter().any(|other| other.fingerprint == signer.certificate.certificate_fingerprint) {
+                listed.push(entry(signature, &signer.msp_id, &signer.certificate));
+            }
+        }
+        listed
     }
 
     /// The signature of an organization that this daemon acts for.

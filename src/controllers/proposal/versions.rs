@@ -19,6 +19,11 @@ fn since(capability: &str) -> Option<Version> {
     Some(Version { major, minor, patch: None })
 }
 
+/// The release that a node names: `v3.1.5-rc1` is 3.1.5.
+fn release(version: &str) -> Option<Version> {
+    Version::parse(version.trim_start_matches('v').split(['-', '+']).next()?)
+}
+
 /// The channel's nodes, as far as this daemon acts for them, that do not know its capabilities; each with the version that
 /// it says it runs. Unreachable when one could not be asked: what is not known is not taken for new enough.
 pub async fn too_old(nodes: &Nodes, settings: &ConsortiumSpec, spec: &ChannelSpec) -> Observation<Vec<String>> {
@@ -41,7 +46,7 @@ pub async fn too_old(nodes: &Nodes, settings: &ConsortiumSpec, spec: &ChannelSpe
     let (mut old, mut silent) = (Vec::new(), Vec::new());
     for (node, answer) in answers {
         match answer {
-            Observation::Present { value } => match Version::parse(value.version.trim_start_matches('v')) {
+            Observation::Present { value } => match release(&value.version) {
                 Some(version) if (version.major, version.minor) < (needed.major, needed.minor) => {
                     old.push(format!("{node} ({})", value.version));
                 }
@@ -71,5 +76,16 @@ mod tests {
         check("V1_4_2", Some((1, 4)));
         check("3_0", None);
         check("V3", None);
+    }
+
+    #[test]
+    fn nodes_name_their_release_in_several_ways() {
+        let check = |text: &str, expect: Option<(u16, u16)>| {
+            assert_eq!(release(text).map(|version| (version.major, version.minor)), expect, "{text}");
+        };
+        check("3.1.5", Some((3, 1)));
+        check("v2.5.12", Some((2, 5)));
+        check("v3.1.5-sim", Some((3, 1)));
+        check("latest", None);
     }
 }
