@@ -7,7 +7,7 @@ use tenter_consortium::objects::LABEL_CONSORTIUM;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::resources::{CertificateAuthority, Channel, Membership, Orderer, Organization, Peer, TenterObject};
+use crate::resources::{CertificateAuthority, Channel, Membership, Orderer, Organization, Peer, Proposal, TenterObject};
 
 /// Counts changes until it is dropped.
 pub struct Triggers {
@@ -27,6 +27,7 @@ impl Triggers {
         watch_kind::<Peer>(client, consortium, &sender, &stop);
         watch_kind::<Channel>(client, consortium, &sender, &stop);
         watch_kind::<Membership>(client, consortium, &sender, &stop);
+        watch_kind::<Proposal>(client, consortium, &sender, &stop);
         Self { changes, _stop: stop.drop_guard() }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, ListParams, Patch, PatchParams};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tenter::nodes::dial::PortForwardRoute;
 use tenter::nodes::identity::signing_identity;
@@ -12,6 +13,9 @@ use tenter::nodes::{Node, NodeKind, Nodes, nonce};
 use tenter_consortium::observed::NodeRef;
 use tenter_fabric::config::CurrentConfig;
 use tenter_fabric::config::update::ConfigUpdate;
+use tenter_fabric::identity::SigningIdentity;
+use tenter_fabric::keys::SecretKey;
+use tenter_fabric::policy::Judge;
 
 use crate::scenarios::{announce, example, plan};
 use crate::world::World;
@@ -208,15 +212,19 @@ fn nodes(world: &World) -> Nodes {
     Nodes::new(store, std::sync::Arc::new(PortForwardRoute::new(world.client.clone())))
 }
 
-/// Changes the batch timeout by hand, as administrators of the organizations in `signers` would, and waits for the block.
-async fn change_by_hand(world: &World, timeout: &str, signers: &[(&str, &str)]) -> u64 {
-    let (nodes, hub) = (nodes(world), world.organization("hub"));
-    let orderer = Node {
-        reference: NodeRef { namespace: hub.clone(), name: "orderer1".to_owned() },
+/// The first orderer of a world.
+fn orderer(world: &World) -> Node {
+    Node {
+        reference: NodeRef { namespace: world.organization("hub"), name: "orderer1".to_owned() },
         kind: NodeKind::Orderer,
         msp_id: "HubMSP".to_owned(),
         address: String::new(),
-    };
+    }
+}
+
+/// Changes the batch timeout by hand, as administrators of the organizations in `signers` would, and waits for the block.
+async fn change_by_hand(world: &World, timeout: &str, signers: &[(&str, &str)]) -> u64 {
+    let (nodes, hub, orderer) = (nodes(world), world.organization("hub"), orderer(world));
     let block = nodes.config_block(&orderer, "settlement").await.value().cloned().expect("the config block");
     let current = CurrentConfig::from_block(&block).expect("the configuration");
     let mut wanted = current.config().clone();
@@ -361,4 +369,48 @@ async fn nodes_move_to_other_addresses() {
         assert!(topics.iter().any(|other| other == topic), "{topic} of {topics:?}");
     }
     world.phase("Channel", &world.namespace, "settlement", "Active").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_is_enrolled_and_its_revocation_reaches_the_channel() {
+    announce("identities");
+    let mut world = World::new("ident").await;
+    world.consortium(json!({})).await;
+    world.start();
+    converge(&world, &example(&world.name)).await;
+    let acme = world.organization("acme");
+    let api = world.objects("Identity", &acme);
+    let object = json!({
+        "apiVersion": "tenter.dev/v1alpha1", "kind": "Identity", "metadata": {"name": "app", "namespace": acme},
+        "spec": {"consortium": world.name, "organization": "acme", "role": "client", "revoked": false},
+    });
+    let create = |object: Value| serde_json::from_value(object).expect("an object");
+    api.create(&PostParams::default(), &create(object)).await.expect("an Identity");
+    world.phase("Identity", &acme, "app", "Enrolled").await;
+    let secret = Api::<Secret>::namespaced(world.client.clone(), &acme).get("identity-app").await.expect("its Secret");
+    let data = secret.data.expect("data");
+    let text = |key: &str| String::from_utf8(data[key].0.clone()).expect("PEM");
+    let app = SigningIdentity::load("AcmeMSP", &text("cert.pem"), &SecretKey::from_pem(text("key.pem"))).expect("usable");
+
+    let orderer = orderer(&world);
+    let nodes = nodes(&world);
+    let current = async || {
+        let block = nodes.config_block(&orderer, "settlement").await;
+        CurrentConfig::from_block(block.value().expect("the config block")).expect("the configuration")
+    };
+    Judge::new(current().await.config()).may_submit(app.creator(), Timestamp::now()).expect("it may write");
+
+    let revoked = json!({"spec": {"revoked": true}});
+    api.patch("app", &PatchParams::default(), &Patch::Merge(revoked)).await.expect("the revocation");
+    world.phase("Identity", &acme, "app", "Revoked").await;
+    let update = proposal(&world, "member/acme", "Committed").await;
+    assert_eq!(update["status"]["signed"], "AcmeMSP", "its own administrator is enough: {update}");
+    in_sync(&world).await;
+    let live = current().await;
+    Judge::new(live.config()).may_submit(app.creator(), Timestamp::now()).expect_err("it is revoked");
+    let mut wanted = live.config().clone();
+    wanted.orderer.batch.timeout = "9s".to_owned();
+    let update = ConfigUpdate::compute(&live, &wanted).expect("a difference");
+    let refused = nodes.submit(&orderer, &update, &[], &app).await.expect_err("the orderers refuse it");
+    println!("a revoked submitter: {refused:?}");
 }

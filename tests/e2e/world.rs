@@ -85,6 +85,7 @@ impl World {
         let plural = match kind {
             "CertificateAuthority" => "certificateauthorities".to_owned(),
             "Consortium" => "consortia".to_owned(),
+            "Identity" => "identities".to_owned(),
             other => format!("{}s", other.to_lowercase()),
         };
         let resource =
@@ -272,7 +273,7 @@ impl World {
         let mut text = String::new();
         for namespace in self.namespaces().await {
             for kind in
-                ["Consortium", "Organization", "CertificateAuthority", "Orderer", "Peer", "Channel", "Membership"]
+                ["Consortium", "Organization", "CertificateAuthority", "Orderer", "Peer", "Channel", "Membership", "Proposal"]
             {
                 let list = self.objects(kind, &namespace).list(&ListParams::default()).await.expect("objects");
                 text.push_str(&serde_json::to_string(&list.items).expect("JSON"));

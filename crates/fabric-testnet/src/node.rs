@@ -64,9 +64,21 @@ pub struct Node {
     tls_roots: String,
     client: Issued,
     process: Option<Child>,
+    /// Faults that a simulated node starts with, as `FABRIC_SIM_FAULTS` has them.
+    faults: Option<String>,
 }
 
 impl Node {
+    /// Whether the node is simulated, so that faults can be asked of it.
+    pub fn is_simulated(&self) -> bool {
+        !self.programs.is_real()
+    }
+
+    /// Has a simulated node start with faults from the next start on (`FABRIC_SIM_FAULTS`, JSON); `None` for none.
+    pub fn set_faults(&mut self, faults: Option<&str>) {
+        self.faults = faults.map(str::to_owned);
+    }
+
     /// Prepares a node below `folder`.
     pub fn create(
         programs: &Programs,
@@ -93,6 +105,7 @@ impl Node {
             tls_roots: organization.roots.tls.cert_pem.clone(),
             client: organization.tls_client("tests")?,
             process: None,
+            faults: None,
         };
         fs::create_dir_all(node.folder.join("data"))?;
         organization.write_msp(&node.folder.join("msp"), &node.enrolment, &options.administrators)?;
@@ -234,6 +247,9 @@ metrics: {{provider: prometheus}}
                 command
             }
         };
+        if let Some(faults) = &self.faults {
+            command.env("FABRIC_SIM_CONTROL", "1").env("FABRIC_SIM_FAULTS", faults);
+        }
         let process = command
             .env("FABRIC_CFG_PATH", &self.folder)
             .env("FABRIC_LOGGING_SPEC", "info")

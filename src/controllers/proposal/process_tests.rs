@@ -234,3 +234,63 @@ async fn a_key_that_is_kept_elsewhere_is_waited_for_by_name() {
     assert!(decision.outlook.verdict.message().contains("HubMSP"), "{decision:?}");
     assert!(followed.signatures.is_empty(), "acme's signature would not help");
 }
+
+/// Starts the orderers again with faults. Says so and gives false where they are real: faults cannot be asked of those.
+async fn with_faults(world: &mut World, faults: &str) -> bool {
+    for name in ["orderer1", "orderer2", "orderer3"] {
+        let process = world.processes.get_mut(&reference("hub", name)).unwrap();
+        if !process.is_simulated() {
+            println!("SKIPPED {faults}: real orderers cannot be told to fail");
+            return false;
+        }
+        process.stop().await.unwrap();
+        process.set_faults(Some(faults));
+    }
+    for name in ["orderer1", "orderer2", "orderer3"] {
+        world.processes.get_mut(&reference("hub", name)).unwrap().start().await.unwrap();
+    }
+    world.until(ChannelPhase::Active).await;
+    true
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_reply_is_no_second_update() {
+    let mut world = formed().await;
+    if !with_faults(&mut world, r#"{"loseBroadcastReply": 1}"#).await {
+        return;
+    }
+    world.spec.batch.timeout = "1s".to_owned();
+    let mut followed = Followed::of(&world).await;
+    followed.until(&world, ProposalPhase::Committed, "Committed").await;
+    assert!(matches!(followed.attempt.unwrap().answer, Answer::Unknown(_)), "the reply was lost");
+    assert_eq!((followed.submitted, current(&world).await.config().sequence), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_block_is_waited_for() {
+    let mut world = formed().await;
+    if !with_faults(&mut world, r#"{"commitDelayMs": 2500}"#).await {
+        return;
+    }
+    world.spec.batch.timeout = "1s".to_owned();
+    let mut followed = Followed::of(&world).await;
+    followed.until(&world, ProposalPhase::Submitted, "Submitted").await;
+    followed.until(&world, ProposalPhase::Committed, "Committed").await;
+    assert_eq!(followed.submitted, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_an_orderer_took_and_lost_is_submitted_again() {
+    let mut world = formed().await;
+    if !with_faults(&mut world, r#"{"loseUpdate": 1}"#).await {
+        return;
+    }
+    world.spec.batch.timeout = "1s".to_owned();
+    let mut followed = Followed::of(&world).await;
+    followed.until(&world, ProposalPhase::Submitted, "Submitted").await;
+    // It is waited for; when the time is over, it is handed over again.
+    let later = Timestamp::now().checked_add(SignedDuration::from_secs(20)).unwrap();
+    assert_eq!(followed.pass_at(&world, later).await.actions, [Action::Submit]);
+    followed.until(&world, ProposalPhase::Committed, "Committed").await;
+    assert_eq!((followed.submitted, current(&world).await.config().sequence), (2, 1));
+}
