@@ -13,6 +13,7 @@ use serde_json::Value;
 use server::{Reply, Server};
 use sha2::{Digest, Sha256};
 use tenter_fabric::ca::{Issued, Role};
+use tenter_fabric::client::broadcast::{BroadcastClient, BroadcastError};
 use tenter_fabric::client::deliver::{DeliverClient, DeliverError};
 use tenter_fabric::client::endorser::{Call, EndorserClient, EndorserError};
 use tenter_fabric::client::participation::{ParticipationClient, ParticipationError, Removal};
@@ -379,6 +380,39 @@ async fn deliver_requests_are_bound_to_the_client_certificate() {
     let body = server.take_seen().pop().unwrap().body;
     // tls_cert_hash is field 8 of the channel header.
     assert!(body.windows(34).any(|window| window == [&[0x42, 32][..], &hash].concat()));
+}
+
+/// Each recorded answer of Broadcast is replayed to the envelope that it was given to, which must arrive as it is.
+#[tokio::test]
+async fn broadcast_answers_are_told_apart() {
+    let organization = Organization::new("acme").unwrap();
+    let identity = organization.identity("reader", Role::Client).unwrap();
+    let mut replayed = 0;
+    for entry in json("broadcast/index.json").as_array().unwrap() {
+        let folder = format!("broadcast/{}", entry["dir"].as_str().unwrap());
+        let case = json(&format!("{folder}/case.json"));
+        let envelope = std::fs::read(recorded().join(&folder).join(case["envelope"].as_str().unwrap())).unwrap();
+        let (status, info) = (case["response"]["status"].as_u64(), case["response"]["info"].as_str());
+        let answer = status.map(|status| [number(1, status), field(2, info.unwrap().as_bytes())].concat());
+        let reply = grpc_reply(answer.into_iter().collect(), false);
+        let server = Server::start(&organization, false, move |_| reply.clone()).await;
+        let client = BroadcastClient::new(endpoint(&organization, &server, None), identity.clone());
+        let result = client.submit_envelope("rec1", &envelope).await;
+        let told = match &result {
+            Ok(()) => Some(200),
+            Err(BroadcastError::BadRequest { text, .. }) => info.unwrap().starts_with(text).then_some(400),
+            Err(BroadcastError::Forbidden { .. }) => Some(403),
+            Err(BroadcastError::Unavailable { .. }) => Some(503),
+            Err(BroadcastError::Unknown { .. }) => None,
+            Err(error) => panic!("{folder}: {error}"),
+        };
+        assert_eq!(told, status, "{folder}: {result:?}");
+        let body = server.take_seen().pop().unwrap().body;
+        // Five bytes of framing come first.
+        assert_eq!(body.get(5..), Some(envelope.as_slice()), "{folder}");
+        replayed += 1;
+    }
+    assert!(replayed > 0);
 }
 
 /// Each recorded answer to a call of cscc or qscc is replayed and must become the right failure.

@@ -1,7 +1,7 @@
 //! Taking over from the configuration in force what a definition does not speak of.
 
 use super::tree::{Node, elements};
-use super::{CHANNEL, ChannelConfig, Element, usual_mod_policy};
+use super::{CHANNEL, ChannelConfig, usual_mod_policy};
 
 impl ChannelConfig {
     /// This configuration with what only `current` knows: versions, modification policies that are not the usual ones,
@@ -12,24 +12,9 @@ impl ChannelConfig {
     #[must_use]
     pub fn carrying_over(&self, current: &Self) -> Self {
         let mut config = self.clone();
-        if config.consortium.is_none() {
-            config.consortium.clone_from(&current.consortium);
-        }
-        let bare = config.to_config_group();
-        let known = elements(CHANNEL, &bare);
-        for (element, bytes) in &current.other_values {
-            let group = element.get(Element::Value.at("").len()..).and_then(|path| path.rsplit_once('/'));
-            if group.is_some_and(|(group, _)| known.contains_key(&Element::Group.at(group))) {
-                config.other_values.entry(element.clone()).or_insert_with(|| bytes.clone());
-            }
-        }
+        config.take_over(current);
         let tree = config.to_config_group();
         let known = elements(CHANNEL, &tree);
-        for (element, mod_policy) in &current.mod_policies {
-            if known.contains_key(element) {
-                config.mod_policies.entry(element.clone()).or_insert_with(|| mod_policy.clone());
-            }
-        }
         // What the tree does not show is dropped, so that equal trees are equal configurations.
         config
             .mod_policies
@@ -41,5 +26,18 @@ impl ChannelConfig {
             known.keys().filter_map(|element| Some((element.clone(), *current.versions.get(element)?))).collect();
         config.sequence = current.sequence;
         config
+    }
+
+    /// Takes over what makes a difference to the tree; entries for elements that are not there make none.
+    pub(super) fn take_over(&mut self, current: &Self) {
+        if self.consortium.is_none() {
+            self.consortium.clone_from(&current.consortium);
+        }
+        for (element, bytes) in &current.other_values {
+            self.other_values.entry(element.clone()).or_insert_with(|| bytes.clone());
+        }
+        for (element, mod_policy) in &current.mod_policies {
+            self.mod_policies.entry(element.clone()).or_insert_with(|| mod_policy.clone());
+        }
     }
 }

@@ -29,12 +29,44 @@ pub struct ConfigChange {
 /// Versions and sequence do not count: the wanted configuration has none. The result is empty exactly when the two are
 /// otherwise equal.
 pub fn diff(live: &ChannelConfig, wanted: &ChannelConfig) -> Vec<ConfigChange> {
-    let mut changes = compare(&Lines::of(live), &Lines::of(wanted));
+    if same_content(live, wanted) {
+        return Vec::new();
+    }
+    let mut changes = compare(&Lines::of(live, wanted), &Lines::of(wanted, live));
     if changes.is_empty() {
         // The words are the same. If the bytes of an element are not, that is a difference all the same.
         changes = compare(&elements(live), &elements(wanted));
     }
     changes
+}
+
+/// Whether two configurations are equal in all but versions and sequence.
+fn same_content(one: &ChannelConfig, two: &ChannelConfig) -> bool {
+    // Every field is named, so that a new one cannot be forgotten here.
+    let ChannelConfig {
+        capabilities,
+        hashing_algorithm,
+        block_data_hashing_width,
+        orderer_addresses,
+        consortium,
+        policies,
+        orderer,
+        application,
+        other_values,
+        mod_policies,
+        versions: _,
+        sequence: _,
+    } = one;
+    *capabilities == two.capabilities
+        && *hashing_algorithm == two.hashing_algorithm
+        && *block_data_hashing_width == two.block_data_hashing_width
+        && *orderer_addresses == two.orderer_addresses
+        && *consortium == two.consortium
+        && *policies == two.policies
+        && *orderer == two.orderer
+        && *application == two.application
+        && *other_values == two.other_values
+        && *mod_policies == two.mod_policies
 }
 
 fn compare(from: &BTreeMap<String, String>, to: &BTreeMap<String, String>) -> Vec<ConfigChange> {
@@ -70,7 +102,8 @@ fn elements(config: &ChannelConfig) -> BTreeMap<String, String> {
 struct Lines(BTreeMap<String, String>);
 
 impl Lines {
-    fn of(config: &ChannelConfig) -> BTreeMap<String, String> {
+    /// The lines of a configuration, without the organisations that are the same in the `other` one.
+    fn of(config: &ChannelConfig, other: &ChannelConfig) -> BTreeMap<String, String> {
         // Every field is named, so that a new one cannot be forgotten here.
         let ChannelConfig {
             capabilities,
@@ -95,8 +128,8 @@ impl Lines {
             lines.put(CHANNEL, "Consortium", name);
         }
         lines.policies(CHANNEL, policies);
-        lines.orderer(config);
-        lines.application(config);
+        lines.orderer(config, other);
+        lines.application(config, other);
         for (element, bytes) in other_values {
             lines.0.insert(element.clone(), format!("{} bytes (sha256:{})", bytes.len(), sha256_hex(bytes)));
         }
@@ -132,7 +165,7 @@ impl Lines {
         }
     }
 
-    fn orderer(&mut self, config: &ChannelConfig) {
+    fn orderer(&mut self, config: &ChannelConfig, other: &ChannelConfig) {
         let orderer = &config.orderer;
         self.list(ORDERER, "Capabilities", &orderer.capabilities);
         let batch = format!("{ORDERER}/BatchSize");
@@ -152,6 +185,9 @@ impl Lines {
         self.put(&consensus, "state", &state);
         self.consensus(&consensus, &orderer.consensus);
         for (name, organization) in &orderer.organizations {
+            if other.orderer.organizations.get(name) == Some(organization) {
+                continue;
+            }
             let path = format!("{ORDERER}/{name}");
             self.list(&path, "Endpoints", &organization.endpoints);
             self.policies(&path, &organization.policies);
@@ -159,7 +195,7 @@ impl Lines {
         }
     }
 
-    fn application(&mut self, config: &ChannelConfig) {
+    fn application(&mut self, config: &ChannelConfig, other: &ChannelConfig) {
         let application = &config.application;
         self.list(APPLICATION, "Capabilities", &application.capabilities);
         for (resource, policy) in &application.acls {
@@ -167,6 +203,9 @@ impl Lines {
         }
         self.policies(APPLICATION, &application.policies);
         for (name, organization) in &application.organizations {
+            if other.application.organizations.get(name) == Some(organization) {
+                continue;
+            }
             let path = format!("{APPLICATION}/{name}");
             let anchors = organization.anchors.iter().map(|anchor| format!("{}:{}", anchor.host, anchor.port));
             self.list(&path, "AnchorPeers", anchors);

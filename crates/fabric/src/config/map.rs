@@ -20,13 +20,13 @@ struct Entry {
 }
 
 /// Encodes a message whose only field is a map from strings to messages, given as their bytes.
-pub(super) fn encode(entries: impl IntoIterator<Item = (String, Vec<u8>)>) -> Vec<u8> {
+pub(in crate::config) fn encode(entries: impl IntoIterator<Item = (String, Vec<u8>)>) -> Vec<u8> {
     let entries = entries.into_iter().map(|(key, value)| Entry { key: Some(key), value: Some(value) }).collect();
     Entries { entries }.encode_to_vec()
 }
 
 /// Decodes such a message, in the order of its bytes; `None` if it holds anything else or a key twice.
-pub(super) fn decode(bytes: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
+pub(in crate::config) fn decode(bytes: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
     let message = Entries::decode(bytes).ok()?;
     if message.encode_to_vec() != bytes {
         return None;

@@ -6,8 +6,8 @@ use prost::Message as _;
 use tenter_fabric_wire::{common, etcdraft, orderer, protos};
 
 use super::{
-    APPLICATION, ApplicationConfig, CHANNEL, ChannelConfig, Consensus, ConsensusState, Element, ORDERER, OrdererConfig,
-    key, map, usual_mod_policy,
+    APPLICATION, ApplicationConfig, CHANNEL, ChannelConfig, Consensus, ConsensusState, CurrentConfig, Element, ORDERER,
+    OrdererConfig, key, map, usual_mod_policy,
 };
 use crate::policy::defaults::Policies;
 
@@ -23,6 +23,17 @@ impl ChannelConfig {
 
     /// The tree of elements, with their versions.
     pub(crate) fn to_config_group(&self) -> common::ConfigGroup {
+        self.to_tree(None)
+    }
+
+    /// The tree of elements, in which organisations that are as in `current` are its very groups.
+    pub(super) fn to_config_group_like(&self, current: &CurrentConfig) -> common::ConfigGroup {
+        let config = current.config();
+        let is_like = self.other_values == config.other_values && self.mod_policies == config.mod_policies;
+        self.to_tree(is_like.then_some(current))
+    }
+
+    fn to_tree(&self, like: Option<&CurrentConfig>) -> common::ConfigGroup {
         let mut values = Values::new();
         let algorithm = common::HashingAlgorithm { name: self.hashing_algorithm.clone() };
         values.insert(key::HASHING_ALGORITHM, algorithm.encode_to_vec());
@@ -37,13 +48,13 @@ impl ChannelConfig {
         }
         capabilities(&mut values, &self.capabilities);
         let groups = Groups::from([
-            ("Orderer".to_owned(), self.orderer_group(&self.orderer)),
-            ("Application".to_owned(), self.application_group(&self.application)),
+            ("Orderer".to_owned(), self.orderer_group(&self.orderer, like)),
+            ("Application".to_owned(), self.application_group(&self.application, like)),
         ]);
         self.group(CHANNEL, values, &self.policies, groups)
     }
 
-    fn orderer_group(&self, orderer: &OrdererConfig) -> common::ConfigGroup {
+    fn orderer_group(&self, orderer: &OrdererConfig, like: Option<&CurrentConfig>) -> common::ConfigGroup {
         let mut values = Values::new();
         let batch = &orderer.batch;
         let size = orderer::BatchSize {
@@ -60,6 +71,10 @@ impl ChannelConfig {
         capabilities(&mut values, &orderer.capabilities);
         consensus(&mut values, orderer);
         let groups = orderer.organizations.iter().map(|(name, organization)| {
+            let same = like.filter(|like| like.config().orderer.organizations.get(name) == Some(organization));
+            if let Some(group) = same.and_then(|like| like.group().groups.get("Orderer")?.groups.get(name)) {
+                return (name.clone(), group.clone());
+            }
             let mut values = Values::from([(key::MSP, organization.msp.to_bytes())]);
             if !organization.endpoints.is_empty() {
                 let endpoints = common::OrdererAddresses { addresses: organization.endpoints.clone() };
@@ -71,7 +86,7 @@ impl ChannelConfig {
         self.group(ORDERER, values, &orderer.policies, groups.collect())
     }
 
-    fn application_group(&self, application: &ApplicationConfig) -> common::ConfigGroup {
+    fn application_group(&self, application: &ApplicationConfig, like: Option<&CurrentConfig>) -> common::ConfigGroup {
         let mut values = Values::new();
         capabilities(&mut values, &application.capabilities);
         if !application.acls.is_empty() {
@@ -81,6 +96,10 @@ impl ChannelConfig {
             values.insert(key::ACLS, map::encode(acls));
         }
         let groups = application.organizations.iter().map(|(name, organization)| {
+            let same = like.filter(|like| like.config().application.organizations.get(name) == Some(organization));
+            if let Some(group) = same.and_then(|like| like.group().groups.get("Application")?.groups.get(name)) {
+                return (name.clone(), group.clone());
+            }
             let mut values = Values::from([(key::MSP, organization.msp.to_bytes())]);
             if !organization.anchors.is_empty() {
                 let anchor_peers = organization

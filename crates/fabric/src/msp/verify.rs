@@ -4,6 +4,9 @@
 //! was one second after the identity began. Not read are RSA keys, curves other than P-256 and P-384, and name
 //! constraints: an identity that depends on them is not known here, though Fabric may know it.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};

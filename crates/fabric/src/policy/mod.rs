@@ -407,6 +407,14 @@ impl Principal {
         Self::Role { msp_id: msp_id.into(), role }
     }
 
+    /// The organisation that it asks for, if it is one.
+    fn msp_id(&self) -> Option<&str> {
+        match self {
+            Self::Role { msp_id, .. } | Self::Unit { msp_id, .. } | Self::Identity { msp_id, .. } => Some(msp_id),
+            Self::Other { .. } => None,
+        }
+    }
+
     fn from_wire(wire: &common::MspPrincipal) -> Self {
         use common::msp_principal::Classification;
         let bytes = wire.principal.as_slice();

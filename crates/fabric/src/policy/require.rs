@@ -1,6 +1,6 @@
 //! Who must still sign, so that all the policies that an update touches are satisfied together.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::formula::{Node, Signer};
@@ -27,7 +27,7 @@ pub struct Requirement<'a> {
     /// The residue of each policy.
     nodes: Vec<Node>,
     /// The principals of all the policies, as they are without any signer.
-    leaves: Vec<Principal>,
+    leaves: Leaves,
 }
 
 impl fmt::Display for Requirement<'_> {
@@ -64,13 +64,17 @@ impl Judge {
     }
 
     /// The principals that policies name.
-    fn leaves<'a>(&self, paths: impl Iterator<Item = &'a str>) -> Vec<Principal> {
+    fn leaves<'a>(&self, paths: impl Iterator<Item = &'a str>) -> Leaves {
         let nodes: Vec<Node> = paths.map(|path| self.residue(path, &[])).collect();
         let mut leaves = Vec::new();
         for node in &nodes {
             node.leaves(&mut leaves);
         }
-        leaves.into_iter().cloned().collect()
+        let mut by_msp = BTreeMap::<String, Vec<Principal>>::new();
+        for leaf in leaves {
+            by_msp.entry(leaf.msp_id().unwrap_or_default().to_owned()).or_default().push(leaf.clone());
+        }
+        Leaves(by_msp)
     }
 
     /// What an update needs beyond the signers that there are. `current` must be the configuration of this judge.
@@ -94,7 +98,8 @@ impl Judge {
     /// so those that fit least come first.
     pub fn order<'a>(&self, paths: impl IntoIterator<Item = &'a str>, signers: &[KnownIdentity]) -> Vec<usize> {
         let leaves = self.leaves(paths.into_iter());
-        let weight = |signer: &KnownIdentity| leaves.iter().filter(|leaf| self.satisfies(signer, leaf)).count();
+        let weight =
+            |signer: &KnownIdentity| leaves.of(&signer.msp_id).filter(|leaf| self.satisfies(signer, leaf)).count();
         let mut order: Vec<_> = signers
             .iter()
             .enumerate()
@@ -156,7 +161,8 @@ impl Requirement<'_> {
         let has_signed = |signer: &Signer| {
             self.already.iter().any(|known| known.msp_id == signer.msp_id && known.role() == Some(signer.role))
         };
-        let helps = |signer: &&Signer| !has_signed(signer) && self.leaves.iter().any(|leaf| signer.fits(leaf));
+        let helps =
+            |signer: &&Signer| !has_signed(signer) && self.leaves.of(&signer.msp_id).any(|leaf| signer.fits(leaf));
         let available: BTreeSet<&Signer> = available.iter().filter(helps).collect();
         if available.len() <= ALL_SETS_OF {
             return self.first_of_all(&available);
@@ -188,8 +194,13 @@ impl Requirement<'_> {
 
     /// Up to `limit` minimal sets of roles that satisfy everything, smallest first. All of them, if there are few.
     pub fn minimal_sets(&self, limit: usize) -> Vec<BTreeSet<Signer>> {
+        let mut candidates = sets(&Node::all(self.nodes.clone()), limit.saturating_mul(SETS_FOR_ONE));
+        candidates.sort_by_key(BTreeSet::len);
         let mut found: BTreeSet<(usize, BTreeSet<Signer>)> = BTreeSet::new();
-        for set in sets(&Node::all(self.nodes.clone()), limit.saturating_mul(SETS_FOR_ONE)) {
+        for set in candidates {
+            if found.len() >= limit {
+                break;
+            }
             if let Some(set) = self.pruned(set) {
                 found.insert((set.len(), set));
             }
@@ -224,7 +235,11 @@ impl Requirement<'_> {
         let known = self.already.iter().map(Either::Known);
         let signers: Vec<Either<'_>> = known.chain(more.iter().map(Either::More)).collect();
         let key = |signer: &Either<'a>| {
-            let weight = self.leaves.iter().filter(|leaf| self.fits(signer, leaf)).count();
+            let msp_id = match signer {
+                Either::Known(known) => &known.msp_id,
+                Either::More(signer) => &signer.msp_id,
+            };
+            let weight = self.leaves.of(msp_id).filter(|leaf| self.fits(signer, leaf)).count();
             match signer {
                 Either::Known(known) => {
                     let certificate = known.certificate.certificate_fingerprint.as_str();
@@ -249,6 +264,18 @@ impl Requirement<'_> {
             Either::Known(known) => self.judge.satisfies(known, principal),
             Either::More(signer) => signer.fits(principal),
         }
+    }
+}
+
+/// Principals by the MSP ID that they ask for; those that ask for none under the empty one.
+#[derive(Debug, Clone)]
+struct Leaves(BTreeMap<String, Vec<Principal>>);
+
+impl Leaves {
+    /// The principals that an identity of an organisation may be.
+    fn of(&self, msp_id: &str) -> impl Iterator<Item = &Principal> {
+        let own = self.0.get(msp_id).filter(|_| !msp_id.is_empty());
+        own.into_iter().chain(self.0.get("")).flatten()
     }
 }
 

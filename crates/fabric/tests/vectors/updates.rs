@@ -144,6 +144,11 @@ pub fn broadcasts() -> Vec<Broadcast> {
     folders.map(|folder| broadcast(&folder)).collect()
 }
 
+/// A broadcast of the repository's own recording.
+pub fn own_broadcast(name: &str) -> Broadcast {
+    broadcast(&crate::own().join("recorded/broadcast/cases").join(name))
+}
+
 #[test]
 fn recorded_updates_are_applied_as_orderers_do() {
     let (mut applied, mut refused) = (0, 0);
@@ -323,7 +328,7 @@ fn edit(config: &mut ChannelConfig, edit: &Edit) {
 /// The file of a configuration.
 fn any_current() -> impl Strategy<Value = PathBuf> {
     let mut files: Vec<_> = cases("config-update").iter().map(|case| case.join("original.pb")).collect();
-    let recorded = crate::root().join("recorded/broadcast/configs");
+    let recorded = crate::own().join("recorded/broadcast/configs");
     files.extend(["bft1-0.pb", "rec1-0.pb", "rec2-0.pb"].map(|name| recorded.join(name)));
     prop::sample::select(files)
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use tenter_fabric_wire::common::{ConfigGroup, ConfigPolicy, ConfigValue};
 
+use super::super::{key, map};
+
 /// Read set and write set.
 pub(super) struct Sets {
     pub(super) read: ConfigGroup,
@@ -133,26 +135,24 @@ pub(super) fn group_update(original: &ConfigGroup, updated: &ConfigGroup) -> Opt
     })
 }
 
-/// Puts the `original` bytes back into `tree` where it says what the original says: `read`, which is the original read
-/// and written again, has the same bytes there. Go writes maps in any order.
-pub(super) fn keep_equal(tree: &mut ConfigGroup, read: &ConfigGroup, original: &ConfigGroup) {
-    for (name, value) in &mut tree.values {
-        if let (Some(read), Some(original)) = (read.values.get(name), original.values.get(name))
-            && read.value == value.value
+/// Puts the `original` bytes back into `tree` where they mean the same: Go writes maps in any order. Values that hold no
+/// map, and policies, are written as they were read.
+pub(super) fn keep_equal(tree: &mut ConfigGroup, original: &ConfigGroup) {
+    for name in [key::CAPABILITIES, key::ACLS] {
+        if let (Some(value), Some(original)) = (tree.values.get_mut(name), original.values.get(name))
+            && value.value != original.value
+            && entries(&value.value).is_some_and(|wanted| Some(wanted) == entries(&original.value))
         {
             value.value.clone_from(&original.value);
         }
     }
-    for (name, policy) in &mut tree.policies {
-        if let (Some(read), Some(original)) = (read.policies.get(name), original.policies.get(name))
-            && read.policy == policy.policy
-        {
-            policy.policy.clone_from(&original.policy);
-        }
-    }
     for (name, group) in &mut tree.groups {
-        if let (Some(read), Some(original)) = (read.groups.get(name), original.groups.get(name)) {
-            keep_equal(group, read, original);
+        if let Some(original) = original.groups.get(name) {
+            keep_equal(group, original);
         }
     }
+}
+
+fn entries(bytes: &[u8]) -> Option<BTreeMap<String, Vec<u8>>> {
+    Some(map::decode(bytes)?.into_iter().collect())
 }

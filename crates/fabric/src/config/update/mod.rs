@@ -93,8 +93,10 @@ impl ConfigUpdate {
     /// What the wanted configuration does not speak of is carried over ([`ChannelConfig::carrying_over`]). Equal inputs
     /// give equal bytes. The result is configtxlator's, and values whose meaning is the same are no difference.
     pub fn compute(current: &CurrentConfig, wanted: &ChannelConfig) -> Option<Self> {
-        let mut tree = wanted.carrying_over(current.config()).to_config_group();
-        compute::keep_equal(&mut tree, &current.config().to_config_group(), current.group());
+        let mut wanted = wanted.clone();
+        wanted.take_over(current.config());
+        let mut tree = wanted.to_config_group_like(current);
+        compute::keep_equal(&mut tree, current.group());
         Self::between(current.channel_id(), current.group(), &tree)
     }
 
