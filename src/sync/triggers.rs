@@ -7,7 +7,9 @@ use tenter_consortium::objects::LABEL_CONSORTIUM;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::resources::{CertificateAuthority, Channel, Membership, Orderer, Organization, Peer, Proposal, TenterObject};
+use crate::resources::{
+    CertificateAuthority, Channel, Membership, Orderer, Organization, Peer, Proposal, TenterObject,
+};
 
 /// Counts changes until it is dropped.
 pub struct Triggers {

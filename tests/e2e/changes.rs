@@ -390,7 +390,8 @@ async fn an_identity_is_enrolled_and_its_revocation_reaches_the_channel() {
     let secret = Api::<Secret>::namespaced(world.client.clone(), &acme).get("identity-app").await.expect("its Secret");
     let data = secret.data.expect("data");
     let text = |key: &str| String::from_utf8(data[key].0.clone()).expect("PEM");
-    let app = SigningIdentity::load("AcmeMSP", &text("cert.pem"), &SecretKey::from_pem(text("key.pem"))).expect("usable");
+    let app =
+        SigningIdentity::load("AcmeMSP", &text("cert.pem"), &SecretKey::from_pem(text("key.pem"))).expect("usable");
 
     let orderer = orderer(&world);
     let nodes = nodes(&world);

@@ -272,9 +272,16 @@ impl World {
     pub async fn public_text(&self) -> String {
         let mut text = String::new();
         for namespace in self.namespaces().await {
-            for kind in
-                ["Consortium", "Organization", "CertificateAuthority", "Orderer", "Peer", "Channel", "Membership", "Proposal"]
-            {
+            for kind in [
+                "Consortium",
+                "Organization",
+                "CertificateAuthority",
+                "Orderer",
+                "Peer",
+                "Channel",
+                "Membership",
+                "Proposal",
+            ] {
                 let list = self.objects(kind, &namespace).list(&ListParams::default()).await.expect("objects");
                 text.push_str(&serde_json::to_string(&list.items).expect("JSON"));
             }

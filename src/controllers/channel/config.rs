@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tenter_consortium::channel_config::{TopicUpdate, updates};
+use tenter_consortium::channel_config::{Refused, TopicUpdate, updates};
 use tenter_consortium::objects::{ChannelSpec, ProposedChange};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{ForeignChange, LiveChannel};
@@ -106,6 +106,8 @@ pub struct ConfigView {
     pub topics: Vec<TopicView>,
     /// What the spec asks for and is not done to a live channel.
     pub refused: Vec<String>,
+    /// What has to wait for something that comes by itself.
+    pub waiting: Vec<String>,
     /// Organizations that the spec neither names nor releases.
     pub unnamed: Vec<String>,
 }
@@ -139,11 +141,9 @@ pub async fn compare(
         foreign_changes(nodes, sources, &spec.channel, live, &known).await
     };
     let topics = found.topics.iter().map(|update| topic_view(update, &foreign, proposals)).collect();
-    let view = ConfigView {
-        topics,
-        refused: found.refused.into_iter().map(|refused| refused.why).collect(),
-        unnamed: found.unnamed,
-    };
+    let (waiting, refused): (Vec<Refused>, Vec<Refused>) = found.refused.into_iter().partition(|refused| refused.waits);
+    let why = |list: Vec<Refused>| list.into_iter().map(|refused| refused.why).collect();
+    let view = ConfigView { topics, refused: why(refused), waiting: why(waiting), unnamed: found.unnamed };
     (Observation::Present { value: view }, found.topics)
 }
 

@@ -522,6 +522,10 @@ fn active(view: &View, silent: &[NodeRef]) -> Decision {
             );
             return Decision::new(Phase::Active, Outlook::stalled("ConfigDiffers", message));
         }
+        if !config.waiting.is_empty() {
+            let message = format!("channel {}: {}", view.channel, config.waiting.join("; "));
+            return Decision::new(Phase::Updating, Outlook::waiting(Wait::Dependency, "Preparing", message));
+        }
     }
     let mut message = format!("channel {} orders", view.channel);
     if !silent.is_empty() {
@@ -550,6 +554,7 @@ fn updating(view: &View, config: &ConfigView) -> Decision {
             actions.push(Action::Propose(topic.topic.clone()));
         }
     }
+    said.extend(config.waiting.iter().cloned());
     said.extend(config.refused.iter().map(|why| format!("not done: {why}")));
     let message = format!("changing the configuration of channel {}: {}", view.channel, said.join("; "));
     let outlook = if actions.is_empty() && !moving {

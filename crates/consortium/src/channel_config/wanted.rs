@@ -28,6 +28,8 @@ pub struct Refused {
     pub topic: String,
     /// Why, and what to do instead.
     pub why: String,
+    /// Whether it only waits for something that comes by itself.
+    pub waits: bool,
 }
 
 /// What a live channel should become.
@@ -81,7 +83,7 @@ fn level(
 
 impl Wanted {
     fn refuse(&mut self, topic: impl Into<String>, why: String) {
-        self.refused.push(Refused { topic: topic.into(), why });
+        self.refused.push(Refused { topic: topic.into(), why, waits: false });
     }
 
     fn capabilities(&mut self, spec: &ChannelSpec) {
@@ -181,7 +183,7 @@ impl Wanted {
                 "new addresses of consenters wait until the TLS certificates of {} cover them",
                 uncovered.join(", ")
             );
-            self.refuse("consenters", why);
+            self.refused.push(Refused { topic: "consenters".to_owned(), why, waits: true });
             return Ok(());
         }
         for (position, host, port) in moved {

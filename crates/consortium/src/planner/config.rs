@@ -14,7 +14,7 @@ use crate::network::RetiredTarget;
 use crate::objects::{ChannelSpec, Kind, ObjectRef, ProposedChange};
 use crate::observation::Observation;
 use crate::observed::{LiveChannel, ObservedChannel};
-use crate::plan::{FieldChange, NoteLevel, Origin, Signing, Step, StepId};
+use crate::plan::{FieldChange, NoteLevel, Origin, Signing, Step, StepId, Unseen};
 
 /// The topic of changes of the consenter set.
 pub(super) const CONSENTERS: &str = "consenters";
@@ -140,7 +140,7 @@ impl Planner<'_> {
 
     /// A step for what is not done to a live channel: it stops what depends on it, and says why.
     fn refused(&mut self, name: &str, channel: &DesiredChannel, live: &LiveChannel, refused: Refused) {
-        let Refused { topic, why } = refused;
+        let Refused { topic, why, waits } = refused;
         let mut changes = fact_changes(live.facts.clone(), &channel.facts);
         let concerns = |change: &FieldChange| match topic.as_str() {
             CONSENTERS => ["consenters", "consensusType", "ordererOrganizations"]
@@ -166,7 +166,8 @@ impl Planner<'_> {
             digest: None,
             drift: Vec::new(),
         };
-        self.add(id, Draft::new(step, &channel.origins).blocked(Some(why)));
+        let block = Block { why, unseen: waits.then_some(Unseen::Unreachable) };
+        self.add(id, Draft::new(step, &channel.origins).blocked(Some(block)));
     }
 
     /// One step for all changes of a configuration that could not be read, told from what the Channel object asked for.

@@ -160,11 +160,6 @@ fn immutable(kind: Kind, changes: &[FieldChange]) -> Option<String> {
         let field = change.path.strip_prefix("spec.").unwrap_or(&change.path);
         match (kind, field) {
             (_, "mspID") => Some("an MSP ID can never change: it stands in every certificate, block and policy".to_owned()),
-            (Kind::Orderer | Kind::Peer, "address") => Some(
-                "a node's address stands in channel configurations and certificates; changing it is a configuration \
-                 update, which is not supported yet: put the old address back"
-                    .to_owned(),
-            ),
             (Kind::Organization, "namespace") => Some(
                 "keys and ledgers do not move to another namespace: put the old one back, or retire the organization \
                  and add a new one"
