@@ -158,15 +158,10 @@ pub fn signing(current: &CurrentConfig, update: &ConfigUpdate, own: &BTreeSet<St
 pub fn choose(requirement: &Requirement<'_>, own: &BTreeSet<String>) -> (Vec<String>, bool) {
     let administrator = |msp_id: &String| Signer { msp_id: msp_id.clone(), role: Role::Admin };
     let available: BTreeSet<Signer> = own.iter().map(administrator).collect();
-    let names = |signers: BTreeSet<Signer>| -> Vec<String> {
-        let names: BTreeSet<String> = signers.into_iter().map(|signer| signer.msp_id).collect();
-        names.into_iter().collect()
-    };
-    match requirement.choose(&available) {
-        Some(chosen) => (names(chosen), true),
-        None => {
-            let helpful: BTreeSet<String> = requirement.helpful().into_iter().map(|signer| signer.msp_id).collect();
-            (own.intersection(&helpful).cloned().collect(), false)
-        }
+    let names =
+        |signers: BTreeSet<Signer>| -> BTreeSet<String> { signers.into_iter().map(|signer| signer.msp_id).collect() };
+    if let Some(chosen) = requirement.choose(&available) {
+        return (names(chosen).into_iter().collect(), true);
     }
+    (own.intersection(&names(requirement.helpful())).cloned().collect(), false)
 }

@@ -92,10 +92,10 @@ impl Planner<'_> {
         if let Some(organization) = &member {
             needs.extend(self.made(self.founding(organization)));
         }
-        let origins = member.and_then(|organization| self.member_origins(name, &organization));
+        let places = member.and_then(|organization| self.member_origins(name, &organization));
         let blocked = (!problems.is_empty())
             .then(|| format!("Fabric would refuse this update or come to harm by it: {}", problems.join("; ")));
-        let draft = Draft::new(step, origins.as_deref().unwrap_or(&channel.origins))
+        let draft = Draft::new(step, places.as_deref().unwrap_or(&channel.origins))
             .needs(needs)
             .blocked(blocked)
             .irreversible(irreversible);
