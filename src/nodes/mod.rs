@@ -353,8 +353,8 @@ impl Nodes {
     ) -> Result<(), SubmitError> {
         let clients = self.orderer(node).await?;
         let client = BroadcastClient::new(clients.endpoint, submitter.clone());
-        let submitted = client.submit_config_update(update.channel_id(), &update.signed_by(signatures)).await;
-        submitted.map_err(|source| {
+        let taken = client.submit_config_update(update.channel_id(), &update.signed_by(signatures)).await;
+        taken.map_err(|source| {
             self.forget_on(node, source.kind());
             SubmitError::Broadcast { node: Box::new(node.clone()), source: Box::new(source) }
         })

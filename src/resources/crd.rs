@@ -267,6 +267,24 @@ fn identity() -> Definition {
     Definition::new::<IdentitySpec, IdentityStatus>("Identity", "identities", &["fid"]).columns(columns).rules(rules)
 }
 
+/// Controllers write it, and it never changes: another update is another Proposal.
+fn proposal() -> Definition {
+    Definition::new::<ProposalSpec, ProposalStatus>("Proposal", "proposals", &["prop"])
+        .columns(vec![
+            Column("Channel", "string", ".spec.channel", false),
+            Column("Topic", "string", ".spec.topic", false),
+            Column("Signed", "string", ".status.signed", false),
+            Column("Missing", "string", ".status.missing", false),
+            Column("Block", "integer", ".status.block", false),
+        ])
+        .rules(vec![
+            Rule::Pattern(&["channel"], CHANNEL),
+            Rule::Pattern(&["digest"], "^[0-9a-f]{64}$"),
+            Rule::MaxLength(&["update"], MAX_UPDATE),
+            Rule::Immutable(&[]),
+        ])
+}
+
 /// The definitions of all kinds, in the order in which they are to be read.
 pub fn crds() -> Result<Vec<CustomResourceDefinition>, CrdError> {
     let node_columns = || {
@@ -364,20 +382,7 @@ pub fn crds() -> Result<Vec<CustomResourceDefinition>, CrdError> {
                 Rule::Immutable(&["organization"]),
                 Rule::Immutable(&["mspID"]),
             ]),
-        Definition::new::<ProposalSpec, ProposalStatus>("Proposal", "proposals", &["prop"])
-            .columns(vec![
-                Column("Channel", "string", ".spec.channel", false),
-                Column("Topic", "string", ".spec.topic", false),
-                Column("Signed", "string", ".status.signed", false),
-                Column("Missing", "string", ".status.missing", false),
-                Column("Block", "integer", ".status.block", false),
-            ])
-            .rules(vec![
-                Rule::Pattern(&["channel"], CHANNEL),
-                Rule::Pattern(&["digest"], "^[0-9a-f]{64}$"),
-                Rule::MaxLength(&["update"], MAX_UPDATE),
-                Rule::Immutable(&[]),
-            ]),
+        proposal(),
     ]
     .into_iter()
     .map(Definition::build)

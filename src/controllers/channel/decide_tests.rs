@@ -228,14 +228,14 @@ fn topic(name: &str) -> TopicView {
     }
 }
 
-fn proposed(phase: Option<ProposalPhase>) -> Option<ProposalSeen> {
-    Some(ProposalSeen {
+fn proposed(phase: Option<ProposalPhase>) -> ProposalSeen {
+    ProposalSeen {
         name: "trade-0a1b".to_owned(),
         topic: "member/acme".to_owned(),
         digest: "0a1b".to_owned(),
         phase,
         message: "because".to_owned(),
-    })
+    }
 }
 
 #[test]
@@ -248,15 +248,15 @@ fn independent_topics_are_proposed_together_and_others_wait() {
     let second = TopicView { after: vec!["member/acme".to_owned()], ..topic("member/globex") };
     let topics = vec![topic("member/acme"), second.clone(), topic("policies")];
     check(&with(topics), Phase::Updating, "Proposing", &[propose("member/acme"), propose("policies")]);
-    let open = TopicView { proposal: proposed(None), ..topic("member/acme") };
+    let open = TopicView { proposal: Some(proposed(None)), ..topic("member/acme") };
     check(&with(vec![open.clone(), second]), Phase::Updating, "Updating", &[]);
     let incomplete = TopicView { incomplete: Some("acme".to_owned()), ..topic("member/acme") };
     check(&with(vec![incomplete]), Phase::Updating, "Updating", &[]);
     // What comes back to an update that was superseded goes on with its proposal.
-    let superseded = TopicView { proposal: proposed(Some(ProposalPhase::Superseded)), ..open.clone() };
+    let superseded = TopicView { proposal: Some(proposed(Some(ProposalPhase::Superseded))), ..open.clone() };
     check(&with(vec![superseded]), Phase::Updating, "Updating", &[]);
     for phase in [ProposalPhase::Rejected, ProposalPhase::Expired] {
-        let ended = TopicView { proposal: proposed(Some(phase)), ..open.clone() };
+        let ended = TopicView { proposal: Some(proposed(Some(phase))), ..open.clone() };
         let decision = check(&with(vec![ended]), Phase::Updating, "UpdateStopped", &[]);
         assert!(decision.outlook.verdict.message().contains("because; delete it"), "{decision:?}");
     }

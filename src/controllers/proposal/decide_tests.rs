@@ -22,9 +22,9 @@ fn view() -> View {
     }
 }
 
-fn attempt(answer: Answer, seconds_ago: i64, times: u32) -> Option<Attempt> {
+fn attempt(answer: Answer, seconds_ago: i64, times: u32) -> Attempt {
     let last = now().checked_sub(SignedDuration::from_secs(seconds_ago)).unwrap();
-    Some(Attempt { first: last, last, times, answer })
+    Attempt { first: last, last, times, answer }
 }
 
 fn taken() -> Answer {
@@ -61,7 +61,7 @@ fn a_config_block_settles_it_whatever_else_is_so() {
 fn nothing_is_done_about_what_cannot_be_read() {
     let unread = View { standing: Observation::Unreachable { evidence: "down".to_owned() }, ..view() };
     check(&unread, Phase::Collecting, "ConfigUnread", &[]);
-    check(&View { attempt: attempt(taken(), 60, 1), ..unread }, Phase::Submitted, "ConfigUnread", &[]);
+    check(&View { attempt: Some(attempt(taken(), 60, 1)), ..unread }, Phase::Submitted, "ConfigUnread", &[]);
 }
 
 #[test]
@@ -74,9 +74,9 @@ fn what_the_check_refuses_is_neither_signed_nor_submitted() {
 fn what_is_no_longer_wanted_is_dropped_unless_an_orderer_may_have_it() {
     let dropped = View { wanted: false, ..view() };
     check(&dropped, Phase::Superseded, "NotWanted", &[]);
-    let under_way = View { attempt: attempt(taken(), 1, 1), ..dropped.clone() };
+    let under_way = View { attempt: Some(attempt(taken(), 1, 1)), ..dropped.clone() };
     check(&under_way, Phase::Submitted, "Submitted", &[]);
-    let refused = View { attempt: attempt(Answer::Refused("no".to_owned()), 1, 1), ..dropped };
+    let refused = View { attempt: Some(attempt(Answer::Refused("no".to_owned()), 1, 1)), ..dropped };
     check(&refused, Phase::Superseded, "NotWanted", &[]);
 }
 
@@ -109,7 +109,7 @@ fn own_organizations_sign_then_others_are_waited_for() {
 
 #[test]
 fn it_is_submitted_until_a_block_shows_it() {
-    let with = |answer, seconds, times| View { attempt: attempt(answer, seconds, times), ..view() };
+    let with = |answer, seconds, times| View { attempt: Some(attempt(answer, seconds, times)), ..view() };
     check(&view(), Phase::Satisfied, "Submitting", &[Action::Submit]);
     check(&with(taken(), 3, 1), Phase::Submitted, "Submitted", &[]);
     check(&with(taken(), 16, 1), Phase::Satisfied, "Submitting", &[Action::Submit]);
@@ -124,7 +124,8 @@ fn it_is_submitted_until_a_block_shows_it() {
 
 #[test]
 fn a_refusal_is_tried_a_few_times_then_shown() {
-    let with = |seconds, times| View { attempt: attempt(Answer::Refused("why".to_owned()), seconds, times), ..view() };
+    let with =
+        |seconds, times| View { attempt: Some(attempt(Answer::Refused("why".to_owned()), seconds, times)), ..view() };
     check(&with(0, 1), Phase::Satisfied, "Refused", &[]);
     check(&with(2, 1), Phase::Satisfied, "Submitting", &[Action::Submit]);
     assert!(check(&with(100, 3), Phase::Rejected, "Refused", &[]).contains("why"));

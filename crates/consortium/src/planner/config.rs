@@ -88,18 +88,18 @@ impl Planner<'_> {
         };
         let mut needs: Vec<StepId> = after.iter().map(|topic| config_step(name, topic)).collect();
         needs.extend(self.written(object_step(&channel.object)));
-        let member = topic.strip_prefix("member/").map(str::to_owned);
-        if let Some(organization) = &member {
+        let organization = topic.strip_prefix("member/").map(str::to_owned);
+        if let Some(organization) = &organization {
             needs.extend(self.made(self.founding(organization)));
         }
-        let places = member.and_then(|organization| self.member_origins(name, &organization));
+        let places = organization.and_then(|organization| self.member_origins(name, &organization));
         let blocked = (!problems.is_empty())
             .then(|| format!("Fabric would refuse this update or come to harm by it: {}", problems.join("; ")));
-        let draft = Draft::new(step, places.as_deref().unwrap_or(&channel.origins))
+        let planned = Draft::new(step, places.as_deref().unwrap_or(&channel.origins))
             .needs(needs)
             .blocked(blocked)
             .irreversible(irreversible);
-        self.add(config_step(name, &topic), draft);
+        self.add(config_step(name, &topic), planned);
     }
 
     /// MSP IDs of the organizations that the daemon acts for.
