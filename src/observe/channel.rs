@@ -129,7 +129,7 @@ async fn config_of(nodes: &Nodes, node: &Node, channel: &str, pinned: Option<&st
 const HISTORY: usize = 16;
 
 /// The config blocks of a channel down to one whose sequence is `until`, newest first, as one of the nodes has them: at
-/// most [`HISTORY`]. `newest` is the configuration in force.
+/// most sixteen. `newest` is the configuration in force.
 pub async fn history(
     nodes: &Nodes,
     sources: &[Node],

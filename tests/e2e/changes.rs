@@ -29,8 +29,7 @@ fn with_initech(name: &str) -> String {
 
 /// The example network with lines added to its channel.
 fn with_channel(file: &str, lines: &[&str]) -> String {
-    let lines: String = lines.iter().map(|line| format!("      {line}\n")).collect();
-    format!("{}\n{lines}", file.trim_end())
+    format!("{}\n      {}\n", file.trim_end(), lines.join("\n      "))
 }
 
 /// The Proposals of a world, as name, topic and phase.
