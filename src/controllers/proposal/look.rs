@@ -234,17 +234,21 @@ impl Seen {
         let signatures: Vec<ConfigSignature> =
             judged.signatures.iter().map(|(signature, _)| signature.clone()).collect();
         let mut unavailable = Vec::new();
+        // A connection that broke may have carried the update: a refusal after it may be that of a second copy.
+        let mut may_be_taken = false;
         for orderer in &self.orderers {
             match nodes.submit(orderer, &self.update, &signatures, submitter).await {
                 Ok(()) => return Ok(Answer::Taken { orderer: orderer.to_string() }),
                 Err(SubmitError::Broadcast { source, .. }) => match *source {
                     error @ (BroadcastError::Unavailable { .. }
                     | BroadcastError::Transport(TransportError::Unreachable { .. })) => {
+                        may_be_taken |= matches!(error, BroadcastError::Transport(_));
                         unavailable.push(chain(&error));
                     }
                     error @ (BroadcastError::Unknown { .. } | BroadcastError::Transport(_)) => {
                         return Ok(Answer::Unknown(chain(&error)));
                     }
+                    error if may_be_taken => return Ok(Answer::Unknown(chain(&error))),
                     error => return Ok(Answer::Refused(chain(&error))),
                 },
                 Err(SubmitError::Node(error)) => unavailable.push(chain(&error)),
