@@ -6,6 +6,7 @@
 
 mod cache;
 mod clients;
+pub mod chaincode;
 pub mod dial;
 pub mod identity;
 #[cfg(test)]

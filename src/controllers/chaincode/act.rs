@@ -1,0 +1,249 @@
+//! Does what was decided about a chaincode. Everything may be done twice: a peer says that it has a package already, an
+//! approval that changes nothing is refused by its peer and seen as given at the next look, and of two commits of one
+//! sequence the ledger takes one.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Service;
+use kube::ResourceExt as _;
+use tenter_consortium::chaincode::{PACKAGE_KEY, Progress, package};
+use tenter_consortium::objects::{ChaincodeMember, LABEL_CHAINCODE};
+use tenter_consortium::observation::Observation;
+use tenter_fabric::chaincode::lifecycle::{approve_call, commit_call};
+use tenter_fabric::chaincode::transaction::{Call, SignedCall};
+use tenter_fabric::chaincode::Package;
+use tenter_fabric::identity::SigningIdentity;
+
+use super::decide::{Action, Issue};
+use super::look::Observed;
+use super::service::{COMPONENT, tls_secret};
+use crate::controllers::labels::{self, Belonging, IDENTITY_NODE_ADMIN};
+use crate::controllers::materials;
+use crate::controllers::{Context, Failure, apply};
+use crate::nodes::chaincode::TransactionError;
+use crate::nodes::identity::signing_identity;
+use crate::nodes::{Node, NodeError, Nodes, chain, nonce};
+use crate::observe::chaincode::Seen;
+use crate::resources::{Chaincode, TenterObject as _};
+
+/// What a peer says to a call of `Init` when it was called before.
+const INITIALIZED: &str = "already initialized";
+/// What the function that initializes a contract is called, as Fabric's own samples do.
+const INIT: &str = "Init";
+
+/// Does one thing.
+pub async fn perform(
+    ctx: &Context,
+    nodes: &Nodes,
+    object: &Chaincode,
+    observed: &Observed,
+    action: &Action,
+) -> Result<(), Failure> {
+    match action {
+        Action::Issue(issue) => self::issue(ctx, object, observed, issue).await,
+        Action::Apply(child) => child.apply(ctx).await,
+        Action::Remove { namespace, name } => remove(ctx, namespace, name).await,
+        Action::Install(reference) => {
+            let seen = seen(observed)?;
+            let peer = seen.peers.iter().find(|node| node.reference == *reference);
+            let peer = peer.ok_or_else(|| Failure::new("NoPeer", format!("{} was not seen", reference.name)))?;
+            let package = bytes(ctx, nodes, object).await?;
+            ctx.fabric_changes.count("InstallChaincode");
+            nodes.install(peer, &package).await.map_err(|error| failed("InstallChaincode", &error))
+        }
+        Action::Approve { organization, sequence } => {
+            approve(ctx, nodes, object, observed, organization, *sequence).await
+        }
+        Action::Commit { sequence, endorsers } => {
+            let progress = progress(observed)?;
+            let call = commit_call(&object.spec.channel, &progress.definition, *sequence);
+            let seen = seen(observed)?;
+            // One peer of each that the policy asks for, as far as they are this daemon's.
+            let mut peers: Vec<&Node> = Vec::new();
+            for msp_id in endorsers {
+                let peer = seen.joined.iter().find(|node| node.msp_id == *msp_id);
+                peers.extend(peer);
+            }
+            ctx.fabric_changes.count("CommitChaincode");
+            transact(nodes, object, observed, call, &peers).await
+        }
+        Action::Initialize => {
+            let seen = seen(observed)?;
+            // Whatever the contract's endorsement policy asks for, one peer of each own member satisfies most.
+            let mut peers: Vec<&Node> = Vec::new();
+            for node in &seen.joined {
+                if !peers.iter().any(|other| other.msp_id == node.msp_id) {
+                    peers.push(node);
+                }
+            }
+            ctx.fabric_changes.count("InitializeChaincode");
+            transact(nodes, object, observed, init_call(object), &peers).await
+        }
+    }
+}
+
+fn seen(observed: &Observed) -> Result<&Seen, Failure> {
+    observed.seen.as_ref().ok_or_else(|| Failure::new("NotSeen", "the peers were not asked"))
+}
+
+fn progress(observed: &Observed) -> Result<&Progress, Failure> {
+    let progress = observed.view.progress.value();
+    progress.ok_or_else(|| Failure::new("NotSeen", "what is defined on the channel was not seen"))
+}
+
+fn failed(reason: &str, error: &dyn std::error::Error) -> Failure {
+    Failure::new(reason, chain(error))
+}
+
+fn init_call(object: &Chaincode) -> Call {
+    let mut call = Call::new(&object.spec.channel, &object.spec.name, INIT, []);
+    call.is_init = true;
+    call
+}
+
+/// The package of a chaincode.
+async fn bytes(ctx: &Context, nodes: &Nodes, object: &Chaincode) -> Result<Package, Failure> {
+    let terminal = |error: &dyn std::error::Error| Failure::terminal("PackageUnusable", chain(error));
+    if let Some(package) = package(&object.spec).map_err(|error| terminal(&error))? {
+        return Ok(package);
+    }
+    let missing = |why: String| Failure::new("PackageMissing", why);
+    let Some(reference) = &object.spec.source.package else {
+        return Err(missing("its source names no package".to_owned()));
+    };
+    let place = format!("ConfigMap {}/{}", ctx.namespace, reference.config_map);
+    let mut entries = match nodes.store().config_map(&ctx.namespace, &reference.config_map).await {
+        Observation::Present { value } => value,
+        other => return Err(missing(other.evidence().unwrap_or_default().to_owned())),
+    };
+    let bytes = entries.remove(PACKAGE_KEY).ok_or_else(|| missing(format!("{place} has no {PACKAGE_KEY}")))?;
+    let package = Package::read(bytes).map_err(|error| terminal(&error))?;
+    if package.id().to_string() == reference.package_id {
+        Ok(package)
+    } else {
+        let message = format!("{place} holds {}, not {}: delete it to have it written anew", package.id(), reference.package_id);
+        Err(Failure::terminal("PackageReplaced", message))
+    }
+}
+
+async fn issue(ctx: &Context, object: &Chaincode, observed: &Observed, issue: &Issue) -> Result<(), Failure> {
+    let Issue { namespace, organization, request, root, same_key } = issue;
+    let authority = materials::authority(ctx, namespace, labels::ROOT_TLS, root).await?;
+    let name = tls_secret(&object.name_any());
+    if *same_key {
+        return materials::issue_again(ctx, &authority, request, (namespace, &name), None).await;
+    }
+    let belonging =
+        Belonging { consortium: &observed.consortium, organization, namespace, component: COMPONENT, node: None };
+    let roots = root.to_pem().map_err(|error| failed("IssueCertificate", &error))?;
+    materials::issue_new(ctx, &authority, request, belonging.metadata(&name), Some(&roots)).await
+}
+
+/// The identity that installs and approves for an own member.
+async fn node_admin(nodes: &Nodes, member: &ChaincodeMember) -> Result<SigningIdentity, Failure> {
+    match signing_identity(nodes.store(), &member.namespace, IDENTITY_NODE_ADMIN, &member.msp_id).await {
+        Observation::Present { value } => Ok(value),
+        other => Err(Failure::new("IdentityMissing", other.evidence().unwrap_or_default().to_owned())),
+    }
+}
+
+async fn approve(
+    ctx: &Context,
+    nodes: &Nodes,
+    object: &Chaincode,
+    observed: &Observed,
+    organization: &str,
+    sequence: i64,
+) -> Result<(), Failure> {
+    let progress = progress(observed)?;
+    let seen = seen(observed)?;
+    let member = object.spec.members.iter().find(|member| member.organization == organization);
+    let member = member.ok_or_else(|| Failure::new("NoMember", format!("{organization} is no member")))?;
+    // Its own peers alone may endorse it, and one of them is enough.
+    let peer = seen.joined.iter().find(|node| node.msp_id == member.msp_id).ok_or_else(|| {
+        Failure::new("NoPeer", format!("no peer of {organization} serves channel {} yet", object.spec.channel))
+    })?;
+    let call = approve_call(&object.spec.channel, &progress.definition, sequence, Some(&progress.package));
+    ctx.fabric_changes.count("ApproveChaincode");
+    let identity = node_admin(nodes, member).await?;
+    submit(nodes, observed, call, &[peer], &identity).await.map_err(|error| failed("ApproveChaincode", &error))
+}
+
+/// A transaction of the first own member.
+async fn transact(
+    nodes: &Nodes,
+    object: &Chaincode,
+    observed: &Observed,
+    call: Call,
+    peers: &[&Node],
+) -> Result<(), Failure> {
+    let first = peers.first().ok_or_else(|| {
+        Failure::new("NoPeer", format!("no own peer serves channel {} yet", object.spec.channel))
+    })?;
+    let member = object.spec.members.iter().find(|member| member.msp_id == first.msp_id);
+    let member = member.ok_or_else(|| Failure::new("NoMember", format!("{} is of no member", object.describe())))?;
+    let identity = node_admin(nodes, member).await?;
+    submit(nodes, observed, call, peers, &identity).await.map_err(|error| failed("Transaction", &error))
+}
+
+async fn submit(
+    nodes: &Nodes,
+    observed: &Observed,
+    call: Call,
+    peers: &[&Node],
+    identity: &SigningIdentity,
+) -> Result<(), TransactionError> {
+    let call = sign(&call, identity)?;
+    let mut endorsements = Vec::new();
+    for peer in peers {
+        endorsements.push(nodes.endorse(peer, &call).await?);
+    }
+    let witness = peers.first().ok_or_else(|| TransactionError::Assemble("nobody endorsed".to_owned()))?;
+    nodes.transact((witness, &observed.orderers), &call, &endorsements, identity).await.map(drop)
+}
+
+fn sign(call: &Call, identity: &SigningIdentity) -> Result<SignedCall, TransactionError> {
+    let nonce = nonce().map_err(|error| TransactionError::Assemble(error.to_string()))?;
+    SignedCall::new(call, identity, nonce, jiff::Timestamp::now())
+        .map_err(|error| TransactionError::Assemble(chain(&error)))
+}
+
+/// Whether `Init` was called for the definition in force. A peer is asked to endorse the call, and nothing is submitted:
+/// one that was called before is refused.
+pub async fn initialized(nodes: &Nodes, seen: &Seen, object: &Chaincode) -> Observation<bool> {
+    let unknown = |evidence: String| Observation::Unreachable { evidence };
+    let Some(peer) = seen.joined.first() else { return unknown("no own peer serves the channel".to_owned()) };
+    let Some(member) = object.spec.members.iter().find(|member| member.msp_id == peer.msp_id) else {
+        return unknown(format!("{peer} is of no member"));
+    };
+    let identity = match node_admin(nodes, member).await {
+        Ok(identity) => identity,
+        Err(failure) => return unknown(failure.message),
+    };
+    let call = match sign(&init_call(object), &identity) {
+        Ok(call) => call,
+        Err(error) => return unknown(chain(&error)),
+    };
+    match nodes.endorse(peer, &call).await {
+        Ok(_) => Observation::Present { value: false },
+        Err(error) if chain(&error).contains(INITIALIZED) => Observation::Present { value: true },
+        Err(error) => match error {
+            NodeError::Credentials { .. } => error.observed(),
+            other => unknown(chain(&other)),
+        },
+    }
+}
+
+/// Takes down one service: its Deployment, then its Service. The key stays.
+async fn remove(ctx: &Context, namespace: &str, name: &str) -> Result<(), Failure> {
+    apply::delete::<Deployment>(ctx, namespace, name).await?;
+    apply::delete::<Service>(ctx, namespace, name).await.map(drop)
+}
+
+/// Takes down all services of a chaincode.
+pub async fn remove_services(ctx: &Context, object: &str) -> Result<(), Failure> {
+    let selector = format!("{LABEL_CHAINCODE}={object}");
+    for deployment in apply::list_all::<Deployment>(ctx, &selector).await? {
+        remove(ctx, &deployment.namespace().unwrap_or_default(), &deployment.name_any()).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! The chaincode lifecycle on this daemon's own peers, and transactions that change it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tenter_consortium::observation::Observation;
+use tenter_fabric::chaincode::transaction::{Endorsed, SignedCall, assemble};
+use tenter_fabric::chaincode::{Approved, Committed, Definition, Package, PackageId};
+use tenter_fabric::client::broadcast::BroadcastClient;
+use tenter_fabric::client::gateway::{CommitStatus, GatewayClient};
+use tenter_fabric::identity::SigningIdentity;
+
+use super::{Node, NodeError, Nodes, SubmitError, chain, observed};
+
+/// Why a transaction did not come to be, or may not have.
+#[derive(Debug, thiserror::Error)]
+pub enum TransactionError {
+    /// A peer did not endorse it.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// Endorsements that do not make a transaction.
+    #[error("the endorsements make no transaction: {0}")]
+    Assemble(String),
+    /// No orderer took it.
+    #[error("no orderer took the transaction: {0}")]
+    Submit(String),
+    /// Nothing is known of its end.
+    #[error("what became of transaction {tx_id} is not known: {why}")]
+    Unknown {
+        /// The transaction.
+        tx_id: String,
+        /// What happened.
+        why: String,
+    },
+    /// It stands in a block and changed nothing.
+    #[error("transaction {tx_id} in block {block} is invalid: {code}")]
+    Invalid {
+        /// The transaction.
+        tx_id: String,
+        /// Its block.
+        block: u64,
+        /// Fabric's validation code.
+        code: String,
+    },
+}
+
+impl Nodes {
+    /// The packages that a peer has.
+    pub async fn installed(&self, node: &Node) -> Observation<BTreeSet<PackageId>> {
+        let answer = async {
+            let clients = self.peer(node).await?;
+            clients.admin.installed_chaincodes().await.map_err(|source| self.endorser_error(node, source))
+        };
+        observed(answer.await.map(|installed| installed.into_keys().collect()))
+    }
+
+    /// Installs a package; a peer that has it already is left as it is.
+    pub async fn install(&self, node: &Node, package: &Package) -> Result<(), NodeError> {
+        let clients = self.peer(node).await?;
+        let installed = clients.admin.install_chaincode(package).await;
+        installed.map(drop).map_err(|source| self.endorser_error(node, source))
+    }
+
+    /// The definition in force, as a peer's ledger has it. Absent only when the peer says that there is none.
+    pub async fn committed_chaincode(&self, node: &Node, channel: &str, name: &str) -> Observation<Committed> {
+        let answer = async {
+            let clients = self.peer(node).await?;
+            let committed = clients.reader.committed_chaincode(channel, name).await;
+            committed.map_err(|source| self.endorser_error(node, source))
+        };
+        present(answer.await, || format!("{node} says that no chaincode {name} is defined on {channel}"))
+    }
+
+    /// What an organization approved last, as its own peer knows it.
+    pub async fn approved_chaincode(&self, node: &Node, channel: &str, name: &str) -> Observation<Approved> {
+        let answer = async {
+            let clients = self.peer(node).await?;
+            let approved = clients.admin.approved_chaincode(channel, name, None).await;
+            approved.map_err(|source| self.endorser_error(node, source))
+        };
+        present(answer.await, || format!("{node} knows no approval of chaincode {name} on {channel}"))
+    }
+
+    /// Which members approve just this definition, by MSP ID.
+    pub async fn readiness(
+        &self,
+        node: &Node,
+        channel: &str,
+        definition: &Definition,
+        sequence: i64,
+    ) -> Observation<BTreeMap<String, bool>> {
+        let answer = async {
+            let clients = self.peer(node).await?;
+            let ready = clients.reader.commit_readiness(channel, definition, sequence).await;
+            ready.map_err(|source| self.endorser_error(node, source))
+        };
+        observed(answer.await)
+    }
+
+    /// Has a peer run a call and endorse what it gave.
+    pub async fn endorse(&self, node: &Node, call: &SignedCall) -> Result<Endorsed, NodeError> {
+        let clients = self.peer(node).await?;
+        clients.admin.endorse(call).await.map_err(|source| self.endorser_error(node, source))
+    }
+
+    /// Makes a transaction of endorsements, hands it to the first orderer that takes it, and waits until a block shows
+    /// it, as `witness` sees it. Whoever asks again after an unknown end looks at the ledger first.
+    pub async fn transact(
+        &self,
+        (witness, orderers): (&Node, &[Node]),
+        call: &SignedCall,
+        endorsements: &[Endorsed],
+        submitter: &SigningIdentity,
+    ) -> Result<CommitStatus, TransactionError> {
+        let envelope = assemble(call, endorsements, submitter)
+            .map_err(|error| TransactionError::Assemble(chain(&error)))?;
+        let mut refusals = Vec::new();
+        let mut taken = false;
+        for orderer in orderers {
+            match self.submit_envelope(orderer, &call.call().channel, &envelope, submitter).await {
+                Ok(()) => {
+                    taken = true;
+                    break;
+                }
+                Err(error) => refusals.push(chain(&error)),
+            }
+        }
+        if !taken {
+            return Err(TransactionError::Submit(refusals.join("; ")));
+        }
+        let unknown = |why: String| TransactionError::Unknown { tx_id: call.tx_id().to_owned(), why };
+        let clients = self.peer(witness).await?;
+        let gateway = GatewayClient::new(clients.endpoint, submitter.clone());
+        let status = gateway.commit_status(&call.call().channel, call.tx_id()).await;
+        let status = status.map_err(|error| unknown(format!("{witness}, Gateway: {}", chain(&error))))?;
+        if status.code.is_valid() {
+            Ok(status)
+        } else {
+            Err(TransactionError::Invalid {
+                tx_id: call.tx_id().to_owned(),
+                block: status.block,
+                code: status.code.to_string(),
+            })
+        }
+    }
+
+    async fn submit_envelope(
+        &self,
+        node: &Node,
+        channel: &str,
+        envelope: &[u8],
+        submitter: &SigningIdentity,
+    ) -> Result<(), SubmitError> {
+        let clients = self.orderer(node).await?;
+        let client = BroadcastClient::new(clients.endpoint, submitter.clone());
+        client.submit_envelope(channel, envelope).await.map_err(|source| {
+            self.forget_on(node, source.kind());
+            SubmitError::Broadcast { node: Box::new(node.clone()), source: Box::new(source) }
+        })
+    }
+}
+
+fn present<T>(answer: Result<Option<T>, NodeError>, absent: impl FnOnce() -> String) -> Observation<T> {
+    match answer {
+        Ok(Some(value)) => Observation::Present { value },
+        Ok(None) => Observation::Absent { evidence: absent() },
+        Err(error) => error.observed(),
+    }
+}
