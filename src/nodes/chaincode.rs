@@ -166,3 +166,44 @@ fn present<T>(answer: Result<Option<T>, NodeError>, absent: impl FnOnce() -> Str
         Err(error) => error.observed(),
     }
 }
+
+/// What a submitted call came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Called {
+    /// What the contract answered.
+    pub payload: Vec<u8>,
+    /// The transaction.
+    pub tx_id: String,
+    /// The block that holds it.
+    pub block: u64,
+}
+
+/// Why a call through a peer's Gateway service failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The peer could not be spoken to.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// It could not be signed.
+    #[error("the call could not be signed: {0}")]
+    Sign(String),
+    /// The Gateway refused, or what it asked did.
+    #[error("{node}, Gateway")]
+    Gateway {
+        /// The peer.
+        node: Box<Node>,
+        /// What happened.
+        #[source]
+        source: Box<tenter_fabric::client::gateway::GatewayError>,
+    },
+    /// The transaction stands in a block and changed nothing.
+    #[error("transaction {tx_id} in block {block} is invalid: {code}")]
+    Invalid {
+        /// The transaction.
+        tx_id: String,
+        /// Its block.
+        block: u64,
+        /// Fabric's validation code.
+        code: String,
+    },
+}
