@@ -10,6 +10,7 @@ pub mod client;
 pub mod config;
 pub mod genesis;
 mod hash;
+mod header;
 pub mod identity;
 pub mod keys;
 pub mod msp;
