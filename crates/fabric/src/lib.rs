@@ -5,6 +5,7 @@
 
 pub mod block;
 pub mod ca;
+pub mod chaincode;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod config;
