@@ -12,7 +12,7 @@ use super::{StepOutcome, World};
 use crate::controllers::apply::{self, MANAGED_BY, Written};
 use crate::controllers::context::Context;
 use crate::controllers::failure::Failure;
-use crate::resources::{CertificateAuthority, Channel, Membership, Orderer, Organization, Peer, TenterObject};
+use crate::resources::{CertificateAuthority, Chaincode, Channel, Membership, Orderer, Organization, Peer, TenterObject};
 
 /// Writes through the API server.
 pub struct Cluster<'a> {
@@ -77,6 +77,7 @@ impl World for Cluster<'_> {
     async fn remove_object(&self, object: &ObjectRef) -> Result<StepOutcome, Failure> {
         match object.kind {
             Kind::Membership => remove_as::<Membership>(self.ctx, object).await,
+            Kind::Chaincode => remove_as::<Chaincode>(self.ctx, object).await,
             kind => {
                 let message = format!("{object}: objects of kind {kind} are not taken away by this version");
                 Err(Failure::terminal("NotCarriedOut", message))
@@ -108,6 +109,7 @@ impl Cluster<'_> {
             Kind::Peer => write_as::<Peer>(self.ctx, way, object, &labels, spec).await,
             Kind::Channel => write_as::<Channel>(self.ctx, way, object, &labels, spec).await,
             Kind::Membership => write_as::<Membership>(self.ctx, way, object, &labels, spec).await,
+            Kind::Chaincode => write_as::<Chaincode>(self.ctx, way, object, &labels, spec).await,
         }
     }
 }
