@@ -56,7 +56,7 @@ pub fn read_local(path: &Path) -> Result<Located, CliError> {
         exit: Exit::Failure,
         message: error.to_string(),
     })?;
-    let facts = folder::facts(&file);
+    let facts = folder::facts(&file, &bytes);
     let name = file.strip_prefix("./").unwrap_or(&file).display().to_string();
     Ok(Located { name, bytes, facts, revision: None })
 }
@@ -163,7 +163,7 @@ impl RepositoryArgs {
         Ok(Located {
             name: path,
             bytes: fetched.definition?,
-            facts: RepositoryFacts { organizations: fetched.organizations },
+            facts: fetched.facts,
             revision: Some(fetched.commit),
         })
     }

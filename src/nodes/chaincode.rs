@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tenter_consortium::observation::Observation;
-use tenter_fabric::chaincode::transaction::{Endorsed, SignedCall, assemble};
+use tenter_fabric::chaincode::transaction::{Call, Endorsed, SignedCall, assemble};
 use tenter_fabric::chaincode::{Approved, Committed, Definition, Package, PackageId};
 use tenter_fabric::client::broadcast::BroadcastClient;
-use tenter_fabric::client::gateway::{CommitStatus, GatewayClient};
+use tenter_fabric::client::gateway::{CommitStatus, GatewayClient, GatewayError};
 use tenter_fabric::identity::SigningIdentity;
 
-use super::{Node, NodeError, Nodes, SubmitError, chain, observed};
+use super::{Node, NodeError, Nodes, SubmitError, chain, nonce, observed};
 
 /// Why a transaction did not come to be, or may not have.
 #[derive(Debug, thiserror::Error)]
@@ -128,8 +128,7 @@ impl Nodes {
             return Err(TransactionError::Submit(refusals.join("; ")));
         }
         let unknown = |why: String| TransactionError::Unknown { tx_id: call.tx_id().to_owned(), why };
-        let clients = self.peer(witness).await?;
-        let gateway = GatewayClient::new(clients.endpoint, submitter.clone());
+        let gateway = self.gateway(witness, submitter).await?;
         let status = gateway.commit_status(&call.call().channel, call.tx_id()).await;
         let status = status.map_err(|error| unknown(format!("{witness}, Gateway: {}", chain(&error))))?;
         if status.code.is_valid() {
@@ -141,6 +140,39 @@ impl Nodes {
                 code: status.code.to_string(),
             })
         }
+    }
+
+    /// Has one peer's Gateway service run a call, and gives what the contract answered.
+    pub async fn query(&self, node: &Node, call: &Call, identity: &SigningIdentity) -> Result<Vec<u8>, CallError> {
+        let gateway = self.gateway(node, identity).await?;
+        let answer = gateway.evaluate(&sign(call, identity)?, &[]).await;
+        answer.map_err(|source| gateway_error(node, source))
+    }
+
+    /// Has a peer's Gateway service collect endorsements, submits the transaction, and waits for its block.
+    pub async fn invoke(
+        &self,
+        node: &Node,
+        call: &Call,
+        endorsers: &[String],
+        identity: &SigningIdentity,
+    ) -> Result<Called, CallError> {
+        let gateway = self.gateway(node, identity).await?;
+        let signed = sign(call, identity)?;
+        let failed = |source| gateway_error(node, source);
+        let prepared = gateway.endorse(&signed, endorsers).await.map_err(failed)?;
+        gateway.submit(&prepared).await.map_err(failed)?;
+        let status = gateway.commit_status(&call.channel, signed.tx_id()).await.map_err(failed)?;
+        let tx_id = signed.tx_id().to_owned();
+        if status.code.is_valid() {
+            Ok(Called { payload: prepared.payload().to_vec(), tx_id, block: status.block })
+        } else {
+            Err(CallError::Invalid { tx_id, block: status.block, code: status.code.to_string() })
+        }
+    }
+
+    async fn gateway(&self, node: &Node, identity: &SigningIdentity) -> Result<GatewayClient, NodeError> {
+        Ok(GatewayClient::new(self.peer(node).await?.endpoint, identity.clone()))
     }
 
     async fn submit_envelope(
@@ -157,6 +189,15 @@ impl Nodes {
             SubmitError::Broadcast { node: Box::new(node.clone()), source: Box::new(source) }
         })
     }
+}
+
+fn sign(call: &Call, identity: &SigningIdentity) -> Result<SignedCall, CallError> {
+    let nonce = nonce().map_err(|error| CallError::Sign(error.to_string()))?;
+    SignedCall::new(call, identity, nonce, jiff::Timestamp::now()).map_err(|error| CallError::Sign(chain(&error)))
+}
+
+fn gateway_error(node: &Node, source: GatewayError) -> CallError {
+    CallError::Gateway { node: Box::new(node.clone()), source: Box::new(source) }
 }
 
 fn present<T>(answer: Result<Option<T>, NodeError>, absent: impl FnOnce() -> String) -> Observation<T> {
@@ -194,7 +235,7 @@ pub enum CallError {
         node: Box<Node>,
         /// What happened.
         #[source]
-        source: Box<tenter_fabric::client::gateway::GatewayError>,
+        source: Box<GatewayError>,
     },
     /// The transaction stands in a block and changed nothing.
     #[error("transaction {tx_id} in block {block} is invalid: {code}")]

@@ -89,7 +89,15 @@ pub async fn look(
     for msp_id in peers.iter().map(|peer| &peer.msp_id).collect::<BTreeSet<_>>() {
         let answers = joined.iter().filter(|node| node.msp_id == *msp_id).map(|node| &approved[&node.reference]);
         let none = || format!("no peer of {msp_id} serves channel {channel} yet{}", why(&outside));
-        approvals.insert(msp_id.clone(), newest(answers, |approved: &Approved| approved.sequence, none));
+        let approved = newest(answers, |approved: &Approved| approved.sequence, none);
+        // An approval is endorsed by the organization's own peers: where none has joined, there is none.
+        let mut own = peers.iter().filter(|peer| peer.msp_id == *msp_id);
+        let approved = if own.all(|peer| channels[&peer.reference].is_absent()) {
+            Observation::Absent { evidence: none() }
+        } else {
+            approved
+        };
+        approvals.insert(msp_id.clone(), approved);
     }
     let differs = match &committed {
         Observation::Present { value } => !value.definition.differences(wanted).is_empty(),
@@ -108,6 +116,32 @@ pub async fn look(
     };
     let observed = ObservedChaincode { committed, author, approvals, readiness, installed, package };
     Seen { observed, outside, peers, joined }
+}
+
+/// What is known of a chaincode whose channel was never formed.
+pub async fn unformed(
+    nodes: &Nodes,
+    namespace: &str,
+    spec: &ChaincodeSpec,
+    organizations: &[String],
+) -> ObservedChaincode {
+    let peers = own_peers(spec, organizations);
+    let (installed, package) = tokio::join!(
+        each(&peers, |node| bounded(node, "installed chaincodes", nodes.installed(node).boxed())),
+        package(nodes, namespace, spec)
+    );
+    let evidence = format!("channel {} is not formed", spec.channel);
+    let msp_ids = peers.iter().map(|peer| peer.msp_id.clone());
+    let approvals = msp_ids.map(|msp_id| (msp_id, Observation::Absent { evidence: evidence.clone() })).collect();
+    let readiness = spec.members.iter().map(|member| (member.msp_id.clone(), false)).collect();
+    ObservedChaincode {
+        committed: Observation::Absent { evidence },
+        author: None,
+        approvals,
+        readiness: Observation::Present { value: readiness },
+        installed,
+        package,
+    }
 }
 
 fn why(outside: &BTreeMap<NodeRef, String>) -> String {

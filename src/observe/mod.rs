@@ -4,6 +4,7 @@
 //! observation with its evidence, so one node that is down never hides the others.
 
 pub mod channel;
+pub mod chaincode;
 mod objects;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,12 +12,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, StreamExt as _};
 use serde::Deserialize as _;
+use tenter_consortium::chaincode::wanted;
 use tenter_consortium::channel_config::{Material, updates};
 use tenter_consortium::desired::{Desired, DesiredChannel};
 use tenter_consortium::objects::{ChannelSpec, Kind, NodeSpec, ObjectRef};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{
-    ForeignChange, JoinRecord, LiveChannel, LiveObject, NodeChannel, NodeRef, Observed, ObservedChannel, PinnedGenesis,
+    ForeignChange, JoinRecord, LiveChannel, LiveObject, NodeChannel, NodeRef, Observed, ObservedChaincode, ObservedChannel,
+    PinnedGenesis,
 };
 use tenter_fabric::config::CurrentConfig;
 
@@ -51,6 +54,38 @@ pub async fn observe(ctx: &Context, nodes: &Nodes, desired: &Desired) -> Observe
         stream::iter(questions).buffer_unordered(4).collect().await
     };
     Observed { kinds, objects, namespaces, channels }
+}
+
+/// What the own peers say of the chaincodes. One whose spec makes no definition is named by the planner.
+async fn chaincodes(
+    ctx: &Context,
+    nodes: &Nodes,
+    desired: &Desired,
+    channels: &BTreeMap<String, ObservedChannel>,
+    objects: &BTreeMap<ObjectRef, LiveObject>,
+) -> BTreeMap<String, ObservedChaincode> {
+    let own: Vec<String> = desired.organizations.iter().cloned().collect();
+    let mut seen = BTreeMap::new();
+    for (name, chaincode) in &desired.chaincodes {
+        let Ok(definition) = wanted(&chaincode.spec) else { continue };
+        let spec = &chaincode.spec;
+        // Nothing is defined on a channel that was never formed, whatever its peers are.
+        let formed = channels.get(&spec.channel).is_none_or(|channel| !channel.genesis.is_absent());
+        let mut observed = if formed {
+            chaincode::look(nodes, &ctx.namespace, spec, &own, &definition).await.observed
+        } else {
+            chaincode::unformed(nodes, &ctx.namespace, spec, &own).await
+        };
+        for (peer, installed) in &mut observed.installed {
+            let object = ObjectRef { kind: Kind::Peer, namespace: peer.namespace.clone(), name: peer.name.clone() };
+            if !objects.contains_key(&object) {
+                let evidence = format!("there is no Peer {}/{}", peer.namespace, peer.name);
+                *installed = Observation::Absent { evidence };
+            }
+        }
+        seen.insert(name.clone(), observed);
+    }
+    seen
 }
 
 /// A node that a channel names, or why it cannot be asked.
