@@ -9,7 +9,7 @@ use tenter_fabric::client::broadcast::BroadcastClient;
 use tenter_fabric::client::gateway::{CommitStatus, GatewayClient, GatewayError};
 use tenter_fabric::identity::SigningIdentity;
 
-use super::{Node, NodeError, Nodes, SubmitError, chain, nonce, observed};
+use super::{Node, NodeError, Nodes, SubmitError, chain, observed};
 
 /// Why a transaction did not come to be, or may not have.
 #[derive(Debug, thiserror::Error)]
@@ -145,7 +145,7 @@ impl Nodes {
     /// Has one peer's Gateway service run a call, and gives what the contract answered.
     pub async fn query(&self, node: &Node, call: &Call, identity: &SigningIdentity) -> Result<Vec<u8>, CallError> {
         let gateway = self.gateway(node, identity).await?;
-        let answer = gateway.evaluate(&sign(call, identity)?, &[]).await;
+        let answer = gateway.evaluate(call, &[]).await;
         answer.map_err(|source| gateway_error(node, source))
     }
 
@@ -158,14 +158,13 @@ impl Nodes {
         identity: &SigningIdentity,
     ) -> Result<Called, CallError> {
         let gateway = self.gateway(node, identity).await?;
-        let signed = sign(call, identity)?;
         let failed = |source| gateway_error(node, source);
-        let prepared = gateway.endorse(&signed, endorsers).await.map_err(failed)?;
+        let prepared = gateway.endorse(call, endorsers).await.map_err(failed)?;
         gateway.submit(&prepared).await.map_err(failed)?;
-        let status = gateway.commit_status(&call.channel, signed.tx_id()).await.map_err(failed)?;
-        let tx_id = signed.tx_id().to_owned();
+        let status = gateway.commit_status(&call.channel, &prepared.tx_id).await.map_err(failed)?;
+        let tx_id = prepared.tx_id.clone();
         if status.code.is_valid() {
-            Ok(Called { payload: prepared.payload().to_vec(), tx_id, block: status.block })
+            Ok(Called { payload: prepared.result().unwrap_or_default(), tx_id, block: status.block })
         } else {
             Err(CallError::Invalid { tx_id, block: status.block, code: status.code.to_string() })
         }
@@ -189,11 +188,6 @@ impl Nodes {
             SubmitError::Broadcast { node: Box::new(node.clone()), source: Box::new(source) }
         })
     }
-}
-
-fn sign(call: &Call, identity: &SigningIdentity) -> Result<SignedCall, CallError> {
-    let nonce = nonce().map_err(|error| CallError::Sign(error.to_string()))?;
-    SignedCall::new(call, identity, nonce, jiff::Timestamp::now()).map_err(|error| CallError::Sign(chain(&error)))
 }
 
 fn gateway_error(node: &Node, source: GatewayError) -> CallError {
@@ -225,9 +219,6 @@ pub enum CallError {
     /// The peer could not be spoken to.
     #[error(transparent)]
     Node(#[from] NodeError),
-    /// It could not be signed.
-    #[error("the call could not be signed: {0}")]
-    Sign(String),
     /// The Gateway refused, or what it asked did.
     #[error("{node}, Gateway")]
     Gateway {

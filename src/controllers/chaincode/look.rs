@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Service as KubeService};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service as KubeService};
 use kube::ResourceExt as _;
 use tenter_consortium::chaincode::{Progress, LifecyclePolicy, Lifecycle, package_id, progress, service_name, wanted};
 use tenter_consortium::objects::{ChaincodeMember, ConsortiumSpec, LABEL_CHAINCODE};
@@ -20,6 +20,7 @@ use crate::controllers::channel::form::own_consenters;
 use crate::controllers::children::{self, pending};
 use crate::controllers::labels::{self, Belonging};
 use crate::controllers::materials::{self, Need, need};
+use crate::controllers::node::PodFacts;
 use crate::controllers::{Context, Failure, Scope, Verdict, apply, gates};
 use crate::nodes::records::{block_hash, read_pinned};
 use crate::nodes::{Node, Nodes, chain};
@@ -225,6 +226,18 @@ async fn service(
     let runs = deployment.as_ref().map_or_else(|| Err(format!("Deployment {name} is being made")), rollout);
     live.extend(deployment.map(children::Child::from));
     let pending = pending(wanted.children(), &live);
+    let runs = match runs {
+        Err(why) => Err(trouble(ctx, namespace, &name).await?.unwrap_or(why)),
+        Ok(()) => Ok(()),
+    };
     let runs = if pending.is_empty() { runs } else { Err(format!("Deployment {name} is being brought up to date")) };
     Ok(Service { refused: None, issue, pending, runs, old })
+}
+
+/// What keeps the Pods of a service from running, if anything does.
+async fn trouble(ctx: &Context, namespace: &str, name: &str) -> Result<Option<String>, Failure> {
+    let selector = format!("{}={COMPONENT},{}={name}", labels::COMPONENT, labels::INSTANCE);
+    let pods = apply::list::<Pod>(ctx, namespace, &selector).await?;
+    let trouble = pods.iter().find_map(|pod| PodFacts::of(pod).trouble.map(|trouble| (pod.name_any(), trouble)));
+    Ok(trouble.map(|(pod, trouble)| format!("Pod {namespace}/{pod}: {}: {}", trouble.reason, trouble.message)))
 }
