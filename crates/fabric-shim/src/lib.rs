@@ -33,6 +33,8 @@ mod contract;
 mod options;
 mod server;
 mod stub;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use contract::{Contract, ContractError};
 pub use options::{OptionsError, ServiceOptions, TlsOptions};

@@ -121,3 +121,63 @@ fn read(name: &'static str, path: String) -> Result<Vec<u8>, OptionsError> {
     let path = PathBuf::from(path);
     fs::read(&path).map_err(|source| OptionsError::File { name, path, source })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(variables: &[(&str, &str)], expect: Result<(&str, &str, bool), &str>) {
+        let found = ServiceOptions::from_variables(|name| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        });
+        let found = found.map_err(|error| error.to_string());
+        let found = found
+            .as_ref()
+            .map(|options| (options.address.as_str(), options.package_id.as_str(), options.tls.is_some()))
+            .map_err(String::as_str);
+        assert_eq!(found, expect, "{variables:?}");
+    }
+
+    const HERE: (&str, &str) = (ADDRESS, "0.0.0.0:9999");
+    const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+
+    #[test]
+    fn address_and_package_are_required() {
+        check(&[], Err("CHAINCODE_SERVER_ADDRESS is not set: it must be where to listen, such as 0.0.0.0:9999"));
+        let missing = "CHAINCODE_ID is not set: it must be the id of the installed package, `label:hash`";
+        check(&[HERE], Err(missing));
+        check(&[HERE, (ID, "")], Err(missing));
+        check(&[HERE, (ID, "a:1")], Ok(("0.0.0.0:9999", "a:1", false)));
+        check(&[HERE, (ID_OF_LAUNCHER, "b:2")], Ok(("0.0.0.0:9999", "b:2", false)));
+        check(&[HERE, (ID, "a:1"), (ID_OF_LAUNCHER, "b:2")], Ok(("0.0.0.0:9999", "a:1", false)));
+        check(&[(ADDRESS, ":7052"), (ID, "a:1")], Ok(("0.0.0.0:7052", "a:1", false)));
+    }
+
+    #[test]
+    fn tls_needs_a_key_and_a_certificate() {
+        let with = |more: &[(&'static str, &'static str)]| [&[HERE, (ID, "a:1")], more].concat();
+        let (on, off) = (Ok(("0.0.0.0:9999", "a:1", true)), Ok(("0.0.0.0:9999", "a:1", false)));
+        let (key, certificate) = ((TLS_KEY, MANIFEST), (TLS_CERTIFICATE, MANIFEST));
+        let no_key = "CHAINCODE_TLS_KEY is not set: it must be the PEM file of the private key, because TLS is on";
+        let no_certificate =
+            "CHAINCODE_TLS_CERT is not set: it must be the PEM file of the certificate, because TLS is on";
+        check(&with(&[(TLS_DISABLED, "false")]), Err(no_key));
+        check(&with(&[(TLS_DISABLED, "false"), key]), Err(no_certificate));
+        check(&with(&[(TLS_DISABLED, "False"), key, certificate]), on);
+        check(&with(&[(TLS_DISABLED, "true"), key, certificate]), off);
+        check(&with(&[key, certificate]), on);
+        check(&with(&[certificate]), Err(no_key));
+        check(&with(&[(TLS_DISABLED, "no"), key]), Err("CHAINCODE_TLS_DISABLED is `no`: it must be `true` or `false`"));
+        check(
+            &with(&[key, certificate, (CLIENT_ROOTS, "/nowhere/ca.pem")]),
+            Err("CHAINCODE_CLIENT_CA_CERT names /nowhere/ca.pem, which cannot be read"),
+        );
+    }
+
+    #[test]
+    fn a_key_is_never_shown() {
+        let options =
+            TlsOptions { certificate: b"open".to_vec(), key: b"secret".to_vec(), client_roots: Some(Vec::new()) };
+        assert_eq!(format!("{options:?}"), "TlsOptions { client_roots: true, .. }");
+    }
+}

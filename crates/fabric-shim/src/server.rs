@@ -57,7 +57,6 @@ pub fn serve<C: Contract>(contract: C, options: &ServiceOptions) -> Result<(), S
         let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Setup)?;
         let listen = |source| ServeError::Listen { address: options.address.clone(), source };
         let listener = TcpListener::bind(&options.address).await.map_err(listen)?;
-        tracing::info!(address = options.address, package_id = options.package_id, "waiting for peers");
         serve_on(contract, options, listener, async move {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -78,6 +77,8 @@ pub async fn serve_on<C: Contract>(
     listener: TcpListener,
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
+    let address = listener.local_addr().map_err(ServeError::Setup)?;
+    tracing::info!(%address, package_id = options.package_id, tls = options.tls.is_some(), "waiting for peers");
     let (stopping, stopped) = watch::channel(false);
     let service = Service { contract: Arc::new(contract), package_id: options.package_id.as_str().into(), stopped };
     let mut builder = Server::builder()
