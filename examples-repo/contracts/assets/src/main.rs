@@ -79,8 +79,11 @@ fn json<T: Serialize>(value: &T) -> Result<Vec<u8>, ContractError> {
     serde_json::to_vec(value).map_err(|error| error.to_string().into())
 }
 
+#[cfg(test)]
+mod tests;
+
 fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     serve(Assets, &ServiceOptions::from_environment()?)?;
     Ok(())
 }
