@@ -408,6 +408,15 @@ pub(crate) fn is_transaction_of(call: &SignedCall, payload: &[u8]) -> bool {
     })
 }
 
+/// What the contract answered in a transaction of one action, by the payload of its envelope.
+pub(crate) fn response_of(payload: &[u8]) -> Option<Vec<u8>> {
+    let transaction = Transaction::decode(Payload::decode(payload).ok()?.data.as_slice()).ok()?;
+    let [action] = transaction.actions.as_slice() else { return None };
+    let endorsed = ChaincodeActionPayload::decode(action.payload.as_slice()).ok()?.action?;
+    let seen = ProposalResponsePayload::decode(endorsed.proposal_response_payload.as_slice()).ok()?;
+    Some(ChaincodeAction::decode(seen.extension.as_slice()).ok()?.response?.payload)
+}
+
 /// Whom a header or an endorsement names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Creator {

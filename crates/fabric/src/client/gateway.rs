@@ -21,7 +21,7 @@ use super::endorser::is_denied;
 use super::envelope;
 use super::grpc::Channel;
 use crate::chaincode::lifecycle::{LIFECYCLE, Refusal};
-use crate::chaincode::transaction::{ValidationCode, is_transaction_of};
+use crate::chaincode::transaction::{ValidationCode, is_transaction_of, response_of};
 use crate::chaincode::{Call, SignedCall};
 use crate::identity::{IdentityError, SigningIdentity};
 
@@ -179,6 +179,11 @@ impl PreparedTransaction {
     /// The transaction of a call, as [`assemble`](crate::chaincode::transaction::assemble) made it.
     pub fn new(call: &SignedCall, envelope: Vec<u8>) -> Self {
         Self { tx_id: call.tx_id().to_owned(), channel: call.call().channel.clone(), envelope }
+    }
+
+    /// What the contract answered; nothing if the envelope cannot be read.
+    pub fn result(&self) -> Option<Vec<u8>> {
+        response_of(&Envelope::decode(self.envelope.as_slice()).ok()?.payload)
     }
 }
 
