@@ -163,7 +163,7 @@ impl RepositoryArgs {
         Ok(Located {
             name: path,
             bytes: fetched.definition?,
-            facts: RepositoryFacts { organizations: fetched.organizations },
+            facts: RepositoryFacts { organizations: fetched.organizations, ..RepositoryFacts::default() },
             revision: Some(fetched.commit),
         })
     }

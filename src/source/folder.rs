@@ -45,7 +45,7 @@ pub fn facts(file: &Path) -> RepositoryFacts {
         .filter_map(|entry| entry.file_name().into_string().ok())
         .collect();
     organizations.sort();
-    RepositoryFacts { organizations }
+    RepositoryFacts { organizations, ..RepositoryFacts::default() }
 }
 
 /// An error of the file system in words that do not differ between systems.

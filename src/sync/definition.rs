@@ -161,7 +161,9 @@ fn judge(fetched: Fetched, spec: &ConsortiumSpec, last_good: Option<&str>) -> Ne
     }
     match definition {
         Err(error) => Newest::failed(Some(commit), problem(&error)),
-        Ok(bytes) => read(commit, &bytes, &spec.source.path, &RepositoryFacts { organizations }),
+        Ok(bytes) => {
+            read(commit, &bytes, &spec.source.path, &RepositoryFacts { organizations, ..RepositoryFacts::default() })
+        }
     }
 }
 
