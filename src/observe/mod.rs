@@ -50,7 +50,7 @@ pub async fn observe(ctx: &Context, nodes: &Nodes, desired: &Desired) -> Observe
         // Each channel asks up to CONCURRENCY nodes at once; channels share nodes, so few at a time are enough.
         stream::iter(questions).buffer_unordered(4).collect().await
     };
-    Observed { kinds, objects, namespaces, channels }
+    Observed { kinds, objects, namespaces, channels, chaincodes: BTreeMap::new() }
 }
 
 /// A node that a channel names, or why it cannot be asked.
