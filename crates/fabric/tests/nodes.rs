@@ -8,9 +8,10 @@ use std::time::Duration;
 use common::{CHANNEL, Network};
 use prost::Message;
 use tenter_fabric::ca::Role;
+use tenter_fabric::chaincode::Call;
 use tenter_fabric::client::broadcast::BroadcastError;
 use tenter_fabric::client::deliver::DeliverError;
-use tenter_fabric::client::endorser::{Call, EndorserError};
+use tenter_fabric::client::endorser::EndorserError;
 use tenter_fabric::client::operations::OperationsClient;
 use tenter_fabric::client::participation::{
     ChannelStatus, ConsensusRelation, ParticipationClient, ParticipationError, Removal,
@@ -262,11 +263,7 @@ async fn signing(network: &Network, reader: &SigningIdentity, node_administrator
 }
 
 async fn installing(network: &Network, reader: &SigningIdentity, node_administrator: &SigningIdentity) {
-    let install = Call {
-        channel: String::new(),
-        chaincode: "_lifecycle".to_owned(),
-        args: vec![b"InstallChaincode".to_vec(), install_args(b"no package")],
-    };
+    let install = Call::new("", "_lifecycle", "InstallChaincode", [install_args(b"no package")]);
     let error = network.endorser(reader).call(&install).await.unwrap_err();
     assert!(matches!(error, EndorserError::AccessDenied { .. }), "{error}");
     let error = network.endorser(node_administrator).call(&install).await.unwrap_err();
