@@ -225,8 +225,8 @@ rules! {
         "Peers verify the server's certificate against them.";
     ENDORSEMENT_MEMBER = "network/endorsement-member", Error, "Endorsement policies name members that have peers in the channel.",
         "Only peers endorse. An MSP ID that no peer of the channel has can never count, and is most often misspelt.";
-    LIFECYCLE_ENDORSEMENT = "network/lifecycle-endorsement", Error, "Members with peers can satisfy LifecycleEndorsement.",
-        "A chaincode is committed when enough members approve it by their peers. Where members without peers would be needed, no chaincode can be committed in the channel.";
+    LIFECYCLE_ENDORSEMENT = "network/lifecycle-endorsement", Error, "Members with peers can approve chaincodes.",
+        "A chaincode is committed when as many members as LifecycleEndorsement asks for approve it by their peers. Where members without peers would be needed, no chaincode can be committed in the channel.";
     COLLECTION = "network/collection", Error, "Collections are ones that Fabric accepts.",
         "The name holds letters, digits, `-` and `_`, beginning with a letter or digit, and requiredPeerCount is at most maxPeerCount.";
     COLLECTION_MEMBER = "network/collection-member", Error, "Members of a collection are members of the channel.",

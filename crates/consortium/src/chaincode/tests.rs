@@ -188,7 +188,7 @@ fn lifecycle(members: &str, policy: &str, approving: &[&str]) -> Lifecycle {
         "apiVersion: tenter.dev/v1alpha1\nkind: Network\nmetadata: {{name: trade}}\nspec:\n  organizations:\n    - {{name: \
          hub, orderers: [orderer1]}}\n{}  channels:\n    - name: settlement\n      members: [{}]\n{policy}",
         members.chars().map(organization).collect::<String>(),
-        members.chars().map(|name| format!("{name}, ")).collect::<String>(),
+        members.chars().map(String::from).collect::<Vec<_>>().join(", "),
     );
     let (definition, findings) = crate::document::parse(text.as_bytes(), "network.yaml");
     let definition = definition.unwrap_or_else(|| panic!("{findings:?}"));

@@ -141,7 +141,7 @@ impl Planner<'_> {
         let blocked = refusal(&progress, &config, previous.map(|committed| &committed.definition))
             .map(Block::from)
             .or_else(|| (is_change && !commit && waits.is_empty()).then(|| obstacle(&progress, &parts, &signing)));
-        let drift = seen.author.as_ref().zip(previous).filter(|(author, _)| is_change && author.foreign);
+        let foreign = seen.author.as_ref().zip(previous).filter(|(author, _)| is_change && author.foreign);
         let needs = self.deploy_needs(chaincode, &parts.install);
         let step = Step::DeployChaincode {
             channel: chaincode.spec.channel.clone(),
@@ -154,7 +154,7 @@ impl Planner<'_> {
             commit,
             signing,
             waits,
-            drift: drift.map(|(author, committed)| {
+            drift: foreign.map(|(author, committed)| {
                 format!("sequence {} was committed in block {} by {}", committed.sequence, author.block, author.creator)
             }),
         };
@@ -242,18 +242,12 @@ impl Planner<'_> {
             .iter()
             .filter(|(id, planned)| id.0.starts_with(&config_step(channel, "member/").0) && planned.blocked.is_none());
         needs.extend(topics.into_iter().chain(members.map(|(id, _)| id.clone())));
-        for member in &chaincode.spec.members {
-            for name in &member.peers {
-                let peer = NodeRef { namespace: member.namespace.clone(), name: name.clone() };
-                if install.contains(&peer) {
-                    needs.push(join_step("peer", channel, &peer));
-                }
-            }
-        }
-        needs.extend(install.iter().flat_map(|peer| {
+        for peer in install {
             let kind = Kind::Membership;
-            self.written(object_step(&ObjectRef { kind, namespace: peer.namespace.clone(), name: channel.clone() }))
-        }));
+            let membership = ObjectRef { kind, namespace: peer.namespace.clone(), name: channel.clone() };
+            needs.push(join_step("peer", channel, peer));
+            needs.extend(self.written(object_step(&membership)));
+        }
         needs
     }
 

@@ -209,7 +209,7 @@ fn apply(world: &mut Observed, desired: &Desired, plan: &Plan) {
                 world.objects.remove(object);
             }
             step @ (Step::StorePackage { .. } | Step::DeployChaincode { .. }) => {
-                chaincodes::apply(world, desired, step)
+                chaincodes::apply(world, desired, step);
             }
         }
     }
