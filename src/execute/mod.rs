@@ -194,6 +194,14 @@ fn idle_outcome(plan: &Plan, planned: &PlannedStep, execution: &Execution) -> Op
                 Some(missing) => format!("{topic} of channel {channel} waits for signatures: {missing}"),
             }))
         }
+        Step::StorePackage { .. } => Some(StepOutcome::Waiting("packages are not written by this version".to_owned())),
+        Step::DeployChaincode { channel, name, commit, signing, .. } => {
+            let what = format!("chaincode {name} of channel {channel}");
+            Some(StepOutcome::Waiting(match &signing.missing {
+                Some(missing) if !commit => format!("{what} waits for approvals: {missing}"),
+                _ => format!("{what} is being deployed"),
+            }))
+        }
         Step::AwaitReady { state, .. } => Some(StepOutcome::Waiting(state.clone())),
     }
 }
@@ -210,6 +218,8 @@ async fn perform<W: World>(world: &W, step: &Step) -> StepOutcome {
             | Step::JoinOrderer { .. }
             | Step::JoinPeer { .. }
             | Step::UpdateChannelConfig { .. }
+            | Step::StorePackage { .. }
+            | Step::DeployChaincode { .. }
             | Step::AwaitReady { .. } => Ok(StepOutcome::Waiting("a controller does this".to_owned())),
         }
     };

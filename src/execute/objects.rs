@@ -12,7 +12,9 @@ use super::{StepOutcome, World};
 use crate::controllers::apply::{self, MANAGED_BY, Written};
 use crate::controllers::context::Context;
 use crate::controllers::failure::Failure;
-use crate::resources::{CertificateAuthority, Chaincode, Channel, Membership, Orderer, Organization, Peer, TenterObject};
+use crate::resources::{
+    CertificateAuthority, Chaincode, Channel, Membership, Orderer, Organization, Peer, TenterObject,
+};
 
 /// Writes through the API server.
 pub struct Cluster<'a> {

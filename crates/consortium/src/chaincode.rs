@@ -16,6 +16,8 @@ use crate::objects::{ChaincodeCollection, ChaincodePackageRef, ChaincodeSourceSp
 
 mod lifecycle;
 mod progress;
+#[cfg(test)]
+mod tests;
 
 pub use lifecycle::{LIFECYCLE_ENDORSEMENT, Lifecycle, LifecyclePolicy};
 pub use progress::{Approval, MemberProgress, Next, Progress, next, progress};

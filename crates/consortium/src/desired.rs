@@ -12,9 +12,9 @@ use crate::document::Blob;
 use crate::network::{self, Chaincode, Channel, Network, Node, Organization, Retired, RetiredTarget};
 use crate::objects::{
     CertificateAuthoritySpec, ChaincodeCollection, ChaincodeMember, ChaincodeSourceSpec, ChaincodeSpec,
-    ChannelConsensus, ChannelMember, ChannelPolicies, ChannelSpec, ConsensusType,
-    ConsenterRef, Kind, LABEL_CHANNEL, LABEL_CONSORTIUM, LABEL_NODE, LABEL_ORGANIZATION, MembershipRole,
-    MembershipSpec, NodeSpec, ObjectRef, OrdererOrganization, OrganizationSpec,
+    ChannelConsensus, ChannelMember, ChannelPolicies, ChannelSpec, ConsensusType, ConsenterRef, Kind, LABEL_CHANNEL,
+    LABEL_CONSORTIUM, LABEL_NODE, LABEL_ORGANIZATION, MembershipRole, MembershipSpec, NodeSpec, ObjectRef,
+    OrdererOrganization, OrganizationSpec,
 };
 use crate::observed::{ChannelFacts, NodeRef};
 use crate::plan::Origin;

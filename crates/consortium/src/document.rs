@@ -111,9 +111,9 @@ impl Definition {
     pub fn repository_paths(&self) -> BTreeSet<String> {
         let sources = self.document.spec.chaincodes.iter().flatten().map(|chaincode| &chaincode.source);
         let named = sources.flat_map(|ChaincodeSource { image: _, package, external }| {
-            let roots = external.as_ref().and_then(|ExternalEntry { address: _, root_certificates }| {
-                root_certificates.as_ref()
-            });
+            let roots = external
+                .as_ref()
+                .and_then(|ExternalEntry { address: _, root_certificates }| root_certificates.as_ref());
             package.iter().chain(roots)
         });
         named.filter(|path| is_repository_path(path)).cloned().collect()

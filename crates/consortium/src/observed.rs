@@ -198,7 +198,7 @@ pub struct ObservedChaincode {
     /// Who committed it, if the block was found.
     pub author: Option<DefinitionAuthor>,
     /// What each own member last approved, by MSP ID: under the committed sequence if that is the wanted definition, else
-    /// under the next. Absent if a peer of it says that there is no such approval.
+    /// under the next. Absent if a peer of it says that there is no such approval, or if it never had a peer.
     pub approvals: BTreeMap<String, Observation<Approved>>,
     /// Who of all members, by MSP ID, approved the wanted definition under the next sequence (`CheckCommitReadiness`).
     /// Looked at only where the committed definition is not the wanted one.

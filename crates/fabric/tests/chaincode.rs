@@ -1,6 +1,6 @@
 //! The clients' chaincode calls against what real peers answered (tests/vectors/recorded/lifecycle), and a Gateway that
 //! answers as one does.
-#![expect(clippy::panic, clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "common/grpc.rs"]
 mod grpc;
@@ -164,7 +164,7 @@ async fn definitions_are_read_and_only_a_404_is_absence() {
     let peer = Peer::replaying("lc-definition").await;
     let committed = peer.endorser().committed_chaincode(CHANNEL, NAME).await.unwrap().unwrap();
     assert_eq!((committed.sequence, &committed.definition), (1, &definition()));
-    assert_eq!(committed.approvals["InitechMSP"], false);
+    assert!(!committed.approvals["InitechMSP"]);
     assert_eq!(*peer.proposed().call(), call_of("lc-definition"));
     let peer = Peer::replaying("lc-definition-before-commit").await;
     assert_eq!(peer.endorser().committed_chaincode(CHANNEL, NAME).await.unwrap(), None);

@@ -241,10 +241,8 @@ pub fn progress(
         Observation::Absent { .. } => None,
         Observation::Forbidden { .. } | Observation::Unreachable { .. } => return None,
     };
-    let definition = committed.map_or_else(
-        || wanted.clone(),
-        |committed| super::in_words_of(wanted.clone(), &committed.definition),
-    );
+    let definition =
+        committed.map_or_else(|| wanted.clone(), |committed| super::in_words_of(wanted.clone(), &committed.definition));
     let next = next(committed, &definition);
     let members = spec.members.iter().map(|member| {
         let hosted = hosted.contains(&member.organization);

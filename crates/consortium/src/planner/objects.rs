@@ -46,7 +46,7 @@ impl Planner<'_> {
                         Draft::new(Step::AwaitReady { object: object.clone(), state: state(live) }, origins)
                     } else {
                         let blocked = immutable(object.kind, &changes);
-                        let irreversible = irreversible(&changes);
+                        let irreversible = irreversible(object.kind, &changes);
                         let (labels, spec) = (labels.clone(), spec.clone());
                         let step = Step::UpdateObject { object: object.clone(), labels, spec, changes };
                         Draft::new(step, origins).blocked(blocked).irreversible(irreversible)
@@ -205,7 +205,10 @@ fn versions(change: &FieldChange) -> Option<std::cmp::Ordering> {
     Some(release(&change.to)?.cmp(&release(&change.from)?))
 }
 
-fn irreversible(changes: &[FieldChange]) -> Option<String> {
+fn irreversible(kind: Kind, changes: &[FieldChange]) -> Option<String> {
+    if !matches!(kind, Kind::Orderer | Kind::Peer) {
+        return None;
+    }
     let newer = changes
         .iter()
         .any(|change| change.path == "spec.version" && versions(change) == Some(std::cmp::Ordering::Greater));

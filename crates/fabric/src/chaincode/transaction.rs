@@ -50,7 +50,7 @@ impl fmt::Debug for Call {
             .field("args", &self.args.len())
             .field("transient", &self.transient.keys())
             .field("is_init", &self.is_init)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -162,7 +162,7 @@ impl SignedCall {
         let proposal: Proposal = part(&signed.proposal_bytes, "proposal")?;
         let header: Header = part(&proposal.header, "header")?;
         let channel: ChannelHeader = part(&header.channel_header, "channel header")?;
-        let signer: SignatureHeader = part(&header.signature_header, "signature header")?;
+        let caller: SignatureHeader = part(&header.signature_header, "signature header")?;
         let payload: ChaincodeProposalPayload = part(&proposal.payload, "payload")?;
         let spec: ChaincodeInvocationSpec = part(&payload.input, "input")?;
         let spec = spec.chaincode_spec.ok_or_else(|| wrong("it names no chaincode"))?;
@@ -170,7 +170,7 @@ impl SignedCall {
         if channel.r#type != i32::from(HeaderType::EndorserTransaction) {
             return Err(wrong("its header is of another type"));
         }
-        if channel.tx_id != identity::tx_id(&signer.nonce, &signer.creator) {
+        if channel.tx_id != identity::tx_id(&caller.nonce, &caller.creator) {
             return Err(wrong("its transaction id is not that of its nonce and creator"));
         }
         let call = Call {
@@ -185,7 +185,7 @@ impl SignedCall {
             tx_id: channel.tx_id,
             channel_header: header.channel_header,
             signature_header: header.signature_header,
-            creator: signer.creator,
+            creator: caller.creator,
             input: payload.input,
             proposal: signed.proposal_bytes,
             signature: signed.signature,

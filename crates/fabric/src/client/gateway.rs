@@ -83,7 +83,7 @@ pub enum GatewayError {
         /// MSP and subject that signed.
         identity: String,
         /// What came.
-        answer: GatewayAnswer,
+        answer: Box<GatewayAnswer>,
     },
     /// Peers or orderers that are needed could not be reached, or not in time. Of a submitted transaction nothing is
     /// known then.
@@ -94,7 +94,7 @@ pub enum GatewayError {
         /// What was asked for.
         action: String,
         /// What came.
-        answer: GatewayAnswer,
+        answer: Box<GatewayAnswer>,
     },
     /// The peer has no Gateway, or it is switched off (`peer.gateway.enabled`).
     #[error("{target} has no Gateway: {answer}")]
@@ -102,7 +102,7 @@ pub enum GatewayError {
         /// Who was asked.
         target: Target,
         /// What came.
-        answer: GatewayAnswer,
+        answer: Box<GatewayAnswer>,
     },
     /// `_lifecycle` refused on one of the peers because of where the definition stands.
     #[error("{target} could not do {action}, because {refusal}: {answer}")]
@@ -114,7 +114,7 @@ pub enum GatewayError {
         /// Why.
         refusal: Refusal,
         /// What came.
-        answer: GatewayAnswer,
+        answer: Box<GatewayAnswer>,
     },
     /// The Gateway, or a node behind it, understood and refused.
     #[error("{target} refused {action}: {answer}")]
@@ -124,7 +124,7 @@ pub enum GatewayError {
         /// What was asked for.
         action: String,
         /// What came.
-        answer: GatewayAnswer,
+        answer: Box<GatewayAnswer>,
     },
     /// The answer makes no sense.
     #[error("{target} answered {action} with something that it cannot be: {evidence}")]
@@ -318,11 +318,11 @@ impl GatewayClient {
 
     /// Sorts an error. What peers say is in the details, except where a text of theirs became the Gateway's own.
     fn refused(&self, action: Action<'_>, status: &tonic::Status) -> GatewayError {
-        let answer = GatewayAnswer {
+        let answer = Box::new(GatewayAnswer {
             code: format!("{:?}", status.code()),
             text: cut(status.message()),
             nodes: node_errors(status.details()),
-        };
+        });
         let target = self.target();
         let said = || [answer.text.as_str()].into_iter().chain(answer.nodes.iter().map(|node| node.message.as_str()));
         let refusal = said().filter(|_| action.lifecycle).find_map(Refusal::from_text);

@@ -100,7 +100,7 @@ fn a_transaction_holds_the_call_and_its_endorsements() {
     PublicIdentity::from_creator(caller.creator()).unwrap().verify(&envelope.payload, &envelope.signature).unwrap();
     assert!(!bytes.windows(6).any(|window| window == b"hidden"), "transient data must not be in a transaction");
 
-    let facts = transactions(&block(&[bytes, b"rubbish".to_vec()], &[10])).to_vec();
+    let facts = transactions(&block(&[bytes, b"rubbish".to_vec()], &[10]));
     let named =
         |name: &str, unit: &str| Creator { msp_id: "AcmeMSP".to_owned(), subject: format!("CN={name},OU={unit}") };
     let expected = TransactionFacts {
@@ -123,7 +123,7 @@ fn endorsements_that_would_not_count_make_no_transaction() {
     let error = |endorsements: &[Endorsed], signer| assemble(&signed, endorsements, signer).unwrap_err().to_string();
     assert_eq!(error(&[], &caller), "a transaction needs an endorsement");
     assert_eq!(
-        error(&[first.clone()], &one),
+        error(std::slice::from_ref(&first), &one),
         "the call was signed by another identity than CN=p1,OU=peer (AcmeMSP), who cannot sign its transaction"
     );
     let other = endorse(&signed, &two, "asset", b"other writes");
