@@ -16,6 +16,8 @@ use tonic::{Status, Streaming};
 use crate::stub::Ask;
 use crate::{Contract, ContractError, Stub};
 
+/// The largest message either way, as in Fabric. One that is larger would end the stream, and with it other calls.
+pub(crate) const LARGEST_MESSAGE: usize = 100 * 1024 * 1024;
 const OK: i32 = 200;
 const FAILED: i32 = 500;
 
@@ -61,10 +63,11 @@ impl Link {
     fn answer(&self, message: ChaincodeMessage) {
         let key = (message.channel_id.clone(), message.txid.clone());
         let waiting = self.running().as_mut().and_then(|running| running.get_mut(&key)).and_then(Option::take);
-        match waiting {
+        if let Some(waiting) = waiting {
             // A receiver that is gone belongs to a call that has ended.
-            Some(waiting) => drop(waiting.send(message)),
-            None => tracing::warn!(channel = key.0, transaction = key.1, "dropped an answer that no call waits for"),
+            let _ = waiting.send(message);
+        } else {
+            tracing::warn!(channel = key.0, transaction = key.1, "dropped an answer that no call waits for");
         }
     }
 }
@@ -77,12 +80,15 @@ struct Caller {
 
 impl Ask for Caller {
     fn ask(&mut self, request: Type, payload: Vec<u8>) -> Result<Vec<u8>, ContractError> {
+        let message = message(request, &self.key, payload);
+        if message.encoded_len() > LARGEST_MESSAGE {
+            return Err(format!("{} is larger than a message may be", request.as_str_name()).into());
+        }
         let (sender, receiver) = sync_channel(1);
         match self.link.running().as_mut().and_then(|running| running.get_mut(&self.key)) {
             Some(waiting) => *waiting = Some(sender),
             None => return Err(ContractError::Disconnected),
         }
-        let message = message(request, &self.key, payload);
         self.link.outgoing.blocking_send(Ok(message)).map_err(|_| ContractError::Disconnected)?;
         let answer = receiver.recv().map_err(|_| ContractError::Disconnected)?;
         if answer.r#type == Type::Response as i32 {
@@ -211,9 +217,10 @@ impl<C: Contract> Connection<C> {
             let (contract, link) = (self.contract.clone(), self.link.clone());
             self.calls.spawn_blocking(move || {
                 let caller = Box::new(Caller { link: link.clone(), key: key.clone() });
-                let outcome = Stub::new(key.clone(), &payload, proposal.as_ref(), caller)
-                    .map(|stub| execute(&*contract, kind, stub, &key))
-                    .unwrap_or_else(|error| self::message(Type::Error, &key, error.into_bytes()));
+                let outcome = match Stub::new(key.clone(), &payload, proposal.as_ref(), caller) {
+                    Ok(stub) => execute(&*contract, kind, stub, &key),
+                    Err(error) => self::message(Type::Error, &key, error.into_bytes()),
+                };
                 link.finish(&key);
                 // A peer that is gone needs no answer.
                 let _ = link.outgoing.blocking_send(Ok(outcome));
@@ -237,14 +244,18 @@ fn execute<C: Contract>(contract: &C, kind: Type, mut stub: Stub, key: &Key) -> 
         .unwrap_or_else(|_| Err(ContractError::new("the contract panicked; its log says why")));
     let chaincode_event = stub.take_event();
     let ended = match result {
-        Ok(payload) => completed(key, Response { status: OK, message: String::new(), payload }),
+        Ok(payload) => completed(key, OK, String::new(), payload),
         // The peer wants a failed initialisation as ERROR (`handler.go`, `handleInit`).
         Err(error) if kind == Type::Init => message(Type::Error, key, error.to_string().into_bytes()),
-        Err(error) => completed(key, Response { status: FAILED, message: error.to_string(), payload: Vec::new() }),
+        Err(error) => completed(key, FAILED, error.to_string(), Vec::new()),
     };
-    ChaincodeMessage { chaincode_event, ..ended }
+    let ended = ChaincodeMessage { chaincode_event, ..ended };
+    if ended.encoded_len() > LARGEST_MESSAGE {
+        return completed(key, FAILED, "the result is larger than a message may be".to_owned(), Vec::new());
+    }
+    ended
 }
 
-fn completed(key: &Key, response: Response) -> ChaincodeMessage {
-    message(Type::Completed, key, response.encode_to_vec())
+fn completed(key: &Key, status: i32, text: String, payload: Vec<u8>) -> ChaincodeMessage {
+    message(Type::Completed, key, Response { status, message: text, payload }.encode_to_vec())
 }

@@ -4,9 +4,9 @@ use crate::Stub;
 
 /// A contract: what the chaincode does when it is called.
 ///
-/// Calls run beside each other, each on a thread of its own, so that a contract is plain code that may block. It must
-/// be deterministic: every endorsing peer has to come to the same result, without clocks, randomness or state outside
-/// of the ledger.
+/// Calls run beside each other, each on a thread of its own (up to 512; more wait), so that a contract is plain code
+/// that may block. It must be deterministic: every endorsing peer has to come to the same result, without clocks,
+/// randomness or state outside of the ledger.
 pub trait Contract: Send + Sync + 'static {
     /// Handles a call. The client gets what is returned: the bytes, or the error's text with status 500.
     fn invoke(&self, stub: &mut Stub) -> Result<Vec<u8>, ContractError>;

@@ -78,7 +78,7 @@ impl ServiceOptions {
     /// |---|---|
     /// | `CHAINCODE_SERVER_ADDRESS` | where to listen, `host:port`; `:port` means on every IPv4 address |
     /// | `CHAINCODE_ID`, or `CORE_CHAINCODE_ID_NAME` | package id, `label:hash` |
-    /// | `CHAINCODE_TLS_DISABLED` | `false` asks for TLS; where it is not set, TLS is on if a key or a certificate is named |
+    /// | `CHAINCODE_TLS_DISABLED` | `false` asks for TLS; not set, TLS is on if a key or a certificate is named |
     /// | `CHAINCODE_TLS_KEY`, `CHAINCODE_TLS_CERT` | PEM files |
     /// | `CHAINCODE_CLIENT_CA_CERT` | PEM file; peers must then show a certificate of these roots |
     pub fn from_environment() -> Result<Self, OptionsError> {

@@ -14,15 +14,13 @@ use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::Contract;
-use crate::connection::Connection;
+use crate::connection::{Connection, LARGEST_MESSAGE};
 use crate::options::{ServiceOptions, TlsOptions};
 
-/// The largest message either way, as in Fabric.
-const LARGEST_MESSAGE: usize = 100 * 1024 * 1024;
 /// Messages that wait for a slow peer.
 const QUEUE: usize = 16;
 const HANDSHAKE: Duration = Duration::from_secs(5);
-const PING_INTERVAL: Duration = Duration::from_secs(60);
+const PING_INTERVAL: Duration = Duration::from_mins(1);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long running calls may take once the service shall stop; Kubernetes kills after thirty seconds.
 const LAST_CALLS: Duration = Duration::from_secs(20);

@@ -127,7 +127,8 @@ impl Stub {
             .collect::<Result<_, _>>()
             .map_err(|_| format!("{} takes text, and an argument is not UTF-8", self.function))?;
         texts.try_into().map_err(|texts: Vec<String>| {
-            ContractError::new(format!("{} takes {N} arguments, not {}", self.function, texts.len()))
+            let plural = if N == 1 { "" } else { "s" };
+            ContractError::new(format!("{} takes {N} argument{plural}, not {}", self.function, texts.len()))
         })
     }
 
@@ -195,6 +196,10 @@ impl Stub {
     ///
     /// For queries alone: the peer refuses to write after it.
     pub fn get_state_page(&mut self, start: &str, end: &str, size: u16, bookmark: &str) -> Result<Page, ContractError> {
+        if size == 0 {
+            // The peer would take it for a range without pages.
+            return Err("a page must have room for an entry".into());
+        }
         let page = QueryMetadata { page_size: i32::from(size), bookmark: bookmark.to_owned() };
         let answer = self.range(start, end, page.encode_to_vec())?;
         let mut entries = Vec::new();

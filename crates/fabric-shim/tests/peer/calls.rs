@@ -29,9 +29,9 @@ async fn ranges_come_whole_and_in_pages() {
     assert_eq!(peer.text(&mut ledger, "r1", &["Range", "", ""]).await, "a=x,b=x,c=x,d=x,e=x");
     assert_eq!(peer.text(&mut ledger, "r2", &["Range", "b", "d"]).await, "b=x,c=x");
     assert_eq!(peer.text(&mut ledger, "r3", &["Range", "x", ""]).await, "");
-    assert_eq!(peer.text(&mut ledger, "p1", &["Page", ""]).await, "a=x,b=x;c");
-    assert_eq!(peer.text(&mut ledger, "p2", &["Page", "c"]).await, "c=x,d=x;e");
-    assert_eq!(peer.text(&mut ledger, "p3", &["Page", "e"]).await, "e=x;");
+    assert_eq!(peer.text(&mut ledger, "p1", &["Page", "", "2"]).await, "a=x,b=x;c");
+    assert_eq!(peer.text(&mut ledger, "p2", &["Page", "c", "2"]).await, "c=x,d=x;e");
+    assert_eq!(peer.text(&mut ledger, "p3", &["Page", "e", "2"]).await, "e=x;");
     let (response, _) = peer.call(&mut ledger, "r4", &["Range", "\0", ""]).await.unwrap();
     assert_eq!(response.message, "a range must not begin or end within the composite keys");
 }
@@ -58,9 +58,13 @@ async fn failures_become_responses() {
     for (args, text) in [
         (&["Nothing"][..], "there is no function Nothing"),
         (&[], "there is no function "),
-        (&["Get"], "Get takes 1 arguments, not 0"),
-        (&["Get", "a", "b"], "Get takes 1 arguments, not 2"),
+        (&["Get"], "Get takes 1 argument, not 0"),
+        (&["Get", "a", "b"], "Get takes 1 argument, not 2"),
         (&["Put", "", "x"], "a key must not be empty"),
+        (&["Put", "a"], "Put takes 2 arguments, not 1"),
+        (&["Page", "", "0"], "a page must have room for an entry"),
+        (&["Large"], "the result is larger than a message may be"),
+        (&["PutLarge"], "PUT_STATE is larger than a message may be"),
         (&["Panic"], "the contract panicked; its log says why"),
     ] {
         let (response, event) = peer.call(&mut ledger, "t2", args).await.unwrap();

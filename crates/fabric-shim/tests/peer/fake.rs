@@ -45,7 +45,7 @@ pub async fn service(tls: Option<TlsOptions>) -> Service {
         serve_on(contract, &options, listener, async {
             // A test that drops the service does not stop it.
             if stopped.await.is_err() {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         })
         .await

@@ -1,4 +1,5 @@
 //! The shim against a peer that this test plays.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod calls;
 mod connections;

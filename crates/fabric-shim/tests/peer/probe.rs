@@ -4,6 +4,9 @@ use std::sync::{Arc, Barrier, mpsc};
 
 use tenter_fabric_shim::{Contract, ContractError, KeyValue, Stub};
 
+/// With what is around it, more than a message may be.
+const TOO_LARGE: usize = 100 * 1024 * 1024;
+
 /// What the test holds of the contract.
 pub struct Handles {
     /// Opened by two: a call that waits at it runs beside the test, or beside another call.
@@ -51,8 +54,9 @@ impl Contract for Probe {
                 Ok(listed(&stub.get_state_by_range(&start, &end)?))
             }
             "Page" => {
-                let [bookmark] = stub.parameters()?;
-                let page = stub.get_state_page("", "", 2, &bookmark)?;
+                let [bookmark, size] = stub.parameters()?;
+                let size = size.parse().map_err(|_| "no size")?;
+                let page = stub.get_state_page("", "", size, &bookmark)?;
                 Ok([listed(&page.entries), b";".to_vec(), page.bookmark.into_bytes()].concat())
             }
             "Private" => {
@@ -75,6 +79,8 @@ impl Contract for Probe {
                 Ok(text.into_bytes())
             }
             "Echo" => Ok(stub.arguments().concat()),
+            "Large" => Ok(vec![0; TOO_LARGE]),
+            "PutLarge" => stub.put_state("k", vec![0; TOO_LARGE]).map(|()| Vec::new()),
             "Fail" => {
                 stub.set_event("Failed", b"why".to_vec())?;
                 Err("this always fails".into())
@@ -84,7 +90,7 @@ impl Contract for Probe {
                 stub.set_event("Second", b"2".to_vec())?;
                 Ok(Vec::new())
             }
-            "Panic" => std::panic::panic_any("a panic that the test wants"),
+            "Panic" => std::panic::resume_unwind(Box::new("a panic that the test wants")),
             "Meet" => {
                 self.barrier.wait();
                 Ok(b"met".to_vec())
