@@ -225,7 +225,8 @@ async fn service(
     let deployment = deployments.into_iter().find(|deployment| deployment.name_any() == name);
     let runs = deployment.as_ref().map_or_else(|| Err(format!("Deployment {name} is being made")), rollout);
     live.extend(deployment.map(children::Child::from));
-    let pending = pending(wanted.children(), &live);
+    let children = wanted.children().map_err(|error| Failure::terminal("Service", error.to_string()))?;
+    let pending = pending(children, &live);
     let runs = match runs {
         Err(why) => Err(trouble(ctx, namespace, &name).await?.unwrap_or(why)),
         Ok(()) => Ok(()),

@@ -72,7 +72,7 @@ impl Wanted<'_> {
     }
 
     /// The objects in the order in which they are applied.
-    pub fn children(&self) -> Vec<Child> {
+    pub fn children(&self) -> Result<Vec<Child>, serde_json::Error> {
         let spec = json!({
             "type": "ClusterIP",
             "selector": self.selector(),
@@ -82,7 +82,7 @@ impl Wanted<'_> {
         metadata.labels = Some(self.labels());
         let service = Service {
             metadata: metadata.clone(),
-            spec: serde_json::from_value(spec).ok(),
+            spec: Some(serde_json::from_value(spec)?),
             ..Service::default()
         };
         let mut labels = self.labels();
@@ -100,8 +100,8 @@ impl Wanted<'_> {
             },
         });
         let deployment =
-            Deployment { metadata, spec: serde_json::from_value(spec).ok(), ..Deployment::default() };
-        vec![service.into(), deployment.into()]
+            Deployment { metadata, spec: serde_json::from_value(spec)?, ..Deployment::default() };
+        Ok(vec![service.into(), deployment.into()])
     }
 
     fn pod(&self) -> Value {
@@ -167,12 +167,12 @@ pub fn progress(deployment: &Deployment) -> Result<(), String> {
     if status.observed_generation != deployment.metadata.generation {
         return Err(format!("Deployment {name} was just changed"));
     }
-    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let wanted = deployment.spec.replicas.unwrap_or(1);
     if status.updated_replicas.unwrap_or(0) >= wanted && status.available_replicas.unwrap_or(0) >= wanted {
         return Ok(());
     }
     let failed = status.conditions.iter().flatten().find(|condition| {
-        condition.type_ == "Progressing" && condition.status == "False"
+        condition.type_.as_deref() == Some("Progressing") && condition.status.as_deref() == Some("False")
     });
     Err(failed.and_then(|condition| condition.message.clone()).unwrap_or_else(|| {
         format!("{} of {wanted} Pods of Deployment {name} are available", status.available_replicas.unwrap_or(0))
