@@ -269,7 +269,7 @@ struct Metadata {
 
 /// How a peer reaches a chaincode that runs as a service. Each text may hold Go templates such as `{{.name}}`, which the
 /// builder fills from the peer's environment (`ccaas_builder/cmd/build`): so peers can share one package, and its id.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceConnection {
     /// `host:port`.
     pub address: String,
@@ -280,7 +280,7 @@ pub struct ServiceConnection {
 }
 
 /// TLS towards a chaincode service.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceTls {
     /// Root certificate of the service, as PEM.
     pub root_certificate: String,
@@ -295,27 +295,6 @@ pub struct ServiceClient {
     pub key: String,
     /// Certificate, as PEM.
     pub certificate: String,
-}
-
-impl fmt::Debug for ServiceConnection {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("ServiceConnection")
-            .field("address", &self.address)
-            .field("dial_timeout", &self.dial_timeout)
-            .field("tls", &self.tls)
-            .finish()
-    }
-}
-
-impl fmt::Debug for ServiceTls {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("ServiceTls")
-            .field("root_certificate", &self.root_certificate)
-            .field("client", &self.client)
-            .finish()
-    }
 }
 
 impl fmt::Debug for ServiceClient {
