@@ -1,10 +1,22 @@
 //! The simulated peer.
 
+mod acl;
+mod builder;
+mod chaincode;
 mod channels;
+mod directory;
+mod lifecycle;
 mod node;
+mod package;
+mod private;
 mod proposal;
+mod ranges;
 mod service;
+mod shim;
+mod simulate;
+mod state;
 mod system;
+mod validate;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -22,7 +34,10 @@ use crate::operations::{self, Operations, VERSION};
 use crate::orderer::serve_http;
 use crate::process::{NodeError, Running, stop_signal};
 use crate::settings::peer::PeerSettings;
+use builder::Store;
+use chaincode::Chaincodes;
 use channels::Channels;
+use directory::{PeerService, Peers};
 use node::Node;
 use service::Service;
 
@@ -44,6 +59,7 @@ pub async fn start(settings: PeerSettings) -> Result<Running, NodeError> {
         client_pair,
         client_roots: ClientRoots::of(&settings.tls)?,
         faults: Arc::new(Faults::from_environment()),
+        peers: Peers::default(),
         fatal: watch::Sender::new(None),
         settings,
     });
@@ -80,9 +96,11 @@ async fn serve_grpc(
     let tls = pair.map(|pair| server_tls(pair, required, node.client_roots.clone(), "h2")).transpose()?;
     let incoming = Incoming::bind(&settings.listen, tls).await?;
     let local = incoming.local();
+    let packages = Arc::new(Store::new(settings));
     let service = Service {
         node: node.clone(),
         channels: channels.clone(),
+        chaincodes: Arc::new(Chaincodes::new(packages.clone(), settings.chaincode.clone())),
         rules: Arc::new(Rules {
             time_window: settings.time_window,
             mutual_tls: settings.tls.enabled && required,
@@ -94,6 +112,7 @@ async fn serve_grpc(
     let most = settings.max_message;
     let router = Server::builder()
         .add_service(health)
+        .add_service(PeerService { node: node.clone(), channels: channels.clone(), packages })
         .add_service(
             EndorserServer::new(service.clone()).max_decoding_message_size(most).max_encoding_message_size(most),
         )

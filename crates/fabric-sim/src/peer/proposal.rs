@@ -5,7 +5,8 @@ use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 use tenter_fabric_wire::common::{ChannelHeader, Header, HeaderType, SignatureHeader};
 use tenter_fabric_wire::protos::{
-    ChaincodeHeaderExtension, ChaincodeInvocationSpec, ChaincodeProposalPayload, Proposal, SignedProposal,
+    ChaincodeHeaderExtension, ChaincodeInput, ChaincodeInvocationSpec, ChaincodeProposalPayload, Proposal,
+    SignedProposal,
 };
 
 use super::node::Node;
@@ -26,6 +27,12 @@ pub struct Unpacked {
     pub chaincode: String,
     /// Its arguments.
     pub args: Vec<Vec<u8>>,
+    /// Arguments, decorations, and whether it is a call of init.
+    pub input: ChaincodeInput,
+    /// Whether there is data that does not go to the ledger.
+    pub transient: bool,
+    /// As it came.
+    pub envelope: SignedProposal,
     /// The hash that an endorsement covers.
     pub hash: Vec<u8>,
     /// The proposal's bytes and signature, for policies.
@@ -88,6 +95,7 @@ impl Unpacked {
         let invocation: ChaincodeInvocationSpec = parse(&payload.input, "ChaincodeInvocationSpec")?;
         let spec = invocation.chaincode_spec.ok_or("chaincode invocation spec did not contain chaincode spec")?;
         let input = spec.input.ok_or("chaincode input did not contain any input")?;
+        let transient = !payload.transient_map.is_empty();
         let visible = ChaincodeProposalPayload { input: payload.input, ..ChaincodeProposalPayload::default() };
         let mut hash = Sha256::new();
         hash.update(&header.channel_header);
@@ -98,7 +106,10 @@ impl Unpacked {
             creator: signature.creator.clone(),
             nonce: signature.nonce,
             chaincode,
-            args: input.args,
+            args: input.args.clone(),
+            input,
+            transient,
+            envelope: signed.clone(),
             hash: hash.finalize().to_vec(),
             signed: SignedData {
                 data: signed.proposal_bytes.clone(),
