@@ -17,12 +17,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::builder::{Service, Store};
-use super::channels::Channel;
 use super::lifecycle::records::{self, NAMESPACES, Place, committed};
 use super::shim::{Additional, Stream};
 use super::simulate::Simulator;
 use crate::channel::{Bundle, SignatureRule, SignedData};
-use crate::msp::Identity;
 use crate::net::{KeyPair, Trust, dial, dial_plain};
 use crate::settings::peer::ChaincodeSettings;
 
@@ -40,8 +38,6 @@ pub const SYSTEM: [&str; 4] = ["_lifecycle", "cscc", "lscc", "qscc"];
 pub struct Transaction {
     /// Its id.
     pub id: String,
-    /// The channel.
-    pub channel: Arc<Channel>,
     /// The configuration.
     pub bundle: Arc<Bundle>,
     /// What was read and written so far.
@@ -95,11 +91,6 @@ impl Transaction {
             ));
         }
         Ok(())
-    }
-
-    /// The proposer.
-    pub fn creator(&self) -> Option<Identity> {
-        Identity::parse(&self.signed.identity).ok()
     }
 }
 

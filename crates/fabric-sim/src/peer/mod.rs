@@ -5,6 +5,7 @@ mod builder;
 mod chaincode;
 mod channels;
 mod directory;
+mod gateway;
 mod lifecycle;
 mod node;
 mod package;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 use tenter_fabric_wire::service::deliver_server::DeliverServer;
 use tenter_fabric_wire::service::endorser_server::EndorserServer;
+use tenter_fabric_wire::service::gateway_server::GatewayServer;
 use tokio::sync::watch;
 use tonic::transport::Server;
 
@@ -116,7 +118,10 @@ async fn serve_grpc(
         .add_service(
             EndorserServer::new(service.clone()).max_decoding_message_size(most).max_encoding_message_size(most),
         )
-        .add_service(DeliverServer::new(service).max_decoding_message_size(most).max_encoding_message_size(most));
+        .add_service(DeliverServer::new(service.clone()).max_decoding_message_size(most).max_encoding_message_size(most))
+        .add_optional_service(settings.gateway.enabled.then(|| {
+            GatewayServer::new(service).max_decoding_message_size(most).max_encoding_message_size(most)
+        }));
     let stop = stop_signal(stopped.clone());
     tokio::spawn(async move {
         let _ = router.serve_with_incoming_shutdown(incoming.into_stream(), stop).await;

@@ -29,8 +29,6 @@ pub struct Unpacked {
     pub args: Vec<Vec<u8>>,
     /// Arguments, decorations, and whether it is a call of init.
     pub input: ChaincodeInput,
-    /// Whether there is data that does not go to the ledger.
-    pub transient: bool,
     /// As it came.
     pub envelope: SignedProposal,
     /// The hash that an endorsement covers.
@@ -95,7 +93,6 @@ impl Unpacked {
         let invocation: ChaincodeInvocationSpec = parse(&payload.input, "ChaincodeInvocationSpec")?;
         let spec = invocation.chaincode_spec.ok_or("chaincode invocation spec did not contain chaincode spec")?;
         let input = spec.input.ok_or("chaincode input did not contain any input")?;
-        let transient = !payload.transient_map.is_empty();
         let visible = ChaincodeProposalPayload { input: payload.input, ..ChaincodeProposalPayload::default() };
         let mut hash = Sha256::new();
         hash.update(&header.channel_header);
@@ -108,7 +105,6 @@ impl Unpacked {
             chaincode,
             args: input.args.clone(),
             input,
-            transient,
             envelope: signed.clone(),
             hash: hash.finalize().to_vec(),
             signed: SignedData {

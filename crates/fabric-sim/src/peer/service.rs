@@ -147,7 +147,6 @@ impl Service {
             proposal: proposal.envelope.clone(),
             signed: proposal.signed.clone(),
             msp_id: self.node.msp.msp.id.clone(),
-            channel,
         });
         let version = self.chaincodes.runnable(&transaction, name).map_err(undefined)?.version;
         let (response, event) = self

@@ -26,6 +26,12 @@ impl Authority {
         Self { pem, issuer: Issuer::new(params, key) }
     }
 
+    /// An authority of the recordings.
+    pub fn from_pem(certificate: &str, key: &str) -> Self {
+        let issuer = Issuer::from_ca_cert_pem(certificate, KeyPair::from_pem(key).unwrap()).unwrap();
+        Self { pem: certificate.to_owned(), issuer }
+    }
+
     fn issue(&self, name: &str, unit: Option<&str>, expired: bool) -> (String, String) {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
