@@ -38,8 +38,8 @@ use tenter_fabric_wire::orderer::deliver_response::Type as Reply;
 use tenter_fabric_wire::orderer::seek_position::Type as Position;
 use tenter_fabric_wire::orderer::{BroadcastResponse, DeliverResponse, SeekInfo};
 use tenter_fabric_wire::protos::{
-    ChaincodeAction, ChaincodeInput, ChaincodeInvocationSpec, ChaincodeProposalPayload, ProcessedTransaction,
-    Proposal, ProposalResponse, ProposalResponsePayload, SignedProposal,
+    ChaincodeAction, ChaincodeInput, ChaincodeInvocationSpec, ChaincodeProposalPayload, ProcessedTransaction, Proposal,
+    ProposalResponse, ProposalResponsePayload, SignedProposal,
 };
 use tenter_fabric_wire::service::atomic_broadcast_server::{AtomicBroadcast, AtomicBroadcastServer};
 use tokio::sync::{mpsc, watch};
@@ -66,10 +66,7 @@ impl AtomicBroadcast for Blocks {
         Err(Status::unimplemented("not a real orderer"))
     }
 
-    async fn deliver(
-        &self,
-        request: Request<Streaming<Envelope>>,
-    ) -> Result<Response<Self::DeliverStream>, Status> {
+    async fn deliver(&self, request: Request<Streaming<Envelope>>) -> Result<Response<Self::DeliverStream>, Status> {
         let (sender, receiver) = mpsc::channel(4);
         let mut blocks = self.0.clone();
         let mut requests = request.into_inner();
@@ -259,7 +256,8 @@ impl Replay {
         self.reveal(block).await;
         let expected = case["validation_code"].as_i64().unwrap();
         for msp_id in self.peers.keys() {
-            let bytes = self.query(msp_id, &[b"GetBlockByNumber", b"cc1", number.to_string().as_bytes()]).await.unwrap();
+            let bytes =
+                self.query(msp_id, &[b"GetBlockByNumber", b"cc1", number.to_string().as_bytes()]).await.unwrap();
             let codes = Block::decode(&bytes[..]).unwrap().metadata.unwrap().metadata[2].clone();
             if codes != [u8::try_from(expected).unwrap()] {
                 self.wrong.push(format!("{name}: recorded code {expected}, got {codes:?} by {msp_id}"));
@@ -275,11 +273,8 @@ impl Replay {
 
     fn next_block(&self, number: u64, envelope: Vec<u8>) -> Block {
         let previous = block::hash(self.blocks.borrow().last().unwrap());
-        let orderer = Person::new(
-            "HubMSP",
-            &throwaway("orderers/orderer1.cert.pem"),
-            &throwaway("orderers/orderer1.key.pem"),
-        );
+        let orderer =
+            Person::new("HubMSP", &throwaway("orderers/orderer1.cert.pem"), &throwaway("orderers/orderer1.key.pem"));
         let mut block = block::assemble(number, previous, vec![envelope]);
         block::sign(&mut block, 0, Vec::new(), &orderer.creator, vec![7; 24], |bytes| orderer.key.sign(bytes));
         block

@@ -121,10 +121,7 @@ fn signed_by_members(n: i32, ids: &[String]) -> Vec<u8> {
             principal: MspRole { msp_identifier: id.clone(), role: MspRoleType::Member as i32 }.encode_to_vec(),
         })
         .collect();
-    let rules = (0..)
-        .zip(ids)
-        .map(|(index, _)| SignaturePolicy { r#type: Some(Type::SignedBy(index)) })
-        .collect();
+    let rules = (0..).zip(ids).map(|(index, _)| SignaturePolicy { r#type: Some(Type::SignedBy(index)) }).collect();
     let rule = Some(SignaturePolicy { r#type: Some(Type::NOutOf(NOutOf { n, rules })) });
     let envelope = SignaturePolicyEnvelope { version: 0, rule, identities };
     ApplicationPolicy { r#type: Some(application_policy::Type::SignaturePolicy(envelope)) }.encode_to_vec()

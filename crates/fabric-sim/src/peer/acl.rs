@@ -82,9 +82,8 @@ fn by_policy(bundle: &Bundle, resource: &str, policy: &str, signed: &SignedData)
             )
         });
     };
-    let failed = |text: String| {
-        format!("failed evaluating policy on signed data during check policy [{named}]: [{text}]")
-    };
+    let failed =
+        |text: String| format!("failed evaluating policy on signed data during check policy [{named}]: [{text}]");
     if !bundle.has_policy(&named) {
         return Err(failed(format!("policy {named} not found")));
     }

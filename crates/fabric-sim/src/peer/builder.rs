@@ -96,8 +96,7 @@ impl Store {
     }
 
     fn build(&self, id: &str) -> PathBuf {
-        let name: String =
-            id.chars().map(|c| if "<>:\"/\\|?*&".contains(c) { '-' } else { c }).collect();
+        let name: String = id.chars().map(|c| if "<>:\"/\\|?*&".contains(c) { '-' } else { c }).collect();
         self.builds.join(name)
     }
 
@@ -138,8 +137,7 @@ impl Store {
         if self.path(&id).exists() {
             return Err(InstallError(format!("chaincode already successfully installed (package ID '{id}')")));
         }
-        self.run_builder(&id, &parsed)
-            .map_err(|text| InstallError(format!("could not build chaincode: {text}")))?;
+        self.run_builder(&id, &parsed).map_err(|text| InstallError(format!("could not build chaincode: {text}")))?;
         write(&self.path(&id), bytes)
             .map_err(|error| InstallError(format!("could not save cc install package: {error}")))?;
         Ok(Installed { id, label })

@@ -60,8 +60,7 @@ impl Transaction {
     /// channel's organisations are `None`.
     pub fn collection(&self, namespace: &str, name: &str) -> Result<Option<StaticCollectionConfig>, String> {
         let mut simulator = self.simulator();
-        let unknown =
-            || format!("collection {}/{namespace}/{name} could not be found", self.bundle.channel);
+        let unknown = || format!("collection {}/{namespace}/{name} could not be found", self.bundle.channel);
         let defined = Place::Public.metadata(&mut simulator, NAMESPACES, namespace).map_err(|error| error.0)?;
         if defined.is_none() {
             return Err(unknown());
@@ -150,9 +149,8 @@ impl Chaincodes {
                 transaction.bundle.channel
             ));
         }
-        let package = package.ok_or_else(|| {
-            format!("chaincode definition for '{name}' exists, but chaincode is not installed")
-        })?;
+        let package = package
+            .ok_or_else(|| format!("chaincode definition for '{name}' exists, but chaincode is not installed"))?;
         Ok(Runnable {
             version: definition.parameters.endorsement.version,
             init_required: definition.parameters.endorsement.init_required,
@@ -181,10 +179,9 @@ impl Chaincodes {
             Ok(Type::Completed) => Response::decode(&answer.payload[..])
                 .map(|response| (response, event))
                 .map_err(|error| format!("failed to unmarshal response for transaction {id}: {error}")),
-            Ok(Type::Error) => Err(format!(
-                "transaction returned with failure: {}",
-                String::from_utf8_lossy(&answer.payload)
-            )),
+            Ok(Type::Error) => {
+                Err(format!("transaction returned with failure: {}", String::from_utf8_lossy(&answer.payload)))
+            }
             _ => Err(format!("unexpected response type {} for transaction {id}", answer.r#type)),
         }
     }
@@ -214,12 +211,7 @@ impl Chaincodes {
     }
 
     /// Whether it may be called so, and how.
-    fn check(
-        &self,
-        transaction: &Transaction,
-        name: &str,
-        input: &ChaincodeInput,
-    ) -> Result<(String, Type), String> {
+    fn check(&self, transaction: &Transaction, name: &str, input: &ChaincodeInput) -> Result<(String, Type), String> {
         let found = self.runnable(transaction, name).map_err(|text| {
             format!(
                 "[channel {}] failed to get chaincode container info for {name}: {text}",
@@ -227,8 +219,8 @@ impl Chaincodes {
             )
         })?;
         let mut simulator = transaction.simulator();
-        let needs_init = found.init_required
-            && simulator.get(name, INITIALIZED).as_deref() != Some(found.version.as_bytes());
+        let needs_init =
+            found.init_required && simulator.get(name, INITIALIZED).as_deref() != Some(found.version.as_bytes());
         if input.is_init {
             if !found.init_required {
                 return Err(format!("chaincode '{name}' does not require initialization but called as init"));
@@ -260,10 +252,8 @@ impl Chaincodes {
             return Ok(stream.clone());
         }
         let failed = |text: String| format!("could not launch chaincode {package}: {text}");
-        let service = self
-            .packages
-            .service(package)
-            .map_err(|error| failed(format!("error building chaincode: {error}")))?;
+        let service =
+            self.packages.service(package).map_err(|error| failed(format!("error building chaincode: {error}")))?;
         let started = tokio::time::timeout(self.settings.startup_timeout, self.connect(package, &service))
             .await
             .map_err(|_| failed(format!("timeout expired while starting chaincode {package} for transaction")))?;
@@ -286,9 +276,7 @@ impl Chaincodes {
         let mut replies = client
             .connect(ReceiverStream::new(receiver))
             .await
-            .map_err(|status| {
-                handling(format!("receive from chaincode support stream failed: {}", describe(&status)))
-            })?
+            .map_err(|status| handling(format!("receive from chaincode support stream failed: {}", describe(&status))))?
             .into_inner();
         loop {
             let message = replies

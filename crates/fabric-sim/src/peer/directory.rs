@@ -150,8 +150,7 @@ impl Peers {
             private,
         }
         .encode_to_vec();
-        let ask =
-            Ask { signature: node.msp.key.sign(&question), creator: node.msp.serialized.clone(), question };
+        let ask = Ask { signature: node.msp.key.sign(&question), creator: node.msp.serialized.clone(), question };
         match send(connection.clone(), ask).await {
             Ok(reply) => Some((connection, reply)),
             Err(status) => {
@@ -247,8 +246,8 @@ pub struct PeerService {
 
 impl PeerService {
     fn answer(&self, ask: &Ask) -> Result<Reply, tonic::Status> {
-        let question = Question::decode(&ask.question[..])
-            .map_err(|error| tonic::Status::invalid_argument(error.to_string()))?;
+        let question =
+            Question::decode(&ask.question[..]).map_err(|error| tonic::Status::invalid_argument(error.to_string()))?;
         let channel = self
             .channels
             .get(&question.channel)

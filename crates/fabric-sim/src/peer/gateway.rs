@@ -6,9 +6,7 @@
 use std::collections::BTreeSet;
 
 use prost::Message as _;
-use tenter_fabric_wire::common::{
-    ChannelHeader, Envelope, Header, Payload, Status as BroadcastStatus,
-};
+use tenter_fabric_wire::common::{ChannelHeader, Envelope, Header, Payload, Status as BroadcastStatus};
 use tenter_fabric_wire::gateway::{
     CommitStatusRequest, CommitStatusResponse, EndorseRequest, EndorseResponse, ErrorDetail, EvaluateRequest,
     EvaluateResponse, SignedCommitStatusRequest, SubmitRequest, SubmitResponse,
@@ -193,8 +191,7 @@ impl Service {
         let system = SYSTEM.contains(&chaincode);
         let mut found = Vec::new();
         if msp_id == self.node.msp.msp.id
-            && (system
-                || runnable(&self.node, channel, &self.chaincodes.packages).iter().any(|name| name == chaincode))
+            && (system || runnable(&self.node, channel, &self.chaincodes.packages).iter().any(|name| name == chaincode))
         {
             found.push(self.own());
         }
@@ -351,8 +348,7 @@ impl Service {
             if plan.is_empty() {
                 return Ok(collected);
             }
-            let answers =
-                futures::future::join_all(plan.iter().map(|endorser| self.propose(endorser, signed))).await;
+            let answers = futures::future::join_all(plan.iter().map(|endorser| self.propose(endorser, signed))).await;
             for (endorser, answer) in plan.iter().zip(answers) {
                 match answer {
                     Ok(response) => {
@@ -466,12 +462,7 @@ fn orderer_detail(bundle: &Bundle, endpoint: &Endpoint, message: &str) -> ErrorD
 }
 
 /// The policies of all that a transaction touches; none when one of the chaincodes is not defined.
-fn policies(
-    channel: &Channel,
-    bundle: &Bundle,
-    chaincode: &str,
-    interest: &ChaincodeInterest,
-) -> Option<Vec<Vec<u8>>> {
+fn policies(channel: &Channel, bundle: &Bundle, chaincode: &str, interest: &ChaincodeInterest) -> Option<Vec<Vec<u8>>> {
     let world = channel.world();
     let judge = Judge { bundle, world: &world };
     let plain = [ChaincodeCall { name: chaincode.to_owned(), ..ChaincodeCall::default() }];
@@ -507,8 +498,7 @@ fn smallest(candidates: &[Endorser], enough: impl Fn(&[&Endorser]) -> bool) -> O
 
 /// The transaction, without a signature (Fabric `submit.go`, `prepareTransaction`).
 fn assemble(read: &Read, payload: Vec<u8>, endorsements: Vec<Endorsement>) -> Envelope {
-    let visible =
-        ChaincodeProposalPayload { input: read.payload.input.clone(), ..ChaincodeProposalPayload::default() };
+    let visible = ChaincodeProposalPayload { input: read.payload.input.clone(), ..ChaincodeProposalPayload::default() };
     let action = ChaincodeActionPayload {
         chaincode_proposal_payload: visible.encode_to_vec(),
         action: Some(ChaincodeEndorsedAction { proposal_response_payload: payload, endorsements }),
@@ -545,9 +535,10 @@ impl Gateway for Service {
         if read.chaincode.is_empty() {
             return Err(unpack(format!("no chaincode name is provided, channel id [{}]", read.channel)));
         }
-        let channel = self.channels.get(&read.channel).ok_or_else(|| {
-            Status::unavailable(format!("failed to get config for channel [{}]", read.channel))
-        })?;
+        let channel = self
+            .channels
+            .get(&read.channel)
+            .ok_or_else(|| Status::unavailable(format!("failed to get config for channel [{}]", read.channel)))?;
         let bundle = channel.bundle();
         let own = self.node.msp.msp.id.clone();
         let mut orgs = request.target_organizations;
@@ -625,8 +616,7 @@ impl Gateway for Service {
 
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<SubmitResponse>, Status> {
         let request = request.into_inner();
-        let envelope =
-            request.prepared_transaction.ok_or_else(|| invalid("a prepared transaction is required"))?;
+        let envelope = request.prepared_transaction.ok_or_else(|| invalid("a prepared transaction is required"))?;
         if envelope.signature.is_empty() {
             return Err(invalid("prepared transaction must be signed"));
         }
@@ -666,8 +656,7 @@ impl Gateway for Service {
         let channel = self.channels.get(&request.channel_id).ok_or_else(|| {
             Status::permission_denied(format!("Failed to get policy manager for channel [{}]", request.channel_id))
         })?;
-        let data =
-            SignedData { data: signed.request, identity: request.identity, signature: signed.signature };
+        let data = SignedData { data: signed.request, identity: request.identity, signature: signed.signature };
         acl::check_signed(&channel.bundle(), "gateway/CommitStatus", &data).map_err(Status::permission_denied)?;
         let mut commits = channel.commits();
         loop {

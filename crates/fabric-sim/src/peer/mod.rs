@@ -118,10 +118,15 @@ async fn serve_grpc(
         .add_service(
             EndorserServer::new(service.clone()).max_decoding_message_size(most).max_encoding_message_size(most),
         )
-        .add_service(DeliverServer::new(service.clone()).max_decoding_message_size(most).max_encoding_message_size(most))
-        .add_optional_service(settings.gateway.enabled.then(|| {
-            GatewayServer::new(service).max_decoding_message_size(most).max_encoding_message_size(most)
-        }));
+        .add_service(
+            DeliverServer::new(service.clone()).max_decoding_message_size(most).max_encoding_message_size(most),
+        )
+        .add_optional_service(
+            settings
+                .gateway
+                .enabled
+                .then(|| GatewayServer::new(service).max_decoding_message_size(most).max_encoding_message_size(most)),
+        );
     let stop = stop_signal(stopped.clone());
     tokio::spawn(async move {
         let _ = router.serve_with_incoming_shutdown(incoming.into_stream(), stop).await;

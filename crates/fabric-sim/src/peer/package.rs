@@ -84,9 +84,8 @@ impl Package {
             }
         }
         let code = code.ok_or_else(|| PackageError("did not find a code package inside the package".to_owned()))?;
-        let metadata = metadata.ok_or_else(|| {
-            PackageError("did not find any package metadata (missing metadata.json)".to_owned())
-        })?;
+        let metadata = metadata
+            .ok_or_else(|| PackageError("did not find any package metadata (missing metadata.json)".to_owned()))?;
         check_label(&metadata.label)?;
         let code = archive(&code).map_err(|fault| {
             PackageError(format!("error retrieving DB artifacts from code package: {}", fault.text()))

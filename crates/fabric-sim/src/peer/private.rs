@@ -49,10 +49,7 @@ impl PrivateStore {
             let bytes = file.read(index)?.unwrap_or_default();
             let Ok(record) = Record::decode(&bytes[..]) else { continue };
             let hash = Sha256::digest(&record.rwset).to_vec();
-            known.insert(
-                PrivateId { namespace: record.namespace, collection: record.collection, hash },
-                record.rwset,
-            );
+            known.insert(PrivateId { namespace: record.namespace, collection: record.collection, hash }, record.rwset);
         }
         Ok(Self { file, known })
     }

@@ -15,12 +15,12 @@ use tenter_fabric_wire::service::endorser_server::Endorser;
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::channels::{Channels, validation_codes};
-use super::node::Node;
-use super::proposal::{Unpacked, filter};
 use super::acl;
 use super::chaincode::{Chaincodes, SYSTEM, SYSTEM_VERSION, Transaction as Simulated};
+use super::channels::{Channels, validation_codes};
 use super::lifecycle;
+use super::node::Node;
+use super::proposal::{Unpacked, filter};
 use super::simulate::{Outcome, Simulator};
 use super::system::{Context, cscc, qscc};
 use crate::block;
@@ -91,12 +91,8 @@ impl Service {
 
     /// Runs the chaincode; the text of an error is the peer's own, not the chaincode's.
     async fn run(&self, proposal: &Unpacked) -> Result<Run, String> {
-        let context = Context {
-            node: &self.node,
-            channels: &self.channels,
-            packages: &self.chaincodes.packages,
-            proposal,
-        };
+        let context =
+            Context { node: &self.node, channels: &self.channels, packages: &self.chaincodes.packages, proposal };
         let answer = match proposal.chaincode.as_str() {
             "cscc" => cscc(&context),
             "qscc" => qscc(&context),
@@ -118,9 +114,7 @@ impl Service {
         let mut simulator = Simulator::new(world, &proposal.channel.tx_id);
         let response = match lifecycle::invoke(context, bundle.as_deref(), &mut simulator) {
             Ok(payload) => ChaincodeResponse { status: 200, message: String::new(), payload },
-            Err(refusal) => {
-                ChaincodeResponse { status: refusal.status, message: refusal.text, payload: Vec::new() }
-            }
+            Err(refusal) => ChaincodeResponse { status: refusal.status, message: refusal.text, payload: Vec::new() },
         };
         let outcome = channel.is_some().then(|| simulator.finish());
         Ok(Run { response, event: None, version: SYSTEM_VERSION.to_owned(), outcome })
@@ -171,9 +165,7 @@ impl Service {
                 }
             }
         }
-        let (results, interest) = outcome
-            .map(|outcome| (outcome.results, Some(outcome.interest)))
-            .unwrap_or_default();
+        let (results, interest) = outcome.map(|outcome| (outcome.results, Some(outcome.interest))).unwrap_or_default();
         let action = ChaincodeAction {
             results,
             events: event.map(|event| event.encode_to_vec()).unwrap_or_default(),

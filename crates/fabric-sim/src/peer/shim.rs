@@ -94,8 +94,7 @@ impl Stream {
         sender: mpsc::Sender<ChaincodeMessage>,
         mut replies: Streaming<ChaincodeMessage>,
     ) -> Arc<Self> {
-        let stream =
-            Arc::new(Self { chaincodes, sender, calls: Calls::default(), closed: watch::Sender::new(false) });
+        let stream = Arc::new(Self { chaincodes, sender, calls: Calls::default(), closed: watch::Sender::new(false) });
         let serving = stream.clone();
         tokio::spawn(async move {
             while let Ok(Some(message)) = replies.message().await {
@@ -161,7 +160,12 @@ impl Stream {
         let Ok(kind) = Type::try_from(message.r#type) else { return false };
         match kind {
             Type::Keepalive => return true,
-            Type::Undefined | Type::Register | Type::Registered | Type::Init | Type::Ready | Type::Transaction
+            Type::Undefined
+            | Type::Register
+            | Type::Registered
+            | Type::Init
+            | Type::Ready
+            | Type::Transaction
             | Type::Response => {
                 tracing::error!(kind = kind.as_str_name(), "cannot handle this message while in ready state");
                 return false;
@@ -197,9 +201,7 @@ impl Stream {
     /// Everything that needs no waiting.
     fn serve(&self, call: &Call, kind: Type, payload: &[u8]) -> Result<Vec<u8>, String> {
         let namespace = &call.namespace;
-        let unsupported = || {
-            Err(format!("{} is not supported by the simulated peer", kind.as_str_name()))
-        };
+        let unsupported = || Err(format!("{} is not supported by the simulated peer", kind.as_str_name()));
         match kind {
             Type::GetState => {
                 let GetState { key, collection } = parse(payload)?;
@@ -219,7 +221,9 @@ impl Stream {
                     return Err(NO_PRIVATE_IN_INIT.to_owned());
                 }
                 call.transaction.collection(namespace, &collection).map_err(|_| {
-                    format!("collection [{collection}] not defined in the collection config for chaincode [{namespace}]")
+                    format!(
+                        "collection [{collection}] not defined in the collection config for chaincode [{namespace}]"
+                    )
                 })?;
                 let mut simulator = call.transaction.simulator();
                 Ok(simulator.get_private_hash(namespace, &collection, &key).unwrap_or_default())
@@ -260,7 +264,6 @@ impl Stream {
                 Ok(QueryResponse { id, ..QueryResponse::default() }.encode_to_vec())
             }
             Type::GetQueryResult => Err("ExecuteQuery not supported for leveldb".to_owned()),
-            Type::GetHistoryForKey => Err("history database is not enabled".to_owned()),
             _ => unsupported(),
         }
     }

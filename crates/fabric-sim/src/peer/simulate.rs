@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
-use tenter_fabric_wire::kvrwset::{
-    HashedRwSet, KvRead, KvReadHash, KvRwSet, KvWrite, KvWriteHash, RangeQueryInfo,
-};
+use tenter_fabric_wire::kvrwset::{HashedRwSet, KvRead, KvReadHash, KvRwSet, KvWrite, KvWriteHash, RangeQueryInfo};
 use tenter_fabric_wire::protos::{ChaincodeCall, ChaincodeInterest};
 use tenter_fabric_wire::rwset::{CollectionHashedReadWriteSet, NsReadWriteSet, TxReadWriteSet};
 
@@ -294,11 +292,8 @@ impl Simulator {
         }
         let interest = self.interest();
         let mut private = Vec::new();
-        let ns_rwset = self
-            .namespaces
-            .into_iter()
-            .map(|(namespace, part)| public_set(namespace, part, &mut private))
-            .collect();
+        let ns_rwset =
+            self.namespaces.into_iter().map(|(namespace, part)| public_set(namespace, part, &mut private)).collect();
         let results = TxReadWriteSet { data_model: 0, ns_rwset }.encode_to_vec();
         Outcome { results, private, interest }
     }
@@ -369,10 +364,7 @@ fn hashed_set(
         hashed_reads: part
             .reads
             .into_iter()
-            .map(|(key, version)| KvReadHash {
-                key_hash: hash(key.as_bytes()),
-                version: version.map(Version::to_wire),
-            })
+            .map(|(key, version)| KvReadHash { key_hash: hash(key.as_bytes()), version: version.map(Version::to_wire) })
             .collect(),
         hashed_writes: part
             .writes

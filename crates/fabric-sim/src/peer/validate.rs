@@ -173,8 +173,7 @@ impl Judge<'_> {
         use TxValidationCode as Code;
         let extension: ChaincodeHeaderExtension = decode(&channel.extension, Code::BadHeaderExtension)?;
         let endorsed = payload.action.as_ref().ok_or(Code::BadResponsePayload)?;
-        let response: ProposalResponsePayload =
-            decode(&endorsed.proposal_response_payload, Code::BadResponsePayload)?;
+        let response: ProposalResponsePayload = decode(&endorsed.proposal_response_payload, Code::BadResponsePayload)?;
         let action: ChaincodeAction = decode(&response.extension, Code::BadResponsePayload)?;
         let sets = parse_sets(&action.results).ok_or(Code::BadRwset)?;
         let called = extension.chaincode_id.ok_or(Code::InvalidOtherReason)?.name;
@@ -328,9 +327,8 @@ impl Updates {
             .map(|(key, found)| (key, found.version))
             .collect();
         for (key, value) in self.0.get(space).into_iter().flatten() {
-            let before_end = range.end_key.is_empty()
-                || *key < range.end_key
-                || (!range.itr_exhausted && *key == range.end_key);
+            let before_end =
+                range.end_key.is_empty() || *key < range.end_key || (!range.itr_exhausted && *key == range.end_key);
             if *key >= range.start_key && before_end {
                 match value {
                     Some(value) => now.insert(key, value.version),

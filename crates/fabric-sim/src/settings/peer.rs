@@ -181,10 +181,12 @@ impl PeerSettings {
 
 fn chaincode(source: &Source) -> Result<ChaincodeSettings, SettingsError> {
     // Fabric takes 1000 for a batch of no size.
-    let size = |key: &str| Ok::<u32, SettingsError>(match source.bytes(key, 1000)? {
-        0 => 1000,
-        count => u32::try_from(count).unwrap_or(u32::MAX),
-    });
+    let size = |key: &str| {
+        Ok::<u32, SettingsError>(match source.bytes(key, 1000)? {
+            0 => 1000,
+            count => u32::try_from(count).unwrap_or(u32::MAX),
+        })
+    };
     Ok(ChaincodeSettings {
         builders: builders(source),
         docker: source.text("vm.endpoint")?.is_some(),
@@ -208,9 +210,8 @@ fn builders(source: &Source) -> Vec<Builder> {
     let Some(items) = source.node("chaincode.externalBuilders").and_then(Value::as_sequence) else {
         return Vec::new();
     };
-    let text = |item: &Value, name: &str| {
-        field(item, name).and_then(Value::as_str).map(str::to_owned).unwrap_or_default()
-    };
+    let text =
+        |item: &Value, name: &str| field(item, name).and_then(Value::as_str).map(str::to_owned).unwrap_or_default();
     items
         .iter()
         .map(|item| Builder {

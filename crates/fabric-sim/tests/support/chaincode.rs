@@ -48,8 +48,9 @@ impl Running {
         };
         let service = Server(running.clone());
         tokio::spawn(async move {
-            let serving =
-                tonic::transport::Server::builder().add_service(ChaincodeServer::new(service)).serve_with_incoming(incoming.into_stream());
+            let serving = tonic::transport::Server::builder()
+                .add_service(ChaincodeServer::new(service))
+                .serve_with_incoming(incoming.into_stream());
             // Dropping it closes the connections, as the end of a process does.
             tokio::select! {
                 _ = serving => {}
@@ -70,10 +71,7 @@ struct Server(Running);
 impl Chaincode for Server {
     type ConnectStream = Replies;
 
-    async fn connect(
-        &self,
-        request: Request<Streaming<ChaincodeMessage>>,
-    ) -> Result<tonic::Response<Replies>, Status> {
+    async fn connect(&self, request: Request<Streaming<ChaincodeMessage>>) -> Result<tonic::Response<Replies>, Status> {
         let (sender, receiver) = mpsc::channel(16);
         let id = ChaincodeId { name: self.0.package.lock().unwrap().clone(), ..ChaincodeId::default() };
         let register = ChaincodeMessage {

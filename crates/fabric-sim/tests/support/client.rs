@@ -187,10 +187,7 @@ pub fn assemble(person: &Person, signed: &SignedProposal, responses: &[ProposalR
         }),
     };
     let transaction = Transaction {
-        actions: vec![TransactionAction {
-            header: header.signature_header.clone(),
-            payload: action.encode_to_vec(),
-        }],
+        actions: vec![TransactionAction { header: header.signature_header.clone(), payload: action.encode_to_vec() }],
     };
     let payload = Payload { header: Some(header), data: transaction.encode_to_vec() }.encode_to_vec();
     Envelope { signature: person.key.sign(&payload), payload }

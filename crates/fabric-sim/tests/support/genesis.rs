@@ -258,9 +258,8 @@ fn application_group(profile: &Profile<'_>) -> ConfigGroup {
         .map(|org| {
             let mut group = application_org(org);
             let anchors = profile.anchors.iter().filter(|(id, _)| *id == org.msp_id);
-            let anchor_peers: Vec<AnchorPeer> = anchors
-                .map(|(_, port)| AnchorPeer { host: "127.0.0.1".to_owned(), port: i32::from(*port) })
-                .collect();
+            let anchor_peers: Vec<AnchorPeer> =
+                anchors.map(|(_, port)| AnchorPeer { host: "127.0.0.1".to_owned(), port: i32::from(*port) }).collect();
             if !anchor_peers.is_empty() {
                 group.values.insert("AnchorPeers".to_owned(), value(&AnchorPeers { anchor_peers }));
             }

@@ -74,9 +74,7 @@ pub fn collections(all: &[&StaticCollectionConfig], bundle: &Bundle) -> Result<(
             ));
         }
         if required < 0 {
-            return Err(format!(
-                "collection-name: {name} -- requiredPeerCount ({required}) cannot be less than zero"
-            ));
+            return Err(format!("collection-name: {name} -- requiredPeerCount ({required}) cannot be less than zero"));
         }
         member_policy(config, bundle)?;
     }
@@ -122,8 +120,8 @@ fn member(name: &str, principal: &MspPrincipal, bundle: &Bundle) -> Result<(), S
                 .msp_identifier
         }
         Ok(Classification::Identity) => {
-            let known = Identity::parse(&principal.principal)
-                .is_ok_and(|identity| bundle.msps.contains_key(&identity.msp_id));
+            let known =
+                Identity::parse(&principal.principal).is_ok_and(|identity| bundle.msps.contains_key(&identity.msp_id));
             return if known {
                 Ok(())
             } else {
@@ -131,10 +129,8 @@ fn member(name: &str, principal: &MspPrincipal, bundle: &Bundle) -> Result<(), S
             };
         }
         other => {
-            let shown = other.map_or_else(
-                |_| principal.principal_classification.to_string(),
-                |kind| kind.as_str_name().to_owned(),
-            );
+            let shown = other
+                .map_or_else(|_| principal.principal_classification.to_string(), |kind| kind.as_str_name().to_owned());
             return Err(format!("collection-name: {name} -- principal type {shown} is not supported"));
         }
     };
@@ -154,9 +150,10 @@ pub fn keeps(proposed: &[&StaticCollectionConfig], committed: &CollectionConfigP
     }
     for old in configs(committed).map_err(|_| "unknown collection configuration type".to_owned())? {
         let name = &old.name;
-        let new = proposed.iter().find(|new| new.name == *name).ok_or_else(|| {
-            format!("existing collection [{name}] missing in the proposed collection configuration")
-        })?;
+        let new = proposed
+            .iter()
+            .find(|new| new.name == *name)
+            .ok_or_else(|| format!("existing collection [{name}] missing in the proposed collection configuration"))?;
         if new.block_to_live != old.block_to_live {
             return Err(format!(
                 "the BlockToLive in an existing collection [{name}] modified. Existing value [{}]",

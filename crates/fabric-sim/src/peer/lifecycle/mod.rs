@@ -71,11 +71,7 @@ struct Call<'a> {
 }
 
 /// Calls the chaincode. `bundle` is the channel's configuration; none without a channel.
-pub fn invoke(
-    context: &Context<'_>,
-    bundle: Option<&Bundle>,
-    simulator: &mut Simulator,
-) -> Result<Vec<u8>, Refusal> {
+pub fn invoke(context: &Context<'_>, bundle: Option<&Bundle>, simulator: &mut Simulator) -> Result<Vec<u8>, Refusal> {
     let refuse = |text: String| Refusal { status: 500, text };
     let args = &context.proposal.args;
     if args.is_empty() {
@@ -104,9 +100,7 @@ pub fn invoke(
     let mut call = Call { context, channel, bundle, simulator };
     call.dispatch(&function, input).map_err(|fault| match fault {
         Fault::NotDefined(name) => Refusal { status: 404, text: format!("namespace {name} is not defined") },
-        Fault::Other(text) => {
-            refuse(format!("failed to invoke backing implementation of '{function}': {text}"))
-        }
+        Fault::Other(text) => refuse(format!("failed to invoke backing implementation of '{function}': {text}")),
     })
 }
 
@@ -228,9 +222,10 @@ impl Call<'_> {
 
     fn query_installed(&self, args: &QueryInstalledChaincodeArgs) -> Outcome {
         use query_installed_chaincode_result::{Chaincode, References};
-        let package = self.context.packages.find(&args.package_id).ok_or_else(|| {
-            Fault::Other(format!("could not find chaincode with package id '{}'", args.package_id))
-        })?;
+        let package =
+            self.context.packages.find(&args.package_id).ok_or_else(|| {
+                Fault::Other(format!("could not find chaincode with package id '{}'", args.package_id))
+            })?;
         let references = self.references(&package).into_iter().map(|(channel, users)| {
             let chaincodes = users.into_iter().map(|(name, version)| Chaincode { name, version }).collect();
             (channel, References { chaincodes })
@@ -309,8 +304,7 @@ impl Call<'_> {
                 ));
             }
             let reference = application_policy::Type::ChannelConfigPolicyReference(DEFAULT_POLICY.to_owned());
-            parameters.validation.validation_parameter =
-                ApplicationPolicy { r#type: Some(reference) }.encode_to_vec();
+            parameters.validation.validation_parameter = ApplicationPolicy { r#type: Some(reference) }.encode_to_vec();
         }
         Ok(())
     }
@@ -326,9 +320,7 @@ impl Call<'_> {
         let current =
             Place::Public.sequence(self.simulator, &name).map_err(within("could not get current sequence"))?;
         if current == sequence && sequence == 0 {
-            return Err(Fault::Other(
-                "requested sequence is 0, but first definable sequence number is 1".to_owned(),
-            ));
+            return Err(Fault::Other("requested sequence is 0, but first definable sequence number is 1".to_owned()));
         }
         if sequence < current {
             return Err(Fault::Other(format!(
@@ -400,11 +392,7 @@ impl Call<'_> {
         Ok(place.package(self.simulator, private)? == package)
     }
 
-    fn fetch_approved(
-        &mut self,
-        place: Place<'_>,
-        private: &str,
-    ) -> Result<(Parameters, ChaincodeSource), Fault> {
+    fn fetch_approved(&mut self, place: Place<'_>, private: &str) -> Result<(Parameters, ChaincodeSource), Fault> {
         let parameters = place
             .parameters(self.simulator, private)
             .map_err(within(format!("could not deserialize chaincode parameters for {private}")))?;

@@ -418,8 +418,6 @@ pub fn approved_package<'a>(
     }
     let key = field_key(SOURCES, &private, "PackageID");
     let hash = world.hashed(NAMESPACE, &collection, &key).map(|found| found.value.clone());
-    let package = installed
-        .into_iter()
-        .find(|id| hash.as_deref() == Some(&Sha256::digest(package_value(id))[..]));
+    let package = installed.into_iter().find(|id| hash.as_deref() == Some(&Sha256::digest(package_value(id))[..]));
     (true, package)
 }
