@@ -129,7 +129,7 @@ impl Nodes {
         }
         let unknown = |why: String| TransactionError::Unknown { tx_id: call.tx_id().to_owned(), why };
         let gateway = self.gateway(witness, submitter).await?;
-        let status = gateway.commit_status(&call.call().channel, call.tx_id()).await;
+        let status = gateway.commit_status(call.tx_id(), &call.call().channel).await;
         let status = status.map_err(|error| unknown(format!("{witness}, Gateway: {}", chain(&error))))?;
         if status.code.is_valid() {
             Ok(status)
@@ -161,7 +161,7 @@ impl Nodes {
         let failed = |source| gateway_error(node, source);
         let prepared = gateway.endorse(call, endorsers).await.map_err(failed)?;
         gateway.submit(&prepared).await.map_err(failed)?;
-        let status = gateway.commit_status(&call.channel, &prepared.tx_id).await.map_err(failed)?;
+        let status = gateway.commit_status(&prepared.tx_id, &call.channel).await.map_err(failed)?;
         let tx_id = prepared.tx_id.clone();
         if status.code.is_valid() {
             Ok(Called { payload: prepared.result().unwrap_or_default(), tx_id, block: status.block })

@@ -53,7 +53,8 @@ pub async fn observe(ctx: &Context, nodes: &Nodes, desired: &Desired) -> Observe
         // Each channel asks up to CONCURRENCY nodes at once; channels share nodes, so few at a time are enough.
         stream::iter(questions).buffer_unordered(4).collect().await
     };
-    Observed { kinds, objects, namespaces, channels, chaincodes: BTreeMap::new() }
+    let chaincodes = chaincodes(ctx, nodes, desired, &channels, &objects).await;
+    Observed { kinds, objects, namespaces, channels, chaincodes }
 }
 
 /// What the own peers say of the chaincodes. One whose spec makes no definition is named by the planner.
