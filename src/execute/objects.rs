@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Namespace;
-use kube::api::PostParams;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Map, Value, json};
+use tenter_consortium::chaincode::PACKAGE_KEY;
 use tenter_consortium::objects::{FIELD_MANAGER, Kind, LABEL_CONSORTIUM, LABEL_ORGANIZATION, ObjectRef};
 
 use super::{StepOutcome, World};
@@ -74,6 +76,24 @@ impl World for Cluster<'_> {
         spec: &Value,
     ) -> Result<StepOutcome, Failure> {
         self.write(Way::Update, object, labels, spec).await
+    }
+
+    async fn store_package(&self, namespace: &str, config_map: &str, package: &[u8]) -> Result<StepOutcome, Failure> {
+        let object = ConfigMap {
+            metadata: ObjectMeta {
+                name: Some(config_map.to_owned()),
+                namespace: Some(namespace.to_owned()),
+                labels: Some(BTreeMap::from([(MANAGED_BY.to_owned(), FIELD_MANAGER.to_owned())])),
+                ..ObjectMeta::default()
+            },
+            binary_data: Some(BTreeMap::from([(PACKAGE_KEY.to_owned(), ByteString(package.to_vec()))])),
+            immutable: Some(true),
+            ..ConfigMap::default()
+        };
+        apply::create(self.ctx, &object).await.map(|written| match written {
+            Written::Unchanged => StepOutcome::AlreadyTrue,
+            Written::Changed => StepOutcome::Done,
+        })
     }
 
     async fn remove_object(&self, object: &ObjectRef) -> Result<StepOutcome, Failure> {

@@ -118,32 +118,6 @@ pub async fn look(
     Seen { observed, outside, peers, joined }
 }
 
-/// What is known of a chaincode whose channel was never formed.
-pub async fn unformed(
-    nodes: &Nodes,
-    namespace: &str,
-    spec: &ChaincodeSpec,
-    organizations: &[String],
-) -> ObservedChaincode {
-    let peers = own_peers(spec, organizations);
-    let (installed, package) = tokio::join!(
-        each(&peers, |node| bounded(node, "installed chaincodes", nodes.installed(node).boxed())),
-        package(nodes, namespace, spec)
-    );
-    let evidence = format!("channel {} is not formed", spec.channel);
-    let msp_ids = peers.iter().map(|peer| peer.msp_id.clone());
-    let approvals = msp_ids.map(|msp_id| (msp_id, Observation::Absent { evidence: evidence.clone() })).collect();
-    let readiness = spec.members.iter().map(|member| (member.msp_id.clone(), false)).collect();
-    ObservedChaincode {
-        committed: Observation::Absent { evidence },
-        author: None,
-        approvals,
-        readiness: Observation::Present { value: readiness },
-        installed,
-        package,
-    }
-}
-
 fn why(outside: &BTreeMap<NodeRef, String>) -> String {
     outside.iter().map(|(node, why)| format!("; {}/{}: {why}", node.namespace, node.name)).collect()
 }

@@ -70,13 +70,11 @@ async fn chaincodes(
     for (name, chaincode) in &desired.chaincodes {
         let Ok(definition) = wanted(&chaincode.spec) else { continue };
         let spec = &chaincode.spec;
-        // Nothing is defined on a channel that was never formed, whatever its peers are.
-        let formed = channels.get(&spec.channel).is_none_or(|channel| !channel.genesis.is_absent());
-        let mut observed = if formed {
-            chaincode::look(nodes, &ctx.namespace, spec, &own, &definition).await.observed
-        } else {
-            chaincode::unformed(nodes, &ctx.namespace, spec, &own).await
-        };
+        // On a channel that was never formed nothing is defined, which the planner knows by itself.
+        if channels.get(&spec.channel).is_some_and(|channel| channel.genesis.is_absent()) {
+            continue;
+        }
+        let mut observed = chaincode::look(nodes, &ctx.namespace, spec, &own, &definition).await.observed;
         for (peer, installed) in &mut observed.installed {
             let object = ObjectRef { kind: Kind::Peer, namespace: peer.namespace.clone(), name: peer.name.clone() };
             if !objects.contains_key(&object) {
