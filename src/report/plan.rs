@@ -142,7 +142,9 @@ pub fn headline(step: &Step) -> String {
                     format!("upgrade chaincode {name} on channel {channel} to sequence {sequence}")
                 }
                 None => format!("upgrade chaincode {name} on channel {channel}"),
-                Some(_) => format!("bring chaincode {name} on channel {channel} to all its members"),
+                Some(sequence) => {
+                    format!("install chaincode {name} on channel {channel} and approve its sequence {sequence}")
+                }
             }
         }
         Step::RemoveObject { object, .. } => format!("remove {object}"),

@@ -274,6 +274,21 @@ fn identity() -> Definition {
     Definition::new::<IdentitySpec, IdentityStatus>("Identity", "identities", &["fid"]).columns(columns).rules(rules)
 }
 
+fn membership() -> Definition {
+    Definition::new::<MembershipSpec, MembershipStatus>("Membership", "memberships", &["mem"])
+        .columns(vec![
+            Column("Channel", "string", ".spec.channel", false),
+            Column("Role", "string", ".spec.role", false),
+            Column("Joined", "string", ".status.joined", false),
+        ])
+        .rules(vec![
+            Rule::Immutable(&["consortium"]),
+            Rule::Immutable(&["channel"]),
+            Rule::Immutable(&["organization"]),
+            Rule::Immutable(&["mspID"]),
+        ])
+}
+
 fn chaincode() -> Definition {
     Definition::new::<ChaincodeSpec, ChaincodeStatus>("Chaincode", "chaincodes", &["cc"])
         .columns(vec![
@@ -404,18 +419,7 @@ pub fn crds() -> Result<Vec<CustomResourceDefinition>, CrdError> {
                 Rule::Immutable(&["channel"]),
                 Rule::Pattern(&["channel"], CHANNEL),
             ]),
-        Definition::new::<MembershipSpec, MembershipStatus>("Membership", "memberships", &["mem"])
-            .columns(vec![
-                Column("Channel", "string", ".spec.channel", false),
-                Column("Role", "string", ".spec.role", false),
-                Column("Joined", "string", ".status.joined", false),
-            ])
-            .rules(vec![
-                Rule::Immutable(&["consortium"]),
-                Rule::Immutable(&["channel"]),
-                Rule::Immutable(&["organization"]),
-                Rule::Immutable(&["mspID"]),
-            ]),
+        membership(),
         chaincode(),
         proposal(),
     ]
