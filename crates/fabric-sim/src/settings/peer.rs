@@ -172,7 +172,7 @@ impl PeerSettings {
                 enabled: source.flag("peer.gateway.enabled", true)?,
                 endorsement_timeout: source.duration("peer.gateway.endorsementTimeout", Duration::from_secs(30))?,
                 broadcast_timeout: source.duration("peer.gateway.broadcastTimeout", Duration::from_secs(30))?,
-                dial_timeout: source.duration("peer.gateway.dialTimeout", Duration::from_secs(120))?,
+                dial_timeout: source.duration("peer.gateway.dialTimeout", Duration::from_mins(2))?,
             },
             chaincode: chaincode(source)?,
         })
@@ -189,7 +189,7 @@ fn chaincode(source: &Source) -> Result<ChaincodeSettings, SettingsError> {
     };
     Ok(ChaincodeSettings {
         builders: builders(source),
-        docker: source.text("vm.endpoint")?.is_some(),
+        docker: source.text("vm.endpoint")?.is_some_and(|endpoint| !endpoint.is_empty()),
         startup_timeout: source
             .duration("chaincode.startuptimeout", Duration::from_secs(5))?
             .max(Duration::from_secs(5)),
