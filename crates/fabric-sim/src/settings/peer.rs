@@ -189,7 +189,7 @@ fn chaincode(source: &Source) -> Result<ChaincodeSettings, SettingsError> {
     };
     Ok(ChaincodeSettings {
         builders: builders(source),
-        docker: source.text("vm.endpoint")?.is_some_and(|endpoint| !endpoint.is_empty()),
+        docker: source.text("vm.endpoint")?.is_some(),
         startup_timeout: source
             .duration("chaincode.startuptimeout", Duration::from_secs(5))?
             .max(Duration::from_secs(5)),
