@@ -23,10 +23,13 @@ use support::chaincode::{Running, package};
 use support::client::{assemble, broadcast, call, connect, proposal, propose, transaction_id};
 use support::network::{Network, Node, eventually};
 use support::organization::{Organization, Person};
+use support::update::{compute, envelope};
 use support::world::join_peer;
 use tenter_fabric_wire::common::msp_principal::Classification;
 use tenter_fabric_wire::common::signature_policy::Type as RuleType;
-use tenter_fabric_wire::common::{Block, Envelope, MspPrincipal, MspRole, SignaturePolicy, SignaturePolicyEnvelope};
+use tenter_fabric_wire::common::{
+    Block, Config, ConfigValue, Envelope, MspPrincipal, MspRole, SignaturePolicy, SignaturePolicyEnvelope,
+};
 use tenter_fabric_wire::gateway::{
     CommitStatusRequest, EndorseRequest, ErrorDetail, EvaluateRequest, SignedCommitStatusRequest, SubmitRequest,
 };
@@ -38,8 +41,8 @@ use tenter_fabric_wire::lifecycle::{
     chaincode_source,
 };
 use tenter_fabric_wire::protos::{
-    ChaincodeInput, CollectionConfig, CollectionConfigPackage, CollectionPolicyConfig, ProposalResponse,
-    SignedProposal, StaticCollectionConfig, collection_config, collection_policy_config,
+    Acls, ApiResource, ChaincodeInput, CollectionConfig, CollectionConfigPackage, CollectionPolicyConfig,
+    ProposalResponse, SignedProposal, StaticCollectionConfig, collection_config, collection_policy_config,
 };
 use tenter_fabric_wire::service::gateway_client::GatewayClient;
 use tonic::{Code, Status};
@@ -384,6 +387,33 @@ async fn a_chaincode_is_installed_approved_committed_called_and_upgraded() {
     assert_eq!(
         acme.evaluate(&["query", "zzz"]).await.unwrap_err(),
         "Unknown evaluate call to endorser returned error: chaincode response 500, {\"Error\":\"Nil amount for zzz\"} [AcmeMSP: chaincode response 500, {\"Error\":\"Nil amount for zzz\"}]"
+    );
+
+    // The configuration may name other guards.
+    let ask = async || {
+        let signed = proposal(&acme.user, CHANNEL, "_lifecycle", &[b"QueryChaincodeDefinitions", b""]);
+        let response = acme.propose(signed).await.response.unwrap();
+        (response.status, response.message)
+    };
+    assert_eq!(ask().await, (200, String::new()));
+    let current =
+        acme.propose(proposal(&acme.admin, CHANNEL, "cscc", &[b"GetChannelConfig", CHANNEL.as_bytes()])).await;
+    let current = Config::decode(&current.response.unwrap().payload[..]).unwrap();
+    let update = compute(CHANNEL, &current, |root| {
+        let reference = ApiResource { policy_ref: "/Channel/Application/Admins".to_owned() };
+        let acls = Acls { acls: [("_lifecycle/QueryChaincodeDefinitions".to_owned(), reference)].into() };
+        let value =
+            ConfigValue { value: acls.encode_to_vec(), mod_policy: "Admins".to_owned(), ..ConfigValue::default() };
+        root.groups.get_mut("Application").unwrap().values.insert("ACLs".to_owned(), value);
+    });
+    let connection = connect(orderer.port, &network.hub.tlsca.pem, None).await.unwrap();
+    let update = envelope(&update, &[&acme.admin, &globex.admin]);
+    assert_eq!(broadcast(connection, update).await, (200, String::new()));
+    let denied =
+        eventually("the client is refused", async || Some(ask().await).filter(|(status, _)| *status != 200)).await;
+    assert!(
+        denied.1.starts_with("Failed to authorize invocation due to failed ACL check: failed evaluating policy on signed data during check policy [/Channel/Application/Admins]: [implicit policy evaluation failed"),
+        "{denied:?}"
     );
 
     // Answers that differ are no transaction.

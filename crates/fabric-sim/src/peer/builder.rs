@@ -184,20 +184,20 @@ impl Store {
             None => None,
         };
         let values = values.unwrap_or_default();
-        let fill = |name: &str, text: &str| {
+        let render = |name: &str, text: &str| {
             fill(text, &values).map_err(|error| format!("Failed to parse the {name} field template: {error}"))
         };
         let mut rendered = Connection {
-            address: fill("Address", &raw.address)?,
-            dial_timeout: fill("DialTimeout", &raw.dial_timeout)?,
+            address: render("Address", &raw.address)?,
+            dial_timeout: render("DialTimeout", &raw.dial_timeout)?,
             ..Connection::default()
         };
         if raw.tls_required {
             rendered.tls_required = true;
             rendered.client_auth_required = raw.client_auth_required;
-            rendered.root_cert = fill("RootCert", &raw.root_cert)?;
-            rendered.client_key = fill("ClientKey", &raw.client_key)?;
-            rendered.client_cert = fill("ClientCert", &raw.client_cert)?;
+            rendered.root_cert = render("RootCert", &raw.root_cert)?;
+            rendered.client_key = render("ClientKey", &raw.client_key)?;
+            rendered.client_cert = render("ClientCert", &raw.client_cert)?;
         }
         Ok(rendered)
     }

@@ -104,6 +104,9 @@ pub struct Runnable {
     pub package: String,
 }
 
+/// The stream to a package's service, once there is one.
+type Slot = Arc<tokio::sync::Mutex<Option<Arc<Stream>>>>;
+
 /// The connections to chaincodes, and their packages.
 #[derive(Debug)]
 pub struct Chaincodes {
@@ -111,7 +114,7 @@ pub struct Chaincodes {
     pub packages: Arc<Store>,
     /// The settings.
     pub settings: ChaincodeSettings,
-    running: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<Option<Arc<Stream>>>>>>,
+    running: Mutex<BTreeMap<String, Slot>>,
 }
 
 impl Chaincodes {

@@ -39,6 +39,9 @@ pub struct Placed {
 /// How long to wait before other peers are asked again for private writes.
 const RECONCILE: Duration = Duration::from_secs(1);
 
+/// What the valid transactions of a block read and wrote.
+type Valid = Vec<(Version, Vec<NamespaceSet>)>;
+
 /// A joined channel.
 #[derive(Debug)]
 pub struct Channel {
@@ -161,12 +164,7 @@ impl Channel {
         Ok(if moved { Taken::Reconnect } else { Taken::More })
     }
 
-    fn judge(
-        &self,
-        bundle: &Bundle,
-        world: &World,
-        block: &Block,
-    ) -> (Vec<u8>, Updates, Vec<(Version, Vec<NamespaceSet>)>) {
+    fn judge(&self, bundle: &Bundle, world: &World, block: &Block) -> (Vec<u8>, Updates, Valid) {
         let judge = Judge { bundle, world };
         let number = block::number(block);
         let (mut codes, mut updates, mut valid) = (Vec::new(), Updates::default(), Vec::new());

@@ -227,7 +227,7 @@ impl Service {
     }
 
     /// One endorsement of each organisation, all at once.
-    async fn from_organizations(
+    async fn by_organization(
         &self,
         channel: &Channel,
         read: &Read,
@@ -600,7 +600,7 @@ impl Gateway for Service {
         let named = request.endorsing_organizations;
         let collected = match self.channels.get(&read.channel) {
             Some(channel) if named.is_empty() => self.by_policy(&channel, &read, &signed).await?,
-            Some(channel) => self.from_organizations(&channel, &read, &signed, &named).await?,
+            Some(channel) => self.by_organization(&channel, &read, &signed, &named).await?,
             None if named.is_empty() => return Err(unsatisfiable()),
             None => {
                 return Err(Status::unavailable(format!(

@@ -96,7 +96,7 @@ impl Service {
         let answer = match proposal.chaincode.as_str() {
             "cscc" => cscc(&context),
             "qscc" => qscc(&context),
-            "_lifecycle" => return self.run_lifecycle(&context),
+            "_lifecycle" => return Ok(self.run_lifecycle(&context)),
             _ => return self.run_user(proposal).await,
         };
         let response = match answer {
@@ -106,7 +106,7 @@ impl Service {
         Ok(Run { response, event: None, version: SYSTEM_VERSION.to_owned(), outcome: None })
     }
 
-    fn run_lifecycle(&self, context: &Context<'_>) -> Result<Run, String> {
+    fn run_lifecycle(&self, context: &Context<'_>) -> Run {
         let proposal = context.proposal;
         let channel = self.channels.get(&proposal.channel.channel_id);
         let bundle = channel.as_ref().map(|channel| channel.bundle());
@@ -117,7 +117,7 @@ impl Service {
             Err(refusal) => ChaincodeResponse { status: refusal.status, message: refusal.text, payload: Vec::new() },
         };
         let outcome = channel.is_some().then(|| simulator.finish());
-        Ok(Run { response, event: None, version: SYSTEM_VERSION.to_owned(), outcome })
+        Run { response, event: None, version: SYSTEM_VERSION.to_owned(), outcome }
     }
 
     async fn run_user(&self, proposal: &Unpacked) -> Result<Run, String> {

@@ -252,11 +252,11 @@ impl Stream {
                 }
                 Ok(Vec::new())
             }
-            Type::GetStateByRange => self.range(call, parse(payload)?),
+            Type::GetStateByRange => self.range(call, &parse(payload)?),
             Type::QueryStateNext => {
                 let QueryStateNext { id } = parse(payload)?;
                 let query = call.queries().remove(&id).ok_or("query iterator not found")?;
-                call.answer(id, query)
+                Ok(call.answer(id, query))
             }
             Type::QueryStateClose => {
                 let QueryStateClose { id } = parse(payload)?;
@@ -268,7 +268,7 @@ impl Stream {
         }
     }
 
-    fn range(&self, call: &Call, asked: GetStateByRange) -> Result<Vec<u8>, String> {
+    fn range(&self, call: &Call, asked: &GetStateByRange) -> Result<Vec<u8>, String> {
         let metadata: QueryMetadata = parse(&asked.metadata)?;
         let paged = asked.collection.is_empty() && (metadata.page_size != 0 || !metadata.bookmark.is_empty());
         let most = self.chaincodes.settings.total_query_limit;
@@ -278,16 +278,16 @@ impl Stream {
         let (start, end) = (&asked.start_key, &asked.end_key);
         let results = if asked.collection.is_empty() {
             let start = if paged && !metadata.bookmark.is_empty() { &metadata.bookmark } else { start };
-            let pages = paged.then_some(page.unwrap_or(usize::MAX));
+            let most_of_page = paged.then_some(page.unwrap_or(usize::MAX));
             let mut simulator = call.transaction.simulator();
-            Results::Public(simulator.scan(namespace, start, end, pages).map_err(text)?)
+            Results::Public(simulator.scan(namespace, start, end, most_of_page).map_err(text)?)
         } else {
             call.may_use(&asked.collection, false)?;
             let mut simulator = call.transaction.simulator();
             Results::Private(simulator.range_private(namespace, &asked.collection, start, end).map_err(text)?.into())
         };
         let id = hex::encode(rand::random::<[u8; 16]>());
-        call.answer(id, Query { results, pending: Vec::new(), total: 0, paged, limit })
+        Ok(call.answer(id, Query { results, pending: Vec::new(), total: 0, paged, limit }))
     }
 
     async fn invoke(&self, call: &Call, payload: &[u8]) -> Result<Vec<u8>, String> {
@@ -372,14 +372,14 @@ impl Call {
 
     /// The next results of a query; it is kept while there may be more (Fabric
     /// `core/chaincode/query_response_generator.go`).
-    fn answer(&self, id: String, mut query: Query) -> Result<Vec<u8>, String> {
+    fn answer(&self, id: String, mut query: Query) -> Vec<u8> {
         while query.total < query.limit {
             let Some(result) = self.next(&mut query) else { break };
             query.total += 1;
             if !query.paged && query.pending.len() == BATCH {
                 let results = std::mem::replace(&mut query.pending, vec![result]);
                 self.queries().insert(id.clone(), query);
-                return Ok(QueryResponse { results, has_more: true, id, metadata: Vec::new() }.encode_to_vec());
+                return QueryResponse { results, has_more: true, id, metadata: Vec::new() }.encode_to_vec();
             }
             query.pending.push(result);
         }
@@ -393,6 +393,6 @@ impl Call {
         } else {
             Vec::new()
         };
-        Ok(QueryResponse { results: query.pending, has_more: false, id, metadata }.encode_to_vec())
+        QueryResponse { results: query.pending, has_more: false, id, metadata }.encode_to_vec()
     }
 }

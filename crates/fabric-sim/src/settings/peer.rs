@@ -172,7 +172,7 @@ impl PeerSettings {
                 enabled: source.flag("peer.gateway.enabled", true)?,
                 endorsement_timeout: source.duration("peer.gateway.endorsementTimeout", Duration::from_secs(30))?,
                 broadcast_timeout: source.duration("peer.gateway.broadcastTimeout", Duration::from_secs(30))?,
-                dial_timeout: source.duration("peer.gateway.dialTimeout", Duration::from_secs(120))?,
+                dial_timeout: source.duration("peer.gateway.dialTimeout", Duration::from_mins(2))?,
             },
             chaincode: chaincode(source)?,
         })

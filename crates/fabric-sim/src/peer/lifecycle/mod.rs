@@ -61,6 +61,8 @@ impl From<SimulationError> for Fault {
 }
 
 type Outcome = Result<Vec<u8>, Fault>;
+/// Who approved, and what differs with those who did not.
+type Approvals = (BTreeMap<String, bool>, BTreeMap<String, Vec<String>>);
 
 /// A call of a function.
 struct Call<'a> {
@@ -478,11 +480,7 @@ impl Call<'_> {
     }
 
     /// Who approved exactly this, and what differs with those who did not.
-    fn approvals(
-        &mut self,
-        name: &str,
-        definition: &Definition,
-    ) -> Result<(BTreeMap<String, bool>, BTreeMap<String, Vec<String>>), Fault> {
+    fn approvals(&mut self, name: &str, definition: &Definition) -> Result<Approvals, Fault> {
         let private = format!("{name}#{}", definition.sequence);
         let record = definition.parameters.record();
         let (mut approvals, mut mismatches) = (BTreeMap::new(), BTreeMap::new());
@@ -496,10 +494,7 @@ impl Call<'_> {
         Ok((approvals, mismatches))
     }
 
-    fn readiness(
-        &mut self,
-        input: &mut Input,
-    ) -> Result<(BTreeMap<String, bool>, BTreeMap<String, Vec<String>>), Fault> {
+    fn readiness(&mut self, input: &mut Input) -> Result<Approvals, Fault> {
         let current =
             Place::Public.sequence(self.simulator, &input.name).map_err(within("could not get current sequence"))?;
         if input.definition.sequence != current + 1 {
