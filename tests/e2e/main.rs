@@ -7,5 +7,6 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a scenario ends with the message of what went wrong")]
 
 mod changes;
+mod proxy;
 mod scenarios;
 mod world;
