@@ -205,7 +205,7 @@ pub fn refused(error: &CaError) -> Failure {
     Failure::terminal("IssueCertificate", message)
 }
 
-/// Loads the root of a Secret, if it is the one whose certificate is `recorded`.
+/// Loads the root of a Secret, if it is the one whose certificate is `recorded`, or that one renewed.
 pub async fn authority(
     ctx: &Context,
     namespace: &str,
@@ -219,7 +219,7 @@ pub async fn authority(
     let cert_pem = text(&secret, TLS_CRT).map_err(unreadable)?;
     let key_pem = SecretKey::from_pem(text(&secret, TLS_KEY).map_err(unreadable)?);
     let authority = Authority::load(&CertificateRoot { cert_pem, key_pem }).map_err(|error| refused(&error))?;
-    if authority.certificate().certificate_fingerprint != recorded.certificate_fingerprint {
+    if !authority.certificate().is_same_key_and_name(recorded) {
         return Err(Failure::terminal(
             "RootReplaced",
             format!("Secret {namespace}/{name} holds another root than the one on record: restore the first"),
@@ -245,16 +245,41 @@ pub async fn issue_again(
     ctx: &Context,
     authority: &Authority,
     request: &CertificateRequest,
+    place: (&str, &str),
+    node: Option<&str>,
+) -> Result<(), Failure> {
+    replace_certificate(ctx, place, node, |certificate| {
+        let key = certificate.public_key().map_err(|error| Failure::terminal("SecretUnusable", error.to_string()))?;
+        authority.issue_for(request, &key, ctx.now(), &mut randomness()).map_err(|error| refused(&error))
+    })
+    .await
+}
+
+/// Renews the certificate of a root in its Secret.
+pub async fn renew_root(
+    ctx: &Context,
+    authority: &Authority,
+    lifetime: SignedDuration,
+    place: (&str, &str),
+) -> Result<(), Failure> {
+    replace_certificate(ctx, place, None, |_| {
+        authority.renew_root(lifetime, ctx.now(), &mut randomness()).map_err(|error| refused(&error))
+    })
+    .await
+}
+
+/// Puts a certificate that is made from the one that is there in its place.
+async fn replace_certificate(
+    ctx: &Context,
     (namespace, name): (&str, &str),
     node: Option<&str>,
+    make: impl FnOnce(&CertificateInfo) -> Result<String, Failure>,
 ) -> Result<(), Failure> {
     let gone = || Failure::new("SecretMissing", format!("Secret {namespace}/{name} went while it was being renewed"));
     let mut secret = apply::get::<Secret>(ctx, namespace, name).await?.ok_or_else(gone)?;
     let unusable = |why| Failure::terminal("SecretUnusable", why);
     belongs(&secret, node).map_err(unusable)?;
-    let certificate = read(&secret, TLS_CRT, TLS_KEY).map_err(unusable)?;
-    let key = certificate.public_key().map_err(|error| unusable(error.to_string()))?;
-    let cert_pem = authority.issue_for(request, &key, ctx.now(), &mut randomness()).map_err(|error| refused(&error))?;
+    let cert_pem = make(&read(&secret, TLS_CRT, TLS_KEY).map_err(unusable)?)?;
     if let Some(data) = &mut secret.data {
         data.insert(TLS_CRT.to_owned(), ByteString(cert_pem.into_bytes()));
     }

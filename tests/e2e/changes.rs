@@ -371,6 +371,48 @@ async fn nodes_move_to_other_addresses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn renewed_roots_reach_the_channel_and_the_nodes() {
+    announce("roots");
+    let mut world = World::new("roots").await;
+    world.consortium(json!({})).await;
+    world.start();
+    let file = example(&world.name);
+    converge(&world, &file).await;
+    let (orderer, nodes) = (orderer(&world), nodes(&world));
+    let roots = async || {
+        let block = nodes.config_block(&orderer, "settlement").await;
+        let current = CurrentConfig::from_block(block.value().expect("the config block")).expect("the configuration");
+        let config = current.config();
+        let hub = &config.orderer.organizations["hub"].msp;
+        let acme = &config.application.organizations["acme"].msp;
+        [&hub.root_certs, &hub.tls_root_certs, &acme.root_certs, &acme.tls_root_certs].map(Clone::clone)
+    };
+    let before = roots().await;
+    // A longer life than the roots have left: their certificates are made anew, for the same keys.
+    let authority = "certificateAuthority: {rootLifetime: 45y}";
+    let longer = file
+        .replace("- name: hub\n", &format!("- name: hub\n      {authority}\n"))
+        .replace("- name: acme\n", &format!("- name: acme\n      {authority}\n"));
+    assert_eq!(longer.matches(authority).count(), 2, "{longer}");
+    world.commit(&longer);
+    for topic in ["orderer-organization/hub", "member/acme"] {
+        proposal(&world, topic, "Committed").await;
+    }
+    let after = roots().await;
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!((before.len(), after.len()), (1, 1), "the new one takes the old one's place");
+        assert_ne!(before, after);
+    }
+    // Nodes were restarted on the new roots, one after another, and the channel goes on.
+    for (organization, kind, node) in [("hub", "Orderer", "orderer3"), ("acme", "Peer", "peer2")] {
+        world.phase(kind, &world.organization(organization), node, "Running").await;
+    }
+    in_sync(&world).await;
+    world.phase("Channel", &world.namespace, "settlement", "Active").await;
+    converge(&world, &with_channel(&longer, &["batch: {timeout: 1s}"])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_identity_is_enrolled_and_its_revocation_reaches_the_channel() {
     announce("identities");
     let mut world = World::new("ident").await;

@@ -8,5 +8,6 @@
 
 mod chaincode;
 mod changes;
+mod proxy;
 mod scenarios;
 mod world;

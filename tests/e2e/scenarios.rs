@@ -13,6 +13,7 @@ use tenter_fabric::ca::{Authority, CertificateRequest, CertificateRoot, Usage};
 use tenter_fabric::keys::SecretKey;
 use tenter_fabric::x509::CertificateInfo;
 
+use crate::proxy::ApiProxy;
 use crate::world::{World, fabric};
 
 /// One orderer, one member, one peer: what most scenarios need.
@@ -380,6 +381,40 @@ async fn a_lost_repository_leaves_the_network_as_it_is() {
     std::fs::rename(hidden, world.repository()).expect("show the repository");
     world.applied(&commit).await;
     assert!(!world.status().await.to_string().contains("SourceUnreachable"), "the condition is taken back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_outlives_its_api_server() {
+    let mut world = World::new("cut").await;
+    let proxy = ApiProxy::new(world.directory()).await;
+    world.kubeconfig = Some(proxy.kubeconfig.clone());
+    let commit = world.commit(&small(&world.name));
+    world.consortium(json!({})).await;
+    world.start();
+    world.applied(&commit).await;
+
+    proxy.set_open(false);
+    let start = Instant::now();
+    let output = world.run(&["plan", world.repository().to_str().expect("UTF-8")]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(5), "unreachable: {said}");
+    assert!(start.elapsed() < Duration::from_mins(1), "it gives up in time: {:?}", start.elapsed());
+    println!("plan without an API server ends after {:.1} s: {}", start.elapsed().as_secs_f32(), said.trim());
+    // A commit that cannot be carried out now; the daemon has failed to write before the way is open again.
+    let silence = world.log().len();
+    let next = world.commit(&small(&world.name).replace("peers: [peer1]", "peers: [peer1, peer2]"));
+    world
+        .eventually("the daemon to find its API server gone", async || {
+            let log = world.log();
+            let new = log.get(silence..).unwrap_or_default();
+            if new.contains("Lease") { Ok(()) } else { Err(new.to_owned()) }
+        })
+        .await;
+    assert!(world.daemon_runs(), "it waits: {}", world.log());
+    let status = world.status().await;
+    assert_eq!(status["lastAppliedRevision"], commit.as_str(), "the last good state is untouched");
+    proxy.set_open(true);
+    world.applied(&next).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,6 +27,8 @@ pub struct World {
     pub name: String,
     /// Name of the namespace of the Consortium.
     pub namespace: String,
+    /// Leads the program to the API server another way.
+    pub kubeconfig: Option<PathBuf>,
     directory: tempfile::TempDir,
     daemon: Option<Child>,
 }
@@ -42,8 +44,8 @@ impl World {
         let client = Client::try_default().await.expect("a cluster: make test-e2e starts one, or set KUBECONFIG");
         let name = unique(scenario);
         let namespace = format!("{name}-system");
-        let world =
-            Self { client, name, namespace, directory: tempfile::tempdir().expect("a temporary folder"), daemon: None };
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let world = Self { client, name, namespace, kubeconfig: None, directory, daemon: None };
         let meta = ObjectMeta { name: Some(world.namespace.clone()), ..ObjectMeta::default() };
         Api::<Namespace>::all(world.client.clone())
             .create(&PostParams::default(), &Namespace { metadata: meta, ..Namespace::default() })
@@ -51,6 +53,11 @@ impl World {
             .expect("a namespace");
         world.git(&["init", "-q", "-b", "main", "."]);
         world
+    }
+
+    /// A folder of this world.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Folder of the checkout that the daemon pulls from.
@@ -140,6 +147,11 @@ impl World {
         }
     }
 
+    /// Whether the daemon has not ended.
+    pub fn daemon_runs(&mut self) -> bool {
+        self.daemon.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
     /// What the daemon holds in memory now (`VmRSS`), in MiB.
     pub fn daemon_memory(&self) -> f64 {
         let process = self.daemon.as_ref().expect("the daemon runs").id();
@@ -161,6 +173,9 @@ impl World {
     pub fn tenter(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tenter"));
         command.args(["--namespace", &self.namespace, "--consortium", &self.name]).stdin(Stdio::null());
+        if let Some(kubeconfig) = &self.kubeconfig {
+            command.env("KUBECONFIG", kubeconfig);
+        }
         command
     }
 

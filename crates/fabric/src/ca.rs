@@ -271,6 +271,33 @@ impl Authority {
         &self.info
     }
 
+    /// The root's certificate made anew for the same key and name, PEM, so that it ends at `now` and `lifetime`. What the
+    /// root issued stays valid under both: it begins when the old one began, because Fabric checks a chain at the time when
+    /// the identity begins (`msp/mspimplvalidate.go`). In an MSP it takes the old one's place: two of one name beside each
+    /// other make its identities invalid.
+    pub fn renew_root<R: CryptoRng + ?Sized>(
+        &self,
+        lifetime: SignedDuration,
+        now: Timestamp,
+        rng: &mut R,
+    ) -> Result<String, CaError> {
+        let refuse = |why: &str| CaError::Validity { root: self.info.subject.clone(), now, why: why.to_owned() };
+        let public_key = self.key.public_key();
+        let end = now.checked_add(lifetime).map_err(|_| refuse(TOO_LONG))?;
+        if end <= self.info.not_after {
+            return Err(refuse("it would not live longer than it does"));
+        }
+        let extensions = root_extensions(&public_key.subject_key_identifier())?;
+        let profile = Profile { issuer: self.subject.clone(), subject: self.subject.clone(), extensions };
+        let der = build(profile, (self.info.not_before, end), &public_key, &self.key, rng)?;
+        let renewed = CertificateInfo::from_der(&der)?;
+        // A root of another program may have named its key in another way; what it issued would not be found then.
+        if renewed.subject_key_identifier != self.info.subject_key_identifier {
+            return Err(refuse("its subject key identifier is not the one that Fabric's programs compute"));
+        }
+        Ok(renewed.to_pem()?)
+    }
+
     /// Issues a certificate with a new key.
     pub fn issue<R: CryptoRng + ?Sized>(
         &self,

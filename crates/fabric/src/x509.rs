@@ -297,7 +297,7 @@ impl CertificateInfo {
     }
 
     /// Whether two certificates are of one authority: one name, one key.
-    pub(crate) fn is_same_key_and_name(&self, other: &Self) -> bool {
+    pub fn is_same_key_and_name(&self, other: &Self) -> bool {
         self.subject_der == other.subject_der && self.spki == other.spki
     }
 

@@ -28,6 +28,10 @@ pub async fn act(
             let secret = key_secret(belonging.metadata(secret), &root.cert_pem, &root.key_pem, None);
             apply::create(ctx, &secret).await.map(drop)
         }
+        CaAction::RenewRoot(secret) => {
+            let authority = materials::authority(ctx, &namespace, secret, recorded_root(observed, secret)?).await?;
+            materials::renew_root(ctx, &authority, hours(object.spec.root_lifetime_hours), (&namespace, secret)).await
+        }
         CaAction::Issue(secret, root, request) => {
             let authority = materials::authority(ctx, &namespace, root, recorded_root(observed, root)?).await?;
             materials::issue_new(ctx, &authority, request, belonging.metadata(secret), None).await

@@ -154,6 +154,19 @@ pub fn decide(object: &CertificateAuthority, observed: &Observed, now: Timestamp
         let verdict = Verdict::reconciling("CreatingRoots", "the organization's roots are being made");
         return Decision::act(missing, phase(status, Phase::Starting), verdict);
     }
+    let due: Vec<CaAction> = ROOTS
+        .into_iter()
+        .filter(|(secret, _)| {
+            let root = observed.roots.get(*secret).and_then(Material::certificate);
+            root.is_some_and(|root| is_renewal_due(root, &object.spec, now) && is_renewable(root))
+        })
+        .map(|(secret, _)| CaAction::RenewRoot(secret))
+        .collect();
+    if !due.is_empty() {
+        let verdict =
+            Verdict::reconciling("RenewingRoots", "certificates of the organization's roots are being renewed");
+        return Decision::act(due, phase(status, Phase::Starting), verdict);
+    }
     // The record comes before anything that the roots issue.
     let revoked = revocations(observed);
     let list = published_list(observed).filter(|(_, published)| published.revoked == revoked);
@@ -206,11 +219,24 @@ fn decide_identities(
     Decision { requeue, ..Decision::settled(phase(status, Phase::Ready), verdict) }
 }
 
-/// Says that a root ends soon, so soon that what it issues now lives shorter than is wanted, or within [`HORIZON`].
+/// Whether a root has less than a third of the life that is wanted of roots left, and would gain by a renewal.
+fn is_renewal_due(root: &CertificateInfo, spec: &CertificateAuthoritySpec, now: Timestamp) -> bool {
+    let lifetime = hours(spec.root_lifetime_hours);
+    root.not_after.duration_since(now) < lifetime / 3
+}
+
+/// Whether Tenter can renew a root: its identifier, by which the certificates that it issued name it, is the one that
+/// Tenter would give it. A person may have put another there.
+fn is_renewable(root: &CertificateInfo) -> bool {
+    root.public_key().is_ok_and(|key| root.subject_key_identifier.as_deref() == Some(&key.subject_key_identifier()[..]))
+}
+
+/// Says that a root that is not Tenter's to renew ends so soon that what it issues now lives shorter than is wanted, or
+/// within [`HORIZON`].
 fn root_ends(object: &CertificateAuthority, observed: &Observed, now: Timestamp) -> Option<Verdict> {
     let lifetime = hours(object.spec.certificate_lifetime_hours);
     let roots = ROOTS.into_iter().filter_map(|(secret, _)| Some((secret, observed.roots.get(secret)?.certificate()?)));
-    let (secret, root) = roots.min_by_key(|(_, root)| root.not_after)?;
+    let (secret, root) = roots.filter(|(_, root)| !is_renewable(root)).min_by_key(|(_, root)| root.not_after)?;
     let left = root.not_after.duration_since(now);
     let cut = if left < lifetime {
         "; what it issues from now on ends with it, earlier than is wanted"
@@ -220,8 +246,8 @@ fn root_ends(object: &CertificateAuthority, observed: &Observed, now: Timestamp)
         return None;
     };
     let message = format!(
-        "it issues for {}, but the root in Secret {secret} ends on {}{cut}: plan the move of the organization to a new \
-         root, which its channels have to learn first",
+        "it issues for {}, but the root in Secret {secret} ends on {}{cut}: it was made elsewhere, and Tenter cannot renew \
+         it; put a certificate of the same key and name, and of the same beginning, that ends later into the Secret",
         object.spec.domain,
         rfc3339(root.not_after)
     );
@@ -246,7 +272,8 @@ fn root_trouble(observed: &Observed, namespace: &str, now: Timestamp) -> Option<
                 Verdict::stalled("RootUnusable", message)
             }
             Material::Usable(root) => match recorded.map(CertificateInfo::from_pem) {
-                Some(Ok(record)) if record.certificate_fingerprint != root.certificate_fingerprint => Verdict::stalled(
+                // One of the same key is the recorded one renewed: it is published next.
+                Some(Ok(record)) if !root.is_same_key_and_name(&record) => Verdict::stalled(
                     "RootReplaced",
                     format!(
                         "Secret {namespace}/{secret} holds the root {}, but the ConfigMap {namespace}/{} has {} on \
@@ -345,7 +372,7 @@ mod tests {
 
     use super::*;
     use crate::controllers::gates::NamespaceFacts;
-    use crate::controllers::materials::{material, tests as pki};
+    use crate::controllers::materials::{material, randomness, tests as pki};
 
     struct World {
         object: CertificateAuthority,
@@ -414,6 +441,15 @@ mod tests {
                         let info = Material::Usable(Box::new(pki::info(&root)));
                         assert_eq!(self.observed.roots.insert((*secret).to_owned(), info), Some(Material::Absent));
                         roots.insert(secret, root);
+                    }
+                    CaAction::RenewRoot(secret) => {
+                        let root = roots.get_mut(secret).unwrap();
+                        let authority = Authority::load(root).unwrap();
+                        let lifetime = hours(self.object.spec.root_lifetime_hours);
+                        let now = pki::at(self.hour);
+                        root.cert_pem = authority.renew_root(lifetime, now, &mut randomness()).unwrap();
+                        let renewed = Material::Usable(Box::new(pki::info(root)));
+                        self.observed.roots.insert((*secret).to_owned(), renewed);
                     }
                     CaAction::Issue(secret, root, request) | CaAction::Renew(secret, root, request) => {
                         let issued: Secret = pki::issued(&roots[root], request, self.hour);
@@ -603,17 +639,37 @@ mod tests {
     }
 
     #[test]
-    fn a_root_that_ends_soon_says_so() {
+    fn roots_are_renewed_with_their_keys_and_published() {
+        let mut world = world();
+        let mut roots = world.settle();
+        let ends = |world: &World| -> BTreeSet<Timestamp> {
+            ROOTS.iter().map(|(secret, _)| world.observed.roots[*secret].certificate().unwrap().not_after).collect()
+        };
+        let before = ends(&world);
+        world.hour = 6_600;
+        assert!(!kinds(&world.decide()).contains(&"RenewRoot".to_owned()), "more than a third is left");
+        world.hour = 6_700;
+        let decision = world.decide();
+        assert_eq!((kinds(&decision), decision.verdict.reason()), (vec!["RenewRoot".to_owned(); 3], "RenewingRoots"));
+        world.carry_out(&decision, &mut roots);
+        assert!(ends(&world).iter().next() > before.iter().next_back());
+        // What was issued before is still good, and nothing is issued before the new roots are published.
+        assert_eq!(kinds(&world.decide()), ["Publish"]);
+        world.carry_out(&world.decide(), &mut roots);
+        assert_eq!(kinds(&world.decide()), ["Renew"; 4], "these are over an age of their own");
+        world.carry_out(&world.decide(), &mut roots);
+        world.carry_out(&world.decide(), &mut roots);
+        assert_eq!((kinds(&world.decide()), world.decide().verdict.reason()), (vec![], "Issuing"));
+    }
+
+    #[test]
+    fn a_longer_life_in_the_file_renews_roots() {
         let mut world = world();
         world.settle();
-        let check = |hour: i64, expect: &str, cut: bool| {
-            let verdict = root_ends(&world.object, &world.observed, pki::at(hour));
-            assert_eq!(verdict.as_ref().map_or("", Verdict::reason), expect, "{hour}");
-            assert_eq!(verdict.is_some_and(|verdict| verdict.message().contains("earlier")), cut, "{hour}");
-        };
-        check(7_000, "", false);
-        check(8_000, "RootEndsSoon", false);
-        check(9_800, "RootEndsSoon", true);
+        world.object.spec.root_lifetime_hours = 40_000;
+        assert_eq!(kinds(&world.decide()), ["RenewRoot"; 3]);
+        world.object.spec.root_lifetime_hours = 5_000;
+        assert_eq!(kinds(&world.decide()), Vec::<String>::new(), "a shorter one takes nothing away");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The builtin certificate authority: three roots and the organization's own identities, in Secrets of its
 //! namespace.
 //!
-//! Roots are made once. The `ConfigMap` `msp` is public, and is the record of which roots they are: nothing is
+//! The keys of roots are made once; their certificates are renewed. The `ConfigMap` `msp` is public, and is the record of which roots they are: nothing is
 //! issued before it is written, so a root that is gone is never silently replaced by a new one.
 
 mod act;
@@ -63,6 +63,8 @@ pub struct Observed {
 pub enum CaAction {
     /// Make a root, in a Secret that is not there.
     CreateRoot(&'static str, RootKind),
+    /// Make the certificate of a root anew, for the same key.
+    RenewRoot(&'static str),
     /// Issue an identity with a new key.
     Issue(&'static str, &'static str, CertificateRequest),
     /// Issue an identity again for the key that it has.

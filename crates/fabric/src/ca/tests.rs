@@ -223,3 +223,28 @@ fn a_lifetime_beyond_all_calendars_is_an_error() {
     let refused = Authority::load(&root).unwrap().issue(&request, now(), &mut TestRng::new(13));
     assert!(matches!(refused, Err(CaError::Validity { .. })), "{refused:?}");
 }
+
+#[test]
+fn a_renewed_root_vouches_for_what_the_old_one_issued() {
+    let root = roots().enrolment;
+    let authority = Authority::load(&root).unwrap();
+    let issued = authority.issue(&enrolment("node1", Role::Peer), now(), &mut TestRng::new(2)).unwrap();
+    let leaf = CertificateInfo::from_pem(&issued.cert_pem).unwrap();
+    let later = now() + SignedDuration::from_hours(24 * 300);
+    let renewed = authority.renew_root(ROOT_LIFETIME, later, &mut TestRng::new(3)).unwrap();
+    let info = CertificateInfo::from_pem(&renewed).unwrap();
+    let old = authority.certificate();
+    assert_eq!((info.not_before, info.not_after), (old.not_before, later + ROOT_LIFETIME));
+    assert!(info.is_same_key_and_name(old) && info.is_ca && info.is_signed_by(old) && leaf.is_signed_by(&info));
+    assert_ne!(info.certificate_fingerprint, old.certificate_fingerprint);
+    assert_eq!(info.subject_key_identifier, old.subject_key_identifier);
+    // Fabric looks at a chain at the time when the identity begins.
+    verify_chain(&leaf, &[], std::slice::from_ref(&info), leaf.not_before).unwrap();
+    // It issues as the old one does, and longer.
+    let next = Authority::load(&CertificateRoot { cert_pem: renewed, key_pem: root.key_pem.clone() }).unwrap();
+    let reissued =
+        next.issue_for(&enrolment("node1", Role::Peer), &leaf.public_key().unwrap(), later, &mut TestRng::new(4));
+    assert!(CertificateInfo::from_pem(&reissued.unwrap()).unwrap().is_signed_by(old));
+    let error = next.renew_root(SignedDuration::from_hours(1), later, &mut TestRng::new(5)).unwrap_err();
+    assert!(error.to_string().contains("would not live longer"), "{error}");
+}
