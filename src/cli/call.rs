@@ -1,6 +1,7 @@
 //! `tenter invoke` and `tenter query`: a person tries a contract, through a peer's Gateway service.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 use tenter_consortium::chaincode::object_name;
@@ -48,7 +49,9 @@ pub struct Target {
 
 /// Call a function of a contract and submit what it writes; wait until a block shows it.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  tenter invoke assets Create a1 alice 100\n  tenter invoke --organization acme --identity app assets Transfer a1 bob")]
+#[command(
+    after_help = "Examples:\n  tenter invoke assets Create a1 alice 100\n  tenter invoke --organization acme --identity app assets Transfer a1 bob"
+)]
 pub struct Invoke {
     #[command(flatten)]
     target: Target,
@@ -83,7 +86,7 @@ impl Report for Answer {
             text.push('\n');
         }
         if let Some((tx_id, block)) = &self.transaction {
-            text.push_str(&format!("transaction {tx_id} is valid in block {block}\n"));
+            let _ = writeln!(text, "transaction {tx_id} is valid in block {block}");
         }
         text
     }

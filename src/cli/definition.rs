@@ -160,11 +160,6 @@ impl RepositoryArgs {
             credentials,
         };
         let fetched = process::fetch(&request, self.limit()).await?;
-        Ok(Located {
-            name: path,
-            bytes: fetched.definition?,
-            facts: fetched.facts,
-            revision: Some(fetched.commit),
-        })
+        Ok(Located { name: path, bytes: fetched.definition?, facts: fetched.facts, revision: Some(fetched.commit) })
     }
 }

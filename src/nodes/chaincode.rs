@@ -1,12 +1,15 @@
 //! The chaincode lifecycle on this daemon's own peers, and transactions that change it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tenter_consortium::observation::Observation;
 use tenter_fabric::chaincode::transaction::{Call, Endorsed, SignedCall, assemble};
 use tenter_fabric::chaincode::{Approved, Committed, Definition, Package, PackageId};
 use tenter_fabric::client::broadcast::BroadcastClient;
+use tenter_fabric::client::endorser::EndorserClient;
 use tenter_fabric::client::gateway::{CommitStatus, GatewayClient, GatewayError};
+use tenter_fabric::client::{DirectDialer, Endpoint, Limits, Target, TlsSettings};
 use tenter_fabric::identity::SigningIdentity;
 
 use super::{Node, NodeError, Nodes, SubmitError, chain, observed};
@@ -17,6 +20,14 @@ pub enum TransactionError {
     /// A peer did not endorse it.
     #[error(transparent)]
     Node(#[from] NodeError),
+    /// Another member's peer did not endorse it.
+    #[error("peer {address} of another member did not endorse: {why}")]
+    Elsewhere {
+        /// Where it is.
+        address: String,
+        /// What happened.
+        why: String,
+    },
     /// Endorsements that do not make a transaction.
     #[error("the endorsements make no transaction: {0}")]
     Assemble(String),
@@ -102,6 +113,28 @@ impl Nodes {
         clients.admin.endorse(call).await.map_err(|source| self.endorser_error(node, source))
     }
 
+    /// Has another member's peer endorse a call: it is dialled by its address in the channel's configuration, and verified
+    /// against the TLS roots that its organization has there.
+    pub async fn endorse_elsewhere(
+        &self,
+        (host, port): (&str, u16),
+        roots_pem: &str,
+        call: &SignedCall,
+        identity: &SigningIdentity,
+    ) -> Result<Endorsed, TransactionError> {
+        let elsewhere = |why: String| TransactionError::Elsewhere { address: format!("{host}:{port}"), why };
+        let tls = TlsSettings { roots_pem: roots_pem.to_owned(), client: None };
+        let endpoint = Endpoint::new(
+            Target::new(host.to_owned(), port),
+            Arc::new(DirectDialer::default()),
+            &tls,
+            Limits::default(),
+        )
+        .map_err(|error| elsewhere(chain(&error)))?;
+        let client = EndorserClient::new(endpoint, identity.clone());
+        client.endorse(call).await.map_err(|error| elsewhere(chain(&error)))
+    }
+
     /// Makes a transaction of endorsements, hands it to the first orderer that takes it, and waits until a block shows
     /// it, as `witness` sees it. Whoever asks again after an unknown end looks at the ledger first.
     pub async fn transact(
@@ -111,8 +144,8 @@ impl Nodes {
         endorsements: &[Endorsed],
         submitter: &SigningIdentity,
     ) -> Result<CommitStatus, TransactionError> {
-        let envelope = assemble(call, endorsements, submitter)
-            .map_err(|error| TransactionError::Assemble(chain(&error)))?;
+        let envelope =
+            assemble(call, endorsements, submitter).map_err(|error| TransactionError::Assemble(chain(&error)))?;
         let mut refusals = Vec::new();
         let mut taken = false;
         for orderer in orderers {

@@ -5,8 +5,8 @@
 //! channels prove absence. A missing Secret, a refused handshake or a `Deliver` status never does.
 
 mod cache;
-mod clients;
 pub mod chaincode;
+mod clients;
 pub mod dial;
 pub mod identity;
 #[cfg(test)]

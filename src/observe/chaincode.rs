@@ -119,7 +119,9 @@ pub async fn look(
 }
 
 fn why(outside: &BTreeMap<NodeRef, String>) -> String {
-    outside.iter().map(|(node, why)| format!("; {}/{}: {why}", node.namespace, node.name)).collect()
+    let parts: Vec<String> =
+        outside.iter().map(|(node, why)| format!("; {}/{}: {why}", node.namespace, node.name)).collect();
+    parts.concat()
 }
 
 /// The answer with the highest sequence; that there is none only if a peer says so and none says otherwise.
@@ -134,10 +136,9 @@ fn newest<'a, T: Clone + 'a>(
         return Observation::Present { value: value.clone() };
     }
     let absent = answers.iter().find(|answer| answer.is_absent());
-    absent.or_else(|| answers.first()).map_or_else(
-        || Observation::Unreachable { evidence: none() },
-        |answer| (*answer).clone(),
-    )
+    absent
+        .or_else(|| answers.first())
+        .map_or_else(|| Observation::Unreachable { evidence: none() }, |answer| (*answer).clone())
 }
 
 async fn readiness(

@@ -3,8 +3,8 @@
 //! All questions run concurrently under a bound, each with a time limit. What could not be asked becomes an
 //! observation with its evidence, so one node that is down never hides the others.
 
-pub mod channel;
 pub mod chaincode;
+pub mod channel;
 mod objects;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,8 +18,8 @@ use tenter_consortium::desired::{Desired, DesiredChannel};
 use tenter_consortium::objects::{ChannelSpec, Kind, NodeSpec, ObjectRef};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{
-    ForeignChange, JoinRecord, LiveChannel, LiveObject, NodeChannel, NodeRef, Observed, ObservedChaincode, ObservedChannel,
-    PinnedGenesis,
+    ForeignChange, JoinRecord, LiveChannel, LiveObject, NodeChannel, NodeRef, Observed, ObservedChaincode,
+    ObservedChannel, PinnedGenesis,
 };
 use tenter_fabric::config::CurrentConfig;
 

@@ -61,12 +61,24 @@ async fn services(world: &World, organization: &str) -> Vec<String> {
     list.into_iter().filter_map(|deployment| deployment.metadata.name).collect()
 }
 
+/// Says which organizations the daemon acts for.
+async fn organizations(world: &World, names: Value) {
+    let patch = Patch::Merge(json!({"spec": {"organizations": names}}));
+    let api = world.objects("Consortium", &world.namespace);
+    api.patch(&world.name, &PatchParams::default(), &patch).await.expect("the settings");
+}
+
 /// Kills the daemon as soon as the Chaincode is in a phase, and starts it again.
 async fn kill_at(world: &mut World, phases: &[&str]) {
     world
         .eventually("the contract to be on its way", async || {
             let api = world.objects("Chaincode", &world.namespace);
-            let phase = api.get_opt("settlement-assets").await.ok().flatten().map(|object| object.data["status"]["phase"].clone());
+            let phase = api
+                .get_opt("settlement-assets")
+                .await
+                .ok()
+                .flatten()
+                .map(|object| object.data["status"]["phase"].clone());
             let phase = phase.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
             if phases.contains(&phase.as_str()) { Ok(()) } else { Err(phase) }
         })
@@ -96,7 +108,9 @@ async fn a_contract_is_served_upgraded_and_kept() {
     call(&world, "invoke", &["assets", "Create", "a1", "alice", "100"]).expect("a valid transaction");
     let read = |organization: &str| call(&world, "query", &["--organization", organization, "assets", "Read", "a1"]);
     world
-        .eventually("the other organisation to see it", async || read("globex").map(|answer| assert_eq!(answer["result"]["owner"], "alice")))
+        .eventually("the other organisation to see it", async || {
+            read("globex").map(|answer| assert_eq!(answer["result"]["owner"], "alice"))
+        })
         .await;
     let refused = call(&world, "invoke", &["assets", "Create", "a1", "bob", "1"]).expect_err("it exists already");
     assert!(refused.contains("exists"), "what the contract says reaches the caller: {refused}");
@@ -107,7 +121,10 @@ async fn a_contract_is_served_upgraded_and_kept() {
     world.commit(&second);
     kill_at(&mut world, &["Upgrading", "Serving"]).await;
     converge(&world, &second).await;
-    assert_eq!((chaincode(&world).await["sequence"].clone(), chaincode(&world).await["version"].clone()), (json!(2), json!("2.0")));
+    assert_eq!(
+        (chaincode(&world).await["sequence"].clone(), chaincode(&world).await["version"].clone()),
+        (json!(2), json!("2.0"))
+    );
     world
         .eventually("the earlier services to be taken down", async || {
             let now = services(&world, "acme").await;
@@ -149,7 +166,8 @@ async fn a_contract_waits_for_what_it_lacks_and_says_so() {
     world
         .eventually("the crash to be named", async || {
             let api = world.objects("Chaincode", &world.namespace);
-            let status = api.get_opt("settlement-assets").await.ok().flatten().map(|object| object.data["status"].to_string());
+            let status =
+                api.get_opt("settlement-assets").await.ok().flatten().map(|object| object.data["status"].to_string());
             let status = status.unwrap_or_default();
             if status.contains("CrashLoopBackOff") { Ok(()) } else { Err(status) }
         })
@@ -157,13 +175,7 @@ async fn a_contract_waits_for_what_it_lacks_and_says_so() {
     assert!(chaincode(&world).await["sequence"].is_null(), "nothing is committed that nobody could call");
 
     // An organisation that this daemon does not act for any more: its approval is waited for, by name.
-    let organizations = |names: Value| json!({"spec": {"organizations": names}});
-    let api = world.objects("Consortium", &world.namespace);
-    let patch = async |names: Value| {
-        let patch = Patch::Merge(organizations(names));
-        api.patch(&world.name, &PatchParams::default(), &patch).await.expect("the settings");
-    };
-    patch(json!(["hub", "acme"])).await;
+    organizations(&world, json!(["hub", "acme"])).await;
     let good = with_contract(&file, &format!("{CONTRACT}:1.0"), "1.0", &[]);
     world.commit(&good);
     let status = world
@@ -175,7 +187,7 @@ async fn a_contract_waits_for_what_it_lacks_and_says_so() {
         .await;
     assert!(status["sequence"].is_null(), "half of the organisations is no majority: {status}");
     world.kill();
-    patch(json!(["*"])).await;
+    organizations(&world, json!(["*"])).await;
     world.start();
     converge(&world, &good).await;
     call(&world, "invoke", &["assets", "Create", "a1", "alice", "100"]).expect("a valid transaction");

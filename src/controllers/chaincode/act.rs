@@ -2,15 +2,17 @@
 //! approval that changes nothing is refused by its peer and seen as given at the next look, and of two commits of one
 //! sequence the ledger takes one.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
 use tenter_consortium::chaincode::{PACKAGE_KEY, Progress, package};
 use tenter_consortium::objects::{ChaincodeMember, LABEL_CHAINCODE};
 use tenter_consortium::observation::Observation;
-use tenter_fabric::chaincode::lifecycle::{approve_call, commit_call};
-use tenter_fabric::chaincode::transaction::{Call, SignedCall};
 use tenter_fabric::chaincode::Package;
+use tenter_fabric::chaincode::lifecycle::{approve_call, commit_call};
+use tenter_fabric::chaincode::transaction::{Call, Endorsed, SignedCall};
 use tenter_fabric::identity::SigningIdentity;
 
 use super::decide::{Action, Issue};
@@ -54,29 +56,15 @@ pub async fn perform(
             approve(ctx, nodes, object, observed, organization, *sequence).await
         }
         Action::Commit { sequence, endorsers } => {
-            let progress = progress(observed)?;
-            let call = commit_call(&object.spec.channel, &progress.definition, *sequence);
-            let seen = seen(observed)?;
-            // One peer of each that the policy asks for, as far as they are this daemon's.
-            let mut peers: Vec<&Node> = Vec::new();
-            for msp_id in endorsers {
-                let peer = seen.joined.iter().find(|node| node.msp_id == *msp_id);
-                peers.extend(peer);
-            }
+            let call = commit_call(&object.spec.channel, &progress(observed)?.definition, *sequence);
             ctx.fabric_changes.count("CommitChaincode");
-            transact(nodes, object, observed, call, &peers).await
+            transact(nodes, object, observed, call, endorsers).await
         }
         Action::Initialize => {
-            let seen = seen(observed)?;
             // Whatever the contract's endorsement policy asks for, one peer of each own member satisfies most.
-            let mut peers: Vec<&Node> = Vec::new();
-            for node in &seen.joined {
-                if !peers.iter().any(|other| other.msp_id == node.msp_id) {
-                    peers.push(node);
-                }
-            }
+            let endorsers = seen(observed)?.joined.iter().map(|node| node.msp_id.clone()).collect();
             ctx.fabric_changes.count("InitializeChaincode");
-            transact(nodes, object, observed, init_call(object), &peers).await
+            transact(nodes, object, observed, init_call(object), &endorsers).await
         }
     }
 }
@@ -120,7 +108,8 @@ async fn bytes(ctx: &Context, nodes: &Nodes, object: &Chaincode) -> Result<Packa
     if package.id().to_string() == reference.package_id {
         Ok(package)
     } else {
-        let message = format!("{place} holds {}, not {}: delete it to have it written anew", package.id(), reference.package_id);
+        let message =
+            format!("{place} holds {}, not {}: delete it to have it written anew", package.id(), reference.package_id);
         Err(Failure::terminal("PackageReplaced", message))
     }
 }
@@ -165,31 +154,38 @@ async fn approve(
     let call = approve_call(&object.spec.channel, &progress.definition, sequence, Some(&progress.package));
     ctx.fabric_changes.count("ApproveChaincode");
     let identity = node_admin(nodes, member).await?;
-    submit(nodes, observed, call, &[peer], &identity).await.map_err(|error| failed("ApproveChaincode", &error))
+    submit(nodes, observed, call, (&[peer], &[]), &identity).await.map_err(|error| failed("ApproveChaincode", &error))
 }
 
-/// A transaction of the first own member.
+/// A transaction of the first own member, endorsed by a peer of each of these organizations: an own one, or another
+/// member's anchor peer.
 async fn transact(
     nodes: &Nodes,
     object: &Chaincode,
     observed: &Observed,
     call: Call,
-    peers: &[&Node],
+    endorsers: &BTreeSet<String>,
 ) -> Result<(), Failure> {
-    let first = peers.first().ok_or_else(|| {
-        Failure::new("NoPeer", format!("no own peer serves channel {} yet", object.spec.channel))
-    })?;
+    let joined = &seen(observed)?.joined;
+    let first = joined
+        .first()
+        .ok_or_else(|| Failure::new("NoPeer", format!("no own peer serves channel {} yet", object.spec.channel)))?;
     let member = object.spec.members.iter().find(|member| member.msp_id == first.msp_id);
     let member = member.ok_or_else(|| Failure::new("NoMember", format!("{} is of no member", object.describe())))?;
     let identity = node_admin(nodes, member).await?;
-    submit(nodes, observed, call, peers, &identity).await.map_err(|error| failed("Transaction", &error))
+    let peers: Vec<&Node> =
+        endorsers.iter().filter_map(|msp_id| joined.iter().find(|node| node.msp_id == *msp_id)).collect();
+    let others: Vec<&String> =
+        endorsers.iter().filter(|msp_id| !joined.iter().any(|node| node.msp_id == **msp_id)).collect();
+    submit(nodes, observed, call, (&peers, &others), &identity).await.map_err(|error| failed("Transaction", &error))
 }
 
+/// Collects endorsements of own peers and of other members' anchors, and has the transaction ordered.
 async fn submit(
     nodes: &Nodes,
     observed: &Observed,
     call: Call,
-    peers: &[&Node],
+    (peers, others): (&[&Node], &[&String]),
     identity: &SigningIdentity,
 ) -> Result<(), TransactionError> {
     let call = sign(&call, identity)?;
@@ -197,8 +193,36 @@ async fn submit(
     for peer in peers {
         endorsements.push(nodes.endorse(peer, &call).await?);
     }
-    let witness = peers.first().ok_or_else(|| TransactionError::Assemble("nobody endorsed".to_owned()))?;
+    for msp_id in others {
+        endorsements.push(elsewhere(nodes, observed, &call, msp_id, identity).await?);
+    }
+    let own = observed.seen.as_ref().and_then(|seen| seen.joined.first());
+    let witness = peers.first().copied().or(own);
+    let witness = witness.ok_or_else(|| TransactionError::Assemble("nobody endorsed".to_owned()))?;
     nodes.transact((witness, &observed.orderers), &call, &endorsements, identity).await.map(drop)
+}
+
+/// The endorsement of the first anchor peer of another member that gives one.
+async fn elsewhere(
+    nodes: &Nodes,
+    observed: &Observed,
+    call: &SignedCall,
+    msp_id: &str,
+    identity: &SigningIdentity,
+) -> Result<Endorsed, TransactionError> {
+    let none = || TransactionError::Elsewhere {
+        address: msp_id.to_owned(),
+        why: "it has no anchor peer in the channel's configuration".to_owned(),
+    };
+    let (anchors, roots) = observed.anchors.get(msp_id).ok_or_else(none)?;
+    let mut last = none();
+    for (host, port) in anchors {
+        match nodes.endorse_elsewhere((host, *port), roots, call, identity).await {
+            Ok(endorsed) => return Ok(endorsed),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 fn sign(call: &Call, identity: &SigningIdentity) -> Result<SignedCall, TransactionError> {

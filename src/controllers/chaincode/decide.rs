@@ -228,11 +228,7 @@ fn serve(service: &Service, actions: &mut Vec<Action>) -> Result<(), Verdict> {
     service.runs.clone().map_err(starting)
 }
 
-fn judge(
-    view: &View,
-    progress: &Progress,
-    stands: &[(&MemberProgress, Stand)],
-) -> (Phase, Outlook, Option<Action>) {
+fn judge(view: &View, progress: &Progress, stands: &[(&MemberProgress, Stand)]) -> (Phase, Outlook, Option<Action>) {
     let phase = |first: Phase| if view.defined { Phase::Upgrading } else { first };
     let mut installing = Vec::new();
     let mut approving = Vec::new();
@@ -291,8 +287,11 @@ fn judge(
     if !down.is_empty() {
         return (Phase::Degraded, Outlook::waiting(Wait::Dependency, "NotServing", down.join("; ")), None);
     }
-    let message =
-        format!("version {} is in force at sequence {} and served", progress.definition.version, progress.next.sequence());
+    let message = format!(
+        "version {} is in force at sequence {} and served",
+        progress.definition.version,
+        progress.next.sequence()
+    );
     (Phase::Serving, Outlook::ready("Serving", message), None)
 }
 
@@ -328,3 +327,7 @@ fn commit(view: &View, progress: &Progress, phase: Phase) -> (Phase, Outlook, Op
     let message = format!("a commit needs {}; {}", lifecycle.required, lacking.join("; "));
     wait("ApprovalMissing", message)
 }
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

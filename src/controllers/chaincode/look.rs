@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service as KubeService};
 use kube::ResourceExt as _;
-use tenter_consortium::chaincode::{Progress, LifecyclePolicy, Lifecycle, package_id, progress, service_name, wanted};
+use tenter_consortium::chaincode::{Lifecycle, LifecyclePolicy, Progress, package_id, progress, service_name, wanted};
 use tenter_consortium::objects::{ChaincodeMember, ConsortiumSpec, LABEL_CHAINCODE};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::settings::{image_allowed, organization_allowed, resolve_image};
@@ -38,6 +38,9 @@ pub struct Observed {
     pub seen: Option<chaincode::Seen>,
     /// Own consenters of the channel, to hand transactions to.
     pub orderers: Vec<Node>,
+    /// Anchor peers of the channel's members and the TLS roots that verify them, PEM, by MSP ID; known while something is to
+    /// be committed.
+    pub anchors: BTreeMap<String, (Vec<(String, u16)>, String)>,
     /// The Consortium object's name.
     pub consortium: String,
 }
@@ -49,17 +52,16 @@ pub async fn look(ctx: &Context, scope: &Scope, nodes: &Nodes, object: &Chaincod
     let refused = |error: &dyn std::error::Error| Failure::terminal("SpecRefused", chain(error));
     let definition = wanted(spec).map_err(|error| refused(&error))?;
     let package = package_id(spec).map_err(|error| refused(&error))?;
-    let channel = apply::get::<Channel>(ctx, &ctx.namespace, &spec.channel).await?.ok_or_else(|| {
-        Failure::new("NoChannel", format!("there is no Channel {}/{}", ctx.namespace, spec.channel))
-    })?;
+    let channel = apply::get::<Channel>(ctx, &ctx.namespace, &spec.channel)
+        .await?
+        .ok_or_else(|| Failure::new("NoChannel", format!("there is no Channel {}/{}", ctx.namespace, spec.channel)))?;
     for member in own_members(object, settings) {
         gates::admit(settings, &member.organization, &member.namespace)
             .map_err(|verdict| Failure::terminal(verdict.reason(), verdict.message()))?;
     }
     let orderers = own_consenters(&channel.spec, &settings.organizations);
     let seen = chaincode::look(nodes, &ctx.namespace, spec, &settings.organizations, &definition).await;
-    let hosted: BTreeSet<String> =
-        own_members(object, settings).map(|member| member.organization.clone()).collect();
+    let hosted: BTreeSet<String> = own_members(object, settings).map(|member| member.organization.clone()).collect();
     let progress = match progress(spec, &definition, &package, &seen.observed, &hosted) {
         Some(value) => Observation::Present { value },
         None if seen.joined.is_empty() && !seen.outside.is_empty() => {
@@ -83,21 +85,23 @@ pub async fn look(ctx: &Context, scope: &Scope, nodes: &Nodes, object: &Chaincod
             view.services.insert(member.organization.clone(), service);
         }
     }
+    let mut anchors = BTreeMap::new();
     if let Observation::Present { value: progress } = &view.progress {
         if progress.next.is_change() {
             let config = config(ctx, nodes, &channel, &orderers).await;
-            let known = config.value().map(|current| members_of(current));
+            let known = config.value().map(members_of);
             if let Some(known) = &known {
                 let previous = seen.observed.committed.value().map(|committed| &committed.definition);
                 let problems = progress.definition.check(known, previous);
                 view.refused = problems.iter().map(ToString::to_string).collect();
             }
+            anchors = config.value().map(anchors_of).unwrap_or_default();
             view.lifecycle = config.map(|current| met(&current, progress));
         } else if progress.definition.init_required {
             view.initialized = act::initialized(nodes, &seen, object).await;
         }
     }
-    Ok(Observed { view, seen: Some(seen), orderers, consortium: scope.consortium.name_any() })
+    Ok(Observed { view, seen: Some(seen), orderers, anchors, consortium: scope.consortium.name_any() })
 }
 
 fn unknown<T, U>(seen: &Observation<T>) -> Observation<U> {
@@ -115,15 +119,23 @@ pub fn own_members<'a>(
     object: &'a Chaincode,
     settings: &'a ConsortiumSpec,
 ) -> impl Iterator<Item = &'a ChaincodeMember> {
-    object
-        .spec
-        .members
-        .iter()
-        .filter(|member| organization_allowed(&member.organization, &settings.organizations))
+    object.spec.members.iter().filter(|member| organization_allowed(&member.organization, &settings.organizations))
 }
 
 fn members_of(current: &CurrentConfig) -> BTreeSet<String> {
     current.config().application.organizations.values().map(|member| member.msp.msp_id.clone()).collect()
+}
+
+fn anchors_of(current: &CurrentConfig) -> BTreeMap<String, (Vec<(String, u16)>, String)> {
+    let members = current.config().application.organizations.values();
+    members
+        .map(|member| {
+            let anchors = member.anchors.iter().map(|anchor| (anchor.host.clone(), anchor.port)).collect();
+            let roots: Vec<String> =
+                member.msp.tls_root_certs.iter().map(|pem| String::from_utf8_lossy(pem.bytes()).into_owned()).collect();
+            (member.msp.msp_id.clone(), (anchors, roots.join("\n")))
+        })
+        .collect()
 }
 
 fn met(current: &CurrentConfig, progress: &Progress) -> Lifecycle {
@@ -183,13 +195,15 @@ async fn service(
         let message = format!("the certificate authority of {namespace} has not published its roots yet");
         return Ok(refuse(Verdict::reconciling("AuthorityNotReady", message)));
     };
-    let root = CertificateInfo::from_pem(&roots).map_err(|error| Failure::terminal("AuthorityUnusable", error.to_string()))?;
+    let root =
+        CertificateInfo::from_pem(&roots).map_err(|error| Failure::terminal("AuthorityUnusable", error.to_string()))?;
     let object_name = object.name_any();
     let name = service_name(spec);
     let selector = format!("{LABEL_CHAINCODE}={object_name}");
     let deployments = apply::list::<Deployment>(ctx, namespace, &selector).await?;
     let mut served: BTreeSet<String> = deployments.iter().map(kube::ResourceExt::name_any).collect();
-    let old = served.iter().filter(|other| **other != name).map(|other| (namespace.to_owned(), other.clone())).collect();
+    let old =
+        served.iter().filter(|other| **other != name).map(|other| (namespace.to_owned(), other.clone())).collect();
     served.insert(name.clone());
     let secret = tls_secret(&object_name);
     let material = materials::observe(ctx, namespace, &secret).await?;

@@ -87,9 +87,11 @@ impl Controlled for ChaincodeController {
                 watcher::Config::default(),
                 move |channel: Channel| of_channel(&channel.spec.channel),
             )
-            .watches(Api::<Membership>::all(client.clone()), watcher::Config::default(), move |membership: Membership| {
-                of_membership(&membership.spec.channel)
-            })
+            .watches(
+                Api::<Membership>::all(client.clone()),
+                watcher::Config::default(),
+                move |membership: Membership| of_membership(&membership.spec.channel),
+            )
             .watches(Api::<Deployment>::all(client), services, of_deployment)
     }
 

@@ -50,8 +50,7 @@ pub fn request(object: &str, namespace: &str, services: &BTreeSet<String>, lifet
     let names = |service: &String| {
         [format!("{service}.{namespace}.svc"), format!("{service}.{namespace}.svc.cluster.local"), service.clone()]
     };
-    let usage =
-        Usage::TlsNode { dns_names: services.iter().flat_map(names).collect(), ip_addresses: BTreeSet::new() };
+    let usage = Usage::TlsNode { dns_names: services.iter().flat_map(names).collect(), ip_addresses: BTreeSet::new() };
     CertificateRequest { common_name: format!("chaincode-{object}"), usage, lifetime: hours(lifetime) }
 }
 
@@ -80,11 +79,8 @@ impl Wanted<'_> {
         });
         let mut metadata = self.belonging.metadata(self.name);
         metadata.labels = Some(self.labels());
-        let service = Service {
-            metadata: metadata.clone(),
-            spec: Some(serde_json::from_value(spec)?),
-            ..Service::default()
-        };
+        let service =
+            Service { metadata: metadata.clone(), spec: Some(serde_json::from_value(spec)?), ..Service::default() };
         let mut labels = self.labels();
         labels.extend(self.selector());
         let spec = json!({
@@ -99,8 +95,7 @@ impl Wanted<'_> {
                 "spec": self.pod(),
             },
         });
-        let deployment =
-            Deployment { metadata, spec: serde_json::from_value(spec)?, ..Deployment::default() };
+        let deployment = Deployment { metadata, spec: serde_json::from_value(spec)?, ..Deployment::default() };
         Ok(vec![service.into(), deployment.into()])
     }
 
