@@ -26,9 +26,13 @@ fn with_contract(file: &str, image: &str, version: &str, more: &[&str]) -> Strin
 }
 
 async fn converge(world: &World, file: &str) {
+    settle(world, &world.commit(file)).await;
+}
+
+/// Waits until a commit is carried out, and nothing is left to do.
+async fn settle(world: &World, commit: &str) {
     let start = Instant::now();
-    let commit = world.commit(file);
-    world.applied(&commit).await;
+    world.applied(commit).await;
     println!("converged in {:.1} s", start.elapsed().as_secs_f32());
     world
         .eventually("an empty plan", async || {
@@ -102,9 +106,9 @@ async fn a_contract_is_served_upgraded_and_kept() {
     let (code, before) = plan(&world);
     let step = before["steps"]["chaincode/settlement/assets"].clone();
     assert_eq!((code, step["step"]["sequence"].clone()), (2, json!(1)), "{before}");
-    world.commit(&first);
+    let commit = world.commit(&first);
     kill_at(&mut world, &["Installing", "Approving", "Committing"]).await;
-    converge(&world, &first).await;
+    settle(&world, &commit).await;
     call(&world, "invoke", &["assets", "Create", "a1", "alice", "100"]).expect("a valid transaction");
     let read = |organization: &str| call(&world, "query", &["--organization", organization, "assets", "Read", "a1"]);
     world
@@ -118,9 +122,9 @@ async fn a_contract_is_served_upgraded_and_kept() {
     // Another program: what was written stays, and the program that nobody calls any more goes.
     let old = services(&world, "acme").await;
     let second = with_contract(&file, &image("2.0"), "2.0", &[]);
-    world.commit(&second);
+    let commit = world.commit(&second);
     kill_at(&mut world, &["Upgrading", "Serving"]).await;
-    converge(&world, &second).await;
+    settle(&world, &commit).await;
     assert_eq!(
         (chaincode(&world).await["sequence"].clone(), chaincode(&world).await["version"].clone()),
         (json!(2), json!("2.0"))
@@ -136,17 +140,17 @@ async fn a_contract_is_served_upgraded_and_kept() {
     // The policy alone, then a collection: sequences of their own, and the same program.
     let both = "endorsement: AND('AcmeMSP.peer', 'GlobexMSP.peer')";
     let third = with_contract(&file, &image("2.0"), "2.0", &[both]);
-    world.commit(&third);
+    let commit = world.commit(&third);
     kill_at(&mut world, &["Upgrading", "Serving"]).await;
-    converge(&world, &third).await;
+    settle(&world, &commit).await;
     assert_eq!(chaincode(&world).await["sequence"], 3);
     let transfer = call(&world, "invoke", &["--organization", "globex", "assets", "Transfer", "a1", "bob"]);
     transfer.expect("both organisations endorse");
     let collection = "collections: [{name: prices, members: [acme, globex]}]";
     let fourth = with_contract(&file, &image("2.0"), "2.0", &[both, collection]);
-    world.commit(&fourth);
+    let commit = world.commit(&fourth);
     kill_at(&mut world, &["Upgrading", "Serving"]).await;
-    converge(&world, &fourth).await;
+    settle(&world, &commit).await;
     assert_eq!(chaincode(&world).await["sequence"], 4);
     assert_eq!(call(&world, "query", &["assets", "Read", "a1"]).expect("an answer")["result"]["owner"], "bob");
 }
@@ -177,7 +181,7 @@ async fn a_contract_waits_for_what_it_lacks_and_says_so() {
     // An organisation that this daemon does not act for any more: its approval is waited for, by name.
     organizations(&world, json!(["hub", "acme"])).await;
     let good = with_contract(&file, &format!("{CONTRACT}:1.0"), "1.0", &[]);
-    world.commit(&good);
+    let commit = world.commit(&good);
     let status = world
         .eventually("the missing approval to be named", async || {
             let status = chaincode(&world).await;
@@ -189,7 +193,7 @@ async fn a_contract_waits_for_what_it_lacks_and_says_so() {
     world.kill();
     organizations(&world, json!(["*"])).await;
     world.start();
-    converge(&world, &good).await;
+    settle(&world, &commit).await;
     call(&world, "invoke", &["assets", "Create", "a1", "alice", "100"]).expect("a valid transaction");
 
     // A member that comes later installs, approves and serves by itself.
@@ -197,9 +201,9 @@ async fn a_contract_waits_for_what_it_lacks_and_says_so() {
         .replace("  channels:\n", "    - name: initech\n      peers: [peer1]\n  channels:\n")
         .replace("members: [acme, globex]", "members: [acme, globex, initech]");
     assert_ne!(more, good);
-    world.commit(&more);
+    let commit = world.commit(&more);
     kill_at(&mut world, &["Upgrading", "Degraded", "Serving"]).await;
-    converge(&world, &more).await;
+    settle(&world, &commit).await;
     let answer = call(&world, "query", &["--organization", "initech", "assets", "Read", "a1"]).expect("an answer");
     assert_eq!(answer["result"]["owner"], "alice");
     assert_eq!(chaincode(&world).await["sequence"], 1, "nothing was committed for it");
