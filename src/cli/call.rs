@@ -37,7 +37,7 @@ pub struct Target {
     #[arg(long, env = "TENTER_IDENTITY", hide_env_values = true)]
     identity: Option<String>,
     /// Data for the endorsing peers only, as KEY=VALUE; may be repeated
-    #[arg(long, value_parser = key_value)]
+    #[arg(long, env = "TENTER_TRANSIENT", hide_env_values = true, value_parser = key_value)]
     transient: Vec<(String, String)>,
     /// The contract's name
     chaincode: String,
@@ -56,7 +56,7 @@ pub struct Invoke {
     #[command(flatten)]
     target: Target,
     /// Members whose peers endorse, by MSP ID; by default the peer finds out
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, env = "TENTER_ENDORSERS", hide_env_values = true, value_delimiter = ',')]
     endorsers: Vec<String>,
 }
 

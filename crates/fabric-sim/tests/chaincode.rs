@@ -94,7 +94,16 @@ impl Side<'_> {
             channel_id: CHANNEL.to_owned(),
             prepared_transaction: Some(envelope),
         };
-        self.gateway().await.submit(request).await.unwrap();
+        // A channel that was just formed may have no leader yet; the same bytes count once, however often they are sent.
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            match self.gateway().await.submit(request.clone()).await {
+                Err(status) if status.code() == Code::Unavailable && tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                answer => break answer.unwrap(),
+            }
+        };
         self.status(person, id).await
     }
 
