@@ -103,7 +103,7 @@ impl Side<'_> {
                 }
                 answer => break answer.unwrap(),
             }
-        };
+        }
         self.status(person, id).await
     }
 
