@@ -8,7 +8,7 @@ use tenter_fabric::chaincode::transaction::{Call, Endorsed, SignedCall, assemble
 use tenter_fabric::chaincode::{Approved, Committed, Definition, Package, PackageId};
 use tenter_fabric::client::broadcast::BroadcastClient;
 use tenter_fabric::client::endorser::EndorserClient;
-use tenter_fabric::client::gateway::{CommitStatus, GatewayClient, GatewayError};
+use tenter_fabric::client::gateway::{CommitStatus, GatewayClient, GatewayError, PreparedTransaction};
 use tenter_fabric::client::{DirectDialer, Endpoint, Limits, Target, TlsSettings};
 use tenter_fabric::identity::SigningIdentity;
 
@@ -81,14 +81,22 @@ impl Nodes {
         present(answer.await, || format!("{node} says that no chaincode {name} is defined on {channel}"))
     }
 
-    /// What an organization approved last, as its own peer knows it.
-    pub async fn approved_chaincode(&self, node: &Node, channel: &str, name: &str) -> Observation<Approved> {
+    /// What an organization approved as this sequence, as its own peer knows it.
+    pub async fn approved_chaincode(
+        &self,
+        node: &Node,
+        channel: &str,
+        name: &str,
+        sequence: i64,
+    ) -> Observation<Approved> {
         let answer = async {
             let clients = self.peer(node).await?;
-            let approved = clients.admin.approved_chaincode(channel, name, None).await;
+            let approved = clients.admin.approved_chaincode(channel, name, Some(sequence)).await;
             approved.map_err(|source| self.endorser_error(node, source))
         };
-        present(answer.await, || format!("{node} knows no approval of chaincode {name} on {channel}"))
+        present(answer.await, || {
+            format!("{node} knows no approval of chaincode {name} on {channel} as sequence {sequence}")
+        })
     }
 
     /// Which members approve just this definition, by MSP ID.
@@ -157,11 +165,16 @@ impl Nodes {
                 Err(error) => refusals.push(chain(&error)),
             }
         }
+        let gateway = self.gateway(witness, submitter).await?;
         if !taken {
-            return Err(TransactionError::Submit(refusals.join("; ")));
+            // No own orderer, or none that takes it: the peer knows those of the channel.
+            let prepared = PreparedTransaction::new(call, envelope);
+            if let Err(error) = gateway.submit(&prepared).await {
+                refusals.push(format!("{witness}, Gateway: {}", chain(&error)));
+                return Err(TransactionError::Submit(refusals.join("; ")));
+            }
         }
         let unknown = |why: String| TransactionError::Unknown { tx_id: call.tx_id().to_owned(), why };
-        let gateway = self.gateway(witness, submitter).await?;
         let status = gateway.commit_status(call.tx_id(), &call.call().channel).await;
         let status = status.map_err(|error| unknown(format!("{witness}, Gateway: {}", chain(&error))))?;
         if status.code.is_valid() {

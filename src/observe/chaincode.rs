@@ -1,9 +1,10 @@
 //! What this daemon's own peers say of one chaincode.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures::future::FutureExt as _;
-use tenter_consortium::chaincode::PACKAGE_KEY;
+use tenter_consortium::chaincode::{PACKAGE_KEY, in_words_of, next};
 use tenter_consortium::objects::ChaincodeSpec;
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{DefinitionAuthor, NodeRef, ObservedChaincode, PeerChannel};
@@ -11,9 +12,13 @@ use tenter_consortium::settings::organization_allowed;
 use tenter_fabric::chaincode::transaction::transactions;
 use tenter_fabric::chaincode::{Approved, Committed, Definition};
 
+use tokio::time::timeout;
+
 use super::channel::{bounded, each};
 use crate::nodes::{Node, NodeKind, Nodes};
 
+/// Longest search for whoever committed a definition.
+const SEARCH: Duration = Duration::from_secs(10);
 /// How many blocks are looked through, from the newest on, for the commit of a definition.
 const BLOCKS: u64 = 200;
 
@@ -23,6 +28,8 @@ pub struct Seen {
     pub observed: ObservedChaincode,
     /// Own peers that are not in the channel, and why that is known or not.
     pub outside: BTreeMap<NodeRef, String>,
+    /// Whether every own peer says that it is not in the channel.
+    pub pending: bool,
     /// All own peers that are asked.
     pub peers: Vec<Node>,
     /// Those that serve the channel, the furthest first.
@@ -76,15 +83,24 @@ pub async fn look(
     joined.sort_by(|(one, a), (two, b)| two.cmp(one).then_with(|| a.reference.cmp(&b.reference)));
     let height = joined.first().map_or(0, |(height, _)| *height);
     let joined: Vec<Node> = joined.into_iter().map(|(_, node)| node).collect();
-    let (committed, approved) = tokio::join!(
-        each(&joined, |node| bounded(node, "definition", nodes.committed_chaincode(node, channel, name).boxed())),
-        each(&joined, |node| bounded(node, "approval", nodes.approved_chaincode(node, channel, name).boxed()))
-    );
+    let committed =
+        each(&joined, |node| bounded(node, "definition", nodes.committed_chaincode(node, channel, name).boxed())).await;
     let committed = newest(
         joined.iter().map(|node| &committed[&node.reference]),
         |committed: &Committed| committed.sequence,
         || format!("no own peer serves channel {channel} yet{}", why(&outside)),
     );
+    // The order that the ledger has: peers compare bytes.
+    let wanted = &match committed.value() {
+        Some(committed) => in_words_of(wanted.clone(), &committed.definition),
+        None => wanted.clone(),
+    };
+    let next = next(committed.value(), wanted);
+    let sequence = next.sequence();
+    let approved = each(&joined, |node| {
+        bounded(node, "approval", nodes.approved_chaincode(node, channel, name, sequence).boxed())
+    })
+    .await;
     let mut approvals = BTreeMap::new();
     for msp_id in peers.iter().map(|peer| &peer.msp_id).collect::<BTreeSet<_>>() {
         let answers = joined.iter().filter(|node| node.msp_id == *msp_id).map(|node| &approved[&node.reference]);
@@ -99,23 +115,23 @@ pub async fn look(
         };
         approvals.insert(msp_id.clone(), approved);
     }
-    let differs = match &committed {
-        Observation::Present { value } => !value.definition.differences(wanted).is_empty(),
-        Observation::Absent { .. } => true,
-        Observation::Forbidden { .. } | Observation::Unreachable { .. } => false,
-    };
+    let known = committed.value().is_some() || committed.is_absent();
+    let differs = known && next.is_change();
     let readiness = if differs {
-        let sequence = committed.value().map_or(1, |committed| committed.sequence.saturating_add(1));
         readiness(nodes, &joined, channel, wanted, sequence).await
     } else {
         Observation::Unreachable { evidence: "it is not asked of a definition that is in force".to_owned() }
     };
     let author = match &committed {
-        Observation::Present { value } if differs => author(nodes, &joined, spec, value.sequence, height).await,
+        Observation::Present { value } if differs => {
+            let search = author(nodes, &joined, spec, value.sequence, height);
+            timeout(SEARCH, search.boxed()).await.unwrap_or_default()
+        }
         _ => None,
     };
     let observed = ObservedChaincode { committed, author, approvals, readiness, installed, package };
-    Seen { observed, outside, peers, joined }
+    let pending = channels.values().all(Observation::is_absent);
+    Seen { observed, outside, pending, peers, joined }
 }
 
 fn why(outside: &BTreeMap<NodeRef, String>) -> String {
@@ -124,7 +140,8 @@ fn why(outside: &BTreeMap<NodeRef, String>) -> String {
     parts.concat()
 }
 
-/// The answer with the highest sequence; that there is none only if a peer says so and none says otherwise.
+/// The answer with the highest sequence; that there is none only if the peer that is furthest says so, and none says
+/// otherwise.
 fn newest<'a, T: Clone + 'a>(
     answers: impl Iterator<Item = &'a Observation<T>>,
     sequence: impl Fn(&T) -> i64,
@@ -135,10 +152,7 @@ fn newest<'a, T: Clone + 'a>(
     if let Some(value) = present {
         return Observation::Present { value: value.clone() };
     }
-    let absent = answers.iter().find(|answer| answer.is_absent());
-    absent
-        .or_else(|| answers.first())
-        .map_or_else(|| Observation::Unreachable { evidence: none() }, |answer| (*answer).clone())
+    answers.first().map_or_else(|| Observation::Unreachable { evidence: none() }, |answer| (*answer).clone())
 }
 
 async fn readiness(
@@ -180,7 +194,7 @@ async fn author(
     height: u64,
 ) -> Option<DefinitionAuthor> {
     let node = joined.first()?;
-    let own: BTreeSet<&str> = joined.iter().map(|node| node.msp_id.as_str()).collect();
+    let members: BTreeSet<&str> = spec.members.iter().map(|member| member.msp_id.as_str()).collect();
     for number in (height.saturating_sub(BLOCKS)..height).rev() {
         let block = bounded(node, "block", nodes.block(node, &spec.channel, number).boxed()).await;
         let Observation::Present { value: block } = block else { return None };
@@ -192,7 +206,7 @@ async fn author(
             let node_admin = creator.subject.starts_with("CN=node-admin.");
             return Some(DefinitionAuthor {
                 block: number,
-                foreign: !(node_admin && own.contains(creator.msp_id.as_str())),
+                foreign: !(node_admin && members.contains(creator.msp_id.as_str())),
                 creator: creator.to_string(),
             });
         }

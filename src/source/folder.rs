@@ -82,9 +82,9 @@ impl Place for OnDisk<'_> {
         }
     }
 
-    fn names(&self, folder: &str) -> Vec<String> {
-        let entries = std::fs::read_dir(self.0.join(folder)).into_iter().flatten().filter_map(Result::ok);
-        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    fn names(&self, folder: &str) -> Option<Vec<String>> {
+        let entries = std::fs::read_dir(self.0.join(folder)).ok()?;
+        entries.map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
     }
 }
 

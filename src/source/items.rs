@@ -23,8 +23,8 @@ pub enum Entry {
 pub trait Place {
     /// What stands at a path.
     fn entry(&self, path: &str) -> Entry;
-    /// Names of what stands in a folder.
-    fn names(&self, folder: &str) -> Vec<String>;
+    /// Names of what stands in a folder; nothing if it cannot be read whole.
+    fn names(&self, folder: &str) -> Option<Vec<String>>;
 }
 
 /// Reads what stands at these paths, no more than [`MAX_ALL_BYTES`] together.
@@ -45,7 +45,8 @@ fn item(place: &impl Place, path: &str, left: &mut usize) -> RepositoryItem {
         },
         Entry::Folder => {
             let mut files = BTreeMap::new();
-            match folder(place, path, "", MAX_DEPTH, &mut files, left) {
+            let mut entries = 0;
+            match folder(place, path, "", MAX_DEPTH, (&mut files, &mut entries, left)) {
                 Ok(()) => RepositoryItem::Folder { files },
                 Err(why) => refused(why),
             }
@@ -58,29 +59,30 @@ fn folder(
     root: &str,
     below: &str,
     depth: usize,
-    files: &mut BTreeMap<String, Blob>,
-    left: &mut usize,
+    (files, entries, left): (&mut BTreeMap<String, Blob>, &mut usize, &mut usize),
 ) -> Result<(), String> {
     if depth == 0 {
         return Err(format!("has folders deeper than {MAX_DEPTH}"));
     }
     let here = if below.is_empty() { root.to_owned() } else { format!("{root}/{below}") };
-    for name in place.names(&here) {
+    let names = place.names(&here).ok_or_else(|| format!("holds names that cannot be read, in {here}"))?;
+    for name in names {
+        *entries += 1;
+        if *entries > MAX_FOLDER_FILES {
+            return Err(format!("holds more than {MAX_FOLDER_FILES} files and folders"));
+        }
         let inner = if below.is_empty() { name } else { format!("{below}/{name}") };
         match place.entry(&format!("{root}/{inner}")) {
-            Entry::Nothing => {}
+            Entry::Nothing => return Err(format!("holds {inner}, which cannot be read")),
             Entry::Other(what) => return Err(format!("holds {inner}, which {what}")),
             Entry::File(Err(size)) => {
                 return Err(format!("holds {inner}, which has {size} bytes; at most {MAX_FILE_BYTES} are read"));
             }
             Entry::File(Ok(bytes)) => {
-                if files.len() >= MAX_FOLDER_FILES {
-                    return Err(format!("holds more than {MAX_FOLDER_FILES} files"));
-                }
                 take(&bytes, left)?;
                 files.insert(inner, Blob(bytes));
             }
-            Entry::Folder => folder(place, root, &inner, depth - 1, files, left)?,
+            Entry::Folder => folder(place, root, &inner, depth - 1, (&mut *files, &mut *entries, &mut *left))?,
         }
     }
     Ok(())

@@ -440,10 +440,8 @@ impl Place for AtCommit<'_> {
         }
     }
 
-    fn names(&self, folder: &str) -> Vec<String> {
-        let tree = self.folder(folder);
-        // A name that is no text becomes one that is not there, and is passed over.
-        tree.iter().flat_map(Tree::iter).filter_map(|entry| entry.name().ok().map(ToOwned::to_owned)).collect()
+    fn names(&self, folder: &str) -> Option<Vec<String>> {
+        self.folder(folder)?.iter().map(|entry| entry.name().ok().map(ToOwned::to_owned)).collect()
     }
 }
 

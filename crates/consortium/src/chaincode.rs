@@ -129,7 +129,7 @@ fn collection(wanted: &ChaincodeCollection) -> Result<Collection, ChaincodeError
 }
 
 /// The wanted definition in the committed one's words: peers compare bytes, so what means the same keeps its order.
-fn in_words_of(mut wanted: Definition, committed: &Definition) -> Definition {
+pub fn in_words_of(mut wanted: Definition, committed: &Definition) -> Definition {
     if wanted.endorsement.to_string() == committed.endorsement.to_string() {
         wanted.endorsement = committed.endorsement.clone();
     }

@@ -7,17 +7,19 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
-use tenter_consortium::chaincode::{PACKAGE_KEY, Progress, package};
-use tenter_consortium::objects::{ChaincodeMember, LABEL_CHAINCODE};
+use tenter_consortium::chaincode::{PACKAGE_KEY, Progress, package, package_id};
+use tenter_consortium::objects::{ChaincodeMember, FIELD_MANAGER, LABEL_CHAINCODE, LABEL_CONSORTIUM};
 use tenter_consortium::observation::Observation;
 use tenter_fabric::chaincode::Package;
-use tenter_fabric::chaincode::lifecycle::{approve_call, commit_call};
+use tenter_fabric::chaincode::lifecycle::{Refusal, approve_call, commit_call};
 use tenter_fabric::chaincode::transaction::{Call, Endorsed, SignedCall};
+use tenter_fabric::client::endorser::EndorserError;
 use tenter_fabric::identity::SigningIdentity;
 
 use super::decide::{Action, Issue};
 use super::look::Observed;
 use super::service::{COMPONENT, tls_secret};
+use crate::controllers::apply::MANAGED_BY;
 use crate::controllers::labels::{self, Belonging, IDENTITY_NODE_ADMIN};
 use crate::controllers::materials;
 use crate::controllers::{Context, Failure, apply};
@@ -61,12 +63,31 @@ pub async fn perform(
             transact(nodes, object, observed, call, endorsers).await
         }
         Action::Initialize => {
-            // Whatever the contract's endorsement policy asks for, one peer of each own member satisfies most.
-            let endorsers = seen(observed)?.joined.iter().map(|node| node.msp_id.clone()).collect();
+            // The Gateway finds who must endorse, and refuses what too few do before it is ordered.
+            let (peer, identity) = initializer(nodes, seen(observed)?, object).await?;
             ctx.fabric_changes.count("InitializeChaincode");
-            transact(nodes, object, observed, init_call(object), &endorsers).await
+            let called = nodes.invoke(peer, &init_call(object), &[], &identity).await;
+            called.map(drop).map_err(|error| failed("Initialize", &error))
         }
     }
+}
+
+/// The peer that is asked about `Init`, one that has the package where there is one, and who asks.
+async fn initializer<'a>(
+    nodes: &Nodes,
+    seen: &'a Seen,
+    object: &Chaincode,
+) -> Result<(&'a Node, SigningIdentity), Failure> {
+    let package = package_id(&object.spec).map_err(|error| Failure::terminal("SpecRefused", chain(&error)))?;
+    let has = |node: &&Node| {
+        let installed = seen.observed.installed.get(&node.reference);
+        installed.and_then(Observation::value).is_some_and(|installed| installed.contains(&package))
+    };
+    let peer = seen.joined.iter().find(has).or_else(|| seen.joined.first());
+    let peer = peer.ok_or_else(|| Failure::new("NoPeer", "no own peer serves the channel"))?;
+    let member = object.spec.members.iter().find(|member| member.msp_id == peer.msp_id);
+    let member = member.ok_or_else(|| Failure::new("NoMember", format!("{peer} is of no member")))?;
+    Ok((peer, node_admin(nodes, member).await?))
 }
 
 fn seen(observed: &Observed) -> Result<&Seen, Failure> {
@@ -154,7 +175,15 @@ async fn approve(
     let call = approve_call(&object.spec.channel, &progress.definition, sequence, Some(&progress.package));
     ctx.fabric_changes.count("ApproveChaincode");
     let identity = node_admin(nodes, member).await?;
-    submit(nodes, observed, call, (&[peer], &[]), &identity).await.map_err(|error| failed("ApproveChaincode", &error))
+    match submit(nodes, observed, call, (&[peer], &[]), &identity).await {
+        // It was approved in the meantime, or by a run that did not live to see it.
+        Err(TransactionError::Node(NodeError::Endorser { source, .. })) if is_unchanged(&source) => Ok(()),
+        answer => answer.map_err(|error| failed("ApproveChaincode", &error)),
+    }
+}
+
+fn is_unchanged(error: &EndorserError) -> bool {
+    matches!(error, EndorserError::Lifecycle { refusal: Refusal::Unchanged, .. })
 }
 
 /// A transaction of the first own member, endorsed by a peer of each of these organizations: an own one, or another
@@ -235,12 +264,8 @@ fn sign(call: &Call, identity: &SigningIdentity) -> Result<SignedCall, Transacti
 /// one that was called before is refused.
 pub async fn initialized(nodes: &Nodes, seen: &Seen, object: &Chaincode) -> Observation<bool> {
     let unknown = |evidence: String| Observation::Unreachable { evidence };
-    let Some(peer) = seen.joined.first() else { return unknown("no own peer serves the channel".to_owned()) };
-    let Some(member) = object.spec.members.iter().find(|member| member.msp_id == peer.msp_id) else {
-        return unknown(format!("{peer} is of no member"));
-    };
-    let identity = match node_admin(nodes, member).await {
-        Ok(identity) => identity,
+    let (peer, identity) = match initializer(nodes, seen, object).await {
+        Ok(found) => found,
         Err(failure) => return unknown(failure.message),
     };
     let call = match sign(&init_call(object), &identity) {
@@ -257,17 +282,27 @@ pub async fn initialized(nodes: &Nodes, seen: &Seen, object: &Chaincode) -> Obse
     }
 }
 
-/// Takes down one service: its Deployment, then its Service. The key stays.
+/// Takes down one service: its Deployment last, by which it is found again. The key stays.
 async fn remove(ctx: &Context, namespace: &str, name: &str) -> Result<(), Failure> {
-    apply::delete::<Deployment>(ctx, namespace, name).await?;
-    apply::delete::<Service>(ctx, namespace, name).await.map(drop)
+    apply::delete::<Service>(ctx, namespace, name).await?;
+    apply::delete::<Deployment>(ctx, namespace, name).await.map(drop)
+}
+
+/// What the services of a chaincode are found by.
+pub fn selector(object: &Chaincode) -> String {
+    format!(
+        "{LABEL_CHAINCODE}={},{LABEL_CONSORTIUM}={},{MANAGED_BY}={FIELD_MANAGER}",
+        object.name_any(),
+        object.spec.consortium
+    )
 }
 
 /// Takes down all services of a chaincode.
-pub async fn remove_services(ctx: &Context, object: &str) -> Result<(), Failure> {
-    let selector = format!("{LABEL_CHAINCODE}={object}");
-    for deployment in apply::list_all::<Deployment>(ctx, &selector).await? {
-        remove(ctx, &deployment.namespace().unwrap_or_default(), &deployment.name_any()).await?;
+pub async fn remove_services(ctx: &Context, object: &Chaincode) -> Result<(), Failure> {
+    for member in &object.spec.members {
+        for deployment in apply::list::<Deployment>(ctx, &member.namespace, &selector(object)).await? {
+            remove(ctx, &member.namespace, &deployment.name_any()).await?;
+        }
     }
     Ok(())
 }

@@ -247,13 +247,13 @@ fn judge(view: &View, progress: &Progress, stands: &[(&MemberProgress, Stand)]) 
     let change = progress.next.is_change();
     if !installing.is_empty() {
         // A definition in force whose program went away is not on its way anywhere.
-        let was_done = !change && stands.iter().all(|(member, _)| member.approval == Approval::Given);
+        let was_done = !change && stands.iter().all(|(member, _)| !member.approval.is_due());
         let (phase, reason) =
             if was_done { (Phase::Degraded, "NotServing") } else { (phase(Phase::Installing), "Installing") };
-        return (phase, Outlook::waiting(Wait::Soon, reason, installing.join("; ")), None);
+        return (phase, Outlook::waiting(Wait::Dependency, reason, installing.join("; ")), None);
     }
     if !approving.is_empty() {
-        let outlook = Outlook::waiting(Wait::Soon, "Approving", approving.join("; "));
+        let outlook = Outlook::waiting(Wait::Dependency, "Approving", approving.join("; "));
         return (phase(Phase::Approving), outlook, None);
     }
     if change {

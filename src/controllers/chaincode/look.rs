@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service as KubeService};
 use kube::ResourceExt as _;
 use tenter_consortium::chaincode::{Lifecycle, LifecyclePolicy, Progress, package_id, progress, service_name, wanted};
-use tenter_consortium::objects::{ChaincodeMember, ConsortiumSpec, LABEL_CHAINCODE};
+use tenter_consortium::objects::{ChaincodeMember, ConsortiumSpec};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::settings::{image_allowed, organization_allowed, resolve_image};
 use tenter_fabric::chaincode::PackageId;
@@ -64,14 +64,16 @@ pub async fn look(ctx: &Context, scope: &Scope, nodes: &Nodes, object: &Chaincod
     let hosted: BTreeSet<String> = own_members(object, settings).map(|member| member.organization.clone()).collect();
     let progress = match progress(spec, &definition, &package, &seen.observed, &hosted) {
         Some(value) => Observation::Present { value },
-        None if seen.joined.is_empty() && !seen.outside.is_empty() => {
+        None if seen.pending => {
             Observation::Absent { evidence: format!("no own peer is in channel {} yet", spec.channel) }
         }
         // Nothing is known of the ledger: the observation says why.
         None => unknown(&seen.observed.committed),
     };
     let mut view = View {
-        defined: seen.observed.committed.value().is_some(),
+        // What was in force stays so, whether or not the ledger can be read now.
+        defined: seen.observed.committed.value().is_some()
+            || object.status.as_ref().is_some_and(|status| status.sequence.is_some()),
         lifecycle: Observation::Unreachable { evidence: "it is not asked yet".to_owned() },
         refused: Vec::new(),
         initialized: Observation::Unreachable { evidence: "it is not asked yet".to_owned() },
@@ -79,16 +81,18 @@ pub async fn look(ctx: &Context, scope: &Scope, nodes: &Nodes, object: &Chaincod
         services: BTreeMap::new(),
         progress,
     };
-    if spec.source.image.is_some() {
-        for member in own_members(object, settings) {
-            let service = service(ctx, scope, object, member, &package).await?;
-            view.services.insert(member.organization.clone(), service);
-        }
+    for member in own_members(object, settings) {
+        let service = match spec.source.image {
+            Some(_) => service(ctx, scope, object, member, &package).await?,
+            None => left_over(ctx, object, member).await?,
+        };
+        view.services.insert(member.organization.clone(), service);
     }
     let mut anchors = BTreeMap::new();
     if let Observation::Present { value: progress } = &view.progress {
         if progress.next.is_change() {
-            let config = config(ctx, nodes, &channel, &orderers).await;
+            let sources: Vec<Node> = orderers.iter().chain(&seen.joined).cloned().collect();
+            let config = config(ctx, nodes, &channel, &sources).await;
             let known = config.value().map(members_of);
             if let Some(known) = &known {
                 let previous = seen.observed.committed.value().map(|committed| &committed.definition);
@@ -96,7 +100,7 @@ pub async fn look(ctx: &Context, scope: &Scope, nodes: &Nodes, object: &Chaincod
                 view.refused = problems.iter().map(ToString::to_string).collect();
             }
             anchors = config.value().map(anchors_of).unwrap_or_default();
-            view.lifecycle = config.map(|current| met(&current, progress));
+            view.lifecycle = config.map(|current| met(&current, progress, &seen.joined));
         } else if progress.definition.init_required {
             view.initialized = act::initialized(nodes, &seen, object).await;
         }
@@ -138,8 +142,14 @@ fn anchors_of(current: &CurrentConfig) -> BTreeMap<String, (Vec<(String, u16)>, 
         .collect()
 }
 
-fn met(current: &CurrentConfig, progress: &Progress) -> Lifecycle {
-    LifecyclePolicy::live(current.config()).met_by(&progress.approved())
+/// How the policy is met: by own peers if they are enough, because others have to be dialled.
+fn met(current: &CurrentConfig, progress: &Progress, joined: &[Node]) -> Lifecycle {
+    let policy = LifecyclePolicy::live(current.config());
+    let approved = progress.approved();
+    let own: BTreeSet<String> =
+        approved.iter().filter(|msp_id| joined.iter().any(|node| node.msp_id == **msp_id)).cloned().collect();
+    let met = policy.met_by(&own);
+    if met.endorsers.is_some() { met } else { policy.met_by(&approved) }
 }
 
 /// The channel's configuration in force.
@@ -156,6 +166,13 @@ async fn config(ctx: &Context, nodes: &Nodes, object: &Channel, orderers: &[Node
         Observation::Forbidden { evidence } => Observation::Forbidden { evidence },
         Observation::Unreachable { evidence } => Observation::Unreachable { evidence },
     }
+}
+
+/// What an earlier image of a contract has left that others serve now.
+async fn left_over(ctx: &Context, object: &Chaincode, member: &ChaincodeMember) -> Result<Service, Failure> {
+    let deployments = apply::list::<Deployment>(ctx, &member.namespace, &act::selector(object)).await?;
+    let old = deployments.iter().map(|deployment| (member.namespace.clone(), deployment.name_any())).collect();
+    Ok(Service { refused: None, issue: None, pending: Vec::new(), runs: Ok(()), old })
 }
 
 /// What serves the contract in one namespace.
@@ -199,8 +216,7 @@ async fn service(
         CertificateInfo::from_pem(&roots).map_err(|error| Failure::terminal("AuthorityUnusable", error.to_string()))?;
     let object_name = object.name_any();
     let name = service_name(spec);
-    let selector = format!("{LABEL_CHAINCODE}={object_name}");
-    let deployments = apply::list::<Deployment>(ctx, namespace, &selector).await?;
+    let deployments = apply::list::<Deployment>(ctx, namespace, &act::selector(object)).await?;
     let mut served: BTreeSet<String> = deployments.iter().map(kube::ResourceExt::name_any).collect();
     let old =
         served.iter().filter(|other| **other != name).map(|other| (namespace.to_owned(), other.clone())).collect();

@@ -37,10 +37,15 @@ impl ChaincodeController {
     }
 }
 
-fn status(observed: &Observed, decision: &decide::Decision) -> ChaincodeStatus {
+fn status(object: &Chaincode, observed: &Observed, decision: &decide::Decision) -> ChaincodeStatus {
     let committed = observed.seen.as_ref().and_then(|seen| seen.observed.committed.value());
     let author = observed.seen.as_ref().and_then(|seen| seen.observed.author.clone());
     let progress = observed.view.progress.value();
+    if progress.is_none() {
+        // What was known stays, with the reason why it is not known now beside it.
+        let phase = Some(decision.phase);
+        return ChaincodeStatus { phase, ..object.status.clone().unwrap_or_default() };
+    }
     let drift = author.as_ref().filter(|author| author.foreign).and(progress).map(|progress| match &progress.next {
         tenter_consortium::chaincode::Next::Change { differences, .. } => {
             differences.iter().map(ToString::to_string).collect()
@@ -99,10 +104,10 @@ impl Controlled for ChaincodeController {
         look(ctx, scope, &self.nodes, object).await
     }
 
-    fn decide(&self, _object: &Chaincode, observed: &Observed, _now: Timestamp) -> DecisionOf<Self> {
+    fn decide(&self, object: &Chaincode, observed: &Observed, _now: Timestamp) -> DecisionOf<Self> {
         let decision = decide(&observed.view);
         Decision {
-            status: status(observed, &decision),
+            status: status(object, observed, &decision),
             actions: decision.actions,
             verdict: decision.outlook.verdict,
             requeue: decision.outlook.pause,
@@ -122,7 +127,7 @@ impl Controlled for ChaincodeController {
 
     /// The services go; the ledger keeps the definition, and peers keep the package.
     async fn cleanup(&self, ctx: &Context, object: &Chaincode) -> Result<Cleanup, Failure> {
-        act::remove_services(ctx, &object.name_any()).await?;
+        act::remove_services(ctx, object).await?;
         Ok(Cleanup::Done(Some(format!(
             "chaincode {} stays defined on channel {}, and its package on the peers: Fabric has no way to take them back",
             object.spec.name, object.spec.channel

@@ -21,6 +21,8 @@ pub const COMPONENT: &str = "chaincode";
 const USER: i64 = 10001;
 /// Where its certificate and key are mounted.
 const TLS_DIR: &str = "/etc/hyperledger/chaincode";
+/// Characters of the object's name in the certificate's subject, which has room for 64.
+const COMMON_NAME: usize = 54;
 /// Seconds that a program may take until it listens before Kubernetes starts it anew.
 const START: i64 = 120;
 
@@ -51,7 +53,9 @@ pub fn request(object: &str, namespace: &str, services: &BTreeSet<String>, lifet
         [format!("{service}.{namespace}.svc"), format!("{service}.{namespace}.svc.cluster.local"), service.clone()]
     };
     let usage = Usage::TlsNode { dns_names: services.iter().flat_map(names).collect(), ip_addresses: BTreeSet::new() };
-    CertificateRequest { common_name: format!("chaincode-{object}"), usage, lifetime: hours(lifetime) }
+    // Nobody looks at it: names are verified by the alternatives.
+    let common_name = format!("chaincode-{}", object.get(..COMMON_NAME).unwrap_or(object));
+    CertificateRequest { common_name, usage, lifetime: hours(lifetime) }
 }
 
 impl Wanted<'_> {
