@@ -101,7 +101,10 @@ impl Side<'_> {
                 Err(status) if status.code() == Code::Unavailable && tokio::time::Instant::now() < deadline => {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
-                answer => break answer.unwrap(),
+                answer => {
+                    answer.unwrap();
+                    break;
+                }
             }
         }
         self.status(person, id).await
