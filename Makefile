@@ -22,7 +22,7 @@ setup: ## Install the Debian packages that the build and the dev cluster need, w
 
 .PHONY: build
 build: setup ## Build tenter and the simulator
-	cargo build --locked --release --bin tenter --bin fabric-sim
+	cargo build --locked --release --bin tenter --bin fabric-sim --bin assets-contract
 
 .PHONY: demo
 demo: setup ## Watch a commit become a running consortium

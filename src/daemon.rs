@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::controllers;
 use crate::controllers::certificate_authority::CertificateAuthorityController;
+use crate::controllers::chaincode::ChaincodeController;
 use crate::controllers::channel::ChannelController;
 use crate::controllers::follow::Followers;
 use crate::controllers::identity::IdentityController;
@@ -135,5 +136,6 @@ async fn control(engine: &Engine, stop: &CancellationToken) {
         controllers::run(ChannelController::new(engine.nodes.clone(), followers), ctx(), stop.clone()),
         controllers::run(MembershipController::new(engine.nodes.clone()), ctx(), stop.clone()),
         controllers::run(ProposalController::new(engine.nodes.clone()), ctx(), stop.clone()),
+        controllers::run(ChaincodeController::new(engine.nodes.clone()), ctx(), stop.clone()),
     );
 }

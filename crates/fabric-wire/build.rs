@@ -61,6 +61,11 @@ mod stubs {
         ),
         (
             "protos",
+            "Chaincode",
+            &[("connect", "Connect", Flow::Both, "crate::shim::ChaincodeMessage", "crate::shim::ChaincodeMessage")],
+        ),
+        (
+            "protos",
             "Snapshot",
             &[
                 ("generate", "Generate", Flow::Unary, "crate::protos::SignedSnapshotRequest", EMPTY),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use super::{apply, completions, crds, operator, plan, run, schema, status, sync, validate};
+use super::{apply, call, completions, crds, operator, plan, run, schema, status, sync, validate};
 
 /// Keeps a Hyperledger Fabric consortium in the shape that its git repository says.
 #[derive(Debug, Parser)]
@@ -162,6 +162,10 @@ pub enum Command {
     Run(run::Args),
     /// Show the consortium as it stands
     Status(status::Args),
+    /// Call a function of a contract, and submit what it writes
+    Invoke(call::Invoke),
+    /// Call a function of a contract on one peer
+    Query(call::Query),
     /// Print the custom resource definitions
     Crds(crds::Args),
     /// Print the JSON schema of network.yaml

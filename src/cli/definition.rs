@@ -56,7 +56,7 @@ pub fn read_local(path: &Path) -> Result<Located, CliError> {
         exit: Exit::Failure,
         message: error.to_string(),
     })?;
-    let facts = folder::facts(&file);
+    let facts = folder::facts(&file, &bytes);
     let name = file.strip_prefix("./").unwrap_or(&file).display().to_string();
     Ok(Located { name, bytes, facts, revision: None })
 }
@@ -160,11 +160,6 @@ impl RepositoryArgs {
             credentials,
         };
         let fetched = process::fetch(&request, self.limit()).await?;
-        Ok(Located {
-            name: path,
-            bytes: fetched.definition?,
-            facts: RepositoryFacts { organizations: fetched.organizations },
-            revision: Some(fetched.commit),
-        })
+        Ok(Located { name: path, bytes: fetched.definition?, facts: fetched.facts, revision: Some(fetched.commit) })
     }
 }

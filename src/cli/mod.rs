@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod args;
+pub mod call;
 pub mod cluster;
 pub mod completions;
 pub mod crds;
@@ -62,6 +63,8 @@ fn dispatch(global: &Global, command: Command) -> Result<Outcome, CliError> {
         Command::Plan(args) => block_on(plan::run(global, args)),
         Command::Apply(args) => block_on(apply::run(global, args)),
         Command::Status(args) => block_on(status::run(global, args)),
+        Command::Invoke(args) => block_on(call::invoke(global, args)),
+        Command::Query(args) => block_on(call::query(global, args)),
         Command::Sync(args) => block_on(sync::run(global, args)),
         Command::Operator(args) => block_on(operator::run(global, args)),
         Command::Run(args) => block_on(run::run(global, args)),

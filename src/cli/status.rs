@@ -22,10 +22,12 @@ use crate::controllers::proposal;
 use crate::nodes::{Node, NodeKind, Nodes};
 use crate::report::Style;
 use crate::report::tree::{
-    AuthorityItem, ChannelItem, ChannelNodeItem, MembershipItem, NodeItem, OrganizationItem, ProposalItem, State, Tree,
+    AuthorityItem, ChaincodeItem, ChannelItem, ChannelNodeItem, MembershipItem, NodeItem, OrganizationItem,
+    ProposalItem, State, Tree,
 };
 use crate::resources::{
-    CertificateAuthority, Channel, Consortium, Membership, Orderer, Organization, Peer, Proposal, TenterObject,
+    CertificateAuthority, Chaincode, Channel, Consortium, Membership, Orderer, Organization, Peer, Proposal,
+    TenterObject,
 };
 
 /// Longest answer of one node.
@@ -63,6 +65,7 @@ struct Objects {
     channels: Vec<Channel>,
     memberships: Vec<Membership>,
     proposals: Vec<Proposal>,
+    chaincodes: Vec<Chaincode>,
 }
 
 /// Shows.
@@ -85,16 +88,17 @@ pub async fn run(global: &Global, args: Args) -> Result<Outcome, CliError> {
 async fn read(cluster: &Cluster, name: &str) -> Result<Objects, Failure> {
     let ctx = &cluster.engine.ctx;
     let labels = format!("{LABEL_CONSORTIUM}={name}");
-    let (organizations, authorities, orderers, peers, channels, memberships, proposals) = tokio::try_join!(
+    let (organizations, authorities, orderers, peers, channels, memberships, proposals, chaincodes) = tokio::try_join!(
         list_all::<Organization>(ctx, &labels),
         list_all::<CertificateAuthority>(ctx, &labels),
         list_all::<Orderer>(ctx, &labels),
         list_all::<Peer>(ctx, &labels),
         list_all::<Channel>(ctx, &labels),
         list_all::<Membership>(ctx, &labels),
-        list::<Proposal>(ctx, &ctx.namespace, &labels)
+        list::<Proposal>(ctx, &ctx.namespace, &labels),
+        list::<Chaincode>(ctx, &ctx.namespace, &labels)
     )?;
-    Ok(Objects { organizations, authorities, orderers, peers, channels, memberships, proposals })
+    Ok(Objects { organizations, authorities, orderers, peers, channels, memberships, proposals, chaincodes })
 }
 
 fn state<K: TenterObject>(object: &K) -> State {
@@ -207,6 +211,20 @@ async fn channel(object: &Channel, objects: &Objects, nodes: Option<&Nodes>) -> 
                 signed: item.status.as_ref().and_then(|status| status.signed.clone()),
             })
             .collect(),
+        chaincodes: objects.chaincodes.iter().filter(|item| item.spec.channel == *name).map(chaincode).collect(),
+    }
+}
+
+fn chaincode(object: &Chaincode) -> ChaincodeItem {
+    let status = object.status.clone().unwrap_or_default();
+    ChaincodeItem {
+        name: object.spec.name.clone(),
+        state: state(object),
+        version: status.version,
+        sequence: status.sequence,
+        approved: status.approved,
+        drift: status.drift,
+        organizations: status.organizations,
     }
 }
 

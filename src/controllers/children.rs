@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, ResourceQuota, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -67,6 +67,8 @@ children! {
     Service,
     /// A node.
     StatefulSet,
+    /// A contract's program.
+    Deployment,
     /// What administrators may do.
     Role,
     /// Who may do it.

@@ -415,7 +415,7 @@ impl<C: Controlled> Driver<C> {
 /// Whether objects of a kind belong into the consortium's own namespace. Elsewhere anybody who may write there could
 /// speak for the consortium.
 fn lives_beside_consortium(kind: &str) -> bool {
-    matches!(kind, "Organization" | "Channel" | "Proposal")
+    matches!(kind, "Organization" | "Channel" | "Chaincode" | "Proposal")
 }
 
 /// Runs a controller over all objects of its kind until `stop`; what is under way is finished.

@@ -10,6 +10,8 @@ use super::apply::MANAGED_BY;
 
 /// Label that says what part of the network an object is: `orderer`, `peer`, `certificate-authority`, ...
 pub const COMPONENT: &str = "app.kubernetes.io/component";
+/// Label of Kubernetes' convention: which of several of its kind an object is.
+pub const INSTANCE: &str = "app.kubernetes.io/instance";
 /// Label of Kubernetes' convention: the application that an object belongs to.
 const NAME: &str = "app.kubernetes.io/name";
 

@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod certificate_authority;
+pub mod chaincode;
 pub mod channel;
 pub mod children;
 pub mod conditions;

@@ -81,6 +81,14 @@ pub trait World: Sync {
         spec: &serde_json::Value,
     ) -> impl Future<Output = Result<StepOutcome, Failure>> + Send;
 
+    /// Keeps a chaincode package in a `ConfigMap`, whose name follows from the bytes.
+    fn store_package(
+        &self,
+        namespace: &str,
+        config_map: &str,
+        package: &[u8],
+    ) -> impl Future<Output = Result<StepOutcome, Failure>> + Send;
+
     /// Takes away an object that the file releases.
     fn remove_object(&self, object: &ObjectRef) -> impl Future<Output = Result<StepOutcome, Failure>> + Send;
 }
@@ -181,6 +189,7 @@ fn idle_outcome(plan: &Plan, planned: &PlannedStep, execution: &Execution) -> Op
         Step::CreateNamespace { .. }
         | Step::CreateObject { .. }
         | Step::UpdateObject { .. }
+        | Step::StorePackage { .. }
         | Step::RemoveObject { .. } => None,
         Step::PinGenesis { channel } | Step::JoinOrderer { channel, .. } => {
             Some(StepOutcome::Waiting(format!("Channel {channel} is being formed")))
@@ -192,6 +201,13 @@ fn idle_outcome(plan: &Plan, planned: &PlannedStep, execution: &Execution) -> Op
             Some(StepOutcome::Waiting(match &signing.missing {
                 None => format!("Channel {channel} proposes {topic}"),
                 Some(missing) => format!("{topic} of channel {channel} waits for signatures: {missing}"),
+            }))
+        }
+        Step::DeployChaincode { channel, name, commit, signing, .. } => {
+            let what = format!("chaincode {name} of channel {channel}");
+            Some(StepOutcome::Waiting(match &signing.missing {
+                Some(missing) if !commit => format!("{what} waits for approvals: {missing}"),
+                _ => format!("{what} is being deployed"),
             }))
         }
         Step::AwaitReady { state, .. } => Some(StepOutcome::Waiting(state.clone())),
@@ -206,10 +222,14 @@ async fn perform<W: World>(world: &W, step: &Step) -> StepOutcome {
             Step::CreateObject { object, labels, spec } => world.create_object(object, labels, spec).await,
             Step::UpdateObject { object, labels, spec, .. } => world.update_object(object, labels, spec).await,
             Step::RemoveObject { object, .. } => world.remove_object(object).await,
+            Step::StorePackage { namespace, config_map, package, .. } => {
+                world.store_package(namespace, config_map, &package.0).await
+            }
             Step::PinGenesis { .. }
             | Step::JoinOrderer { .. }
             | Step::JoinPeer { .. }
             | Step::UpdateChannelConfig { .. }
+            | Step::DeployChaincode { .. }
             | Step::AwaitReady { .. } => Ok(StepOutcome::Waiting("a controller does this".to_owned())),
         }
     };

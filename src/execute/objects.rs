@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Namespace;
-use kube::api::PostParams;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Map, Value, json};
+use tenter_consortium::chaincode::PACKAGE_KEY;
 use tenter_consortium::objects::{FIELD_MANAGER, Kind, LABEL_CONSORTIUM, LABEL_ORGANIZATION, ObjectRef};
 
 use super::{StepOutcome, World};
 use crate::controllers::apply::{self, MANAGED_BY, Written};
 use crate::controllers::context::Context;
 use crate::controllers::failure::Failure;
-use crate::resources::{CertificateAuthority, Channel, Membership, Orderer, Organization, Peer, TenterObject};
+use crate::resources::{
+    CertificateAuthority, Chaincode, Channel, Membership, Orderer, Organization, Peer, TenterObject,
+};
 
 /// Writes through the API server.
 pub struct Cluster<'a> {
@@ -74,9 +78,28 @@ impl World for Cluster<'_> {
         self.write(Way::Update, object, labels, spec).await
     }
 
+    async fn store_package(&self, namespace: &str, config_map: &str, package: &[u8]) -> Result<StepOutcome, Failure> {
+        let object = ConfigMap {
+            metadata: ObjectMeta {
+                name: Some(config_map.to_owned()),
+                namespace: Some(namespace.to_owned()),
+                labels: Some(BTreeMap::from([(MANAGED_BY.to_owned(), FIELD_MANAGER.to_owned())])),
+                ..ObjectMeta::default()
+            },
+            binary_data: Some(BTreeMap::from([(PACKAGE_KEY.to_owned(), ByteString(package.to_vec()))])),
+            immutable: Some(true),
+            ..ConfigMap::default()
+        };
+        apply::create(self.ctx, &object).await.map(|written| match written {
+            Written::Unchanged => StepOutcome::AlreadyTrue,
+            Written::Changed => StepOutcome::Done,
+        })
+    }
+
     async fn remove_object(&self, object: &ObjectRef) -> Result<StepOutcome, Failure> {
         match object.kind {
             Kind::Membership => remove_as::<Membership>(self.ctx, object).await,
+            Kind::Chaincode => remove_as::<Chaincode>(self.ctx, object).await,
             kind => {
                 let message = format!("{object}: objects of kind {kind} are not taken away by this version");
                 Err(Failure::terminal("NotCarriedOut", message))
@@ -108,6 +131,7 @@ impl Cluster<'_> {
             Kind::Peer => write_as::<Peer>(self.ctx, way, object, &labels, spec).await,
             Kind::Channel => write_as::<Channel>(self.ctx, way, object, &labels, spec).await,
             Kind::Membership => write_as::<Membership>(self.ctx, way, object, &labels, spec).await,
+            Kind::Chaincode => write_as::<Chaincode>(self.ctx, way, object, &labels, spec).await,
         }
     }
 }

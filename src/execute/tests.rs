@@ -52,6 +52,10 @@ impl World for Memory {
         self.write(format!("{} again", object.name))
     }
 
+    async fn store_package(&self, _namespace: &str, config_map: &str, _package: &[u8]) -> Result<StepOutcome, Failure> {
+        self.write(config_map.to_owned())
+    }
+
     async fn remove_object(&self, object: &ObjectRef) -> Result<StepOutcome, Failure> {
         self.write(format!("{} gone", object.name))
     }

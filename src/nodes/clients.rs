@@ -50,6 +50,8 @@ pub(super) struct PeerClients {
     pub(super) admin: EndorserClient,
     pub(super) deliver: DeliverClient,
     pub(super) operations: OperationsClient,
+    /// The gRPC port, for those who speak as somebody else than these.
+    pub(super) endpoint: Endpoint,
 }
 
 /// Loads what a node's clients need, and makes them. Opens no connection.
@@ -86,6 +88,7 @@ pub(super) async fn load(store: &dyn Store, dialer: Arc<dyn Dialer>, node: &Node
                 admin: EndorserClient::new(endpoint(PEER_PORT, None)?, admin),
                 deliver: DeliverClient::peer(endpoint(PEER_PORT, None)?, reader),
                 operations: OperationsClient::new(operations_endpoint),
+                endpoint: endpoint(PEER_PORT, None)?,
             }))
         }
     })

@@ -5,6 +5,7 @@
 //! channels prove absence. A missing Secret, a refused handshake or a `Deliver` status never does.
 
 mod cache;
+pub mod chaincode;
 mod clients;
 pub mod dial;
 pub mod identity;

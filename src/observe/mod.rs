@@ -3,6 +3,7 @@
 //! All questions run concurrently under a bound, each with a time limit. What could not be asked becomes an
 //! observation with its evidence, so one node that is down never hides the others.
 
+pub mod chaincode;
 pub mod channel;
 mod objects;
 
@@ -11,12 +12,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, StreamExt as _};
 use serde::Deserialize as _;
+use tenter_consortium::chaincode::wanted;
 use tenter_consortium::channel_config::{Material, updates};
 use tenter_consortium::desired::{Desired, DesiredChannel};
 use tenter_consortium::objects::{ChannelSpec, Kind, NodeSpec, ObjectRef};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{
-    ForeignChange, JoinRecord, LiveChannel, LiveObject, NodeChannel, NodeRef, Observed, ObservedChannel, PinnedGenesis,
+    ForeignChange, JoinRecord, LiveChannel, LiveObject, NodeChannel, NodeRef, Observed, ObservedChaincode,
+    ObservedChannel, PinnedGenesis,
 };
 use tenter_fabric::config::CurrentConfig;
 
@@ -50,7 +53,38 @@ pub async fn observe(ctx: &Context, nodes: &Nodes, desired: &Desired) -> Observe
         // Each channel asks up to CONCURRENCY nodes at once; channels share nodes, so few at a time are enough.
         stream::iter(questions).buffer_unordered(4).collect().await
     };
-    Observed { kinds, objects, namespaces, channels }
+    let chaincodes = chaincodes(ctx, nodes, desired, &channels, &objects).await;
+    Observed { kinds, objects, namespaces, channels, chaincodes }
+}
+
+/// What the own peers say of the chaincodes. One whose spec makes no definition is named by the planner.
+async fn chaincodes(
+    ctx: &Context,
+    nodes: &Nodes,
+    desired: &Desired,
+    channels: &BTreeMap<String, ObservedChannel>,
+    objects: &BTreeMap<ObjectRef, LiveObject>,
+) -> BTreeMap<String, ObservedChaincode> {
+    let own: Vec<String> = desired.organizations.iter().cloned().collect();
+    let mut seen = BTreeMap::new();
+    for (name, chaincode) in &desired.chaincodes {
+        let Ok(definition) = wanted(&chaincode.spec) else { continue };
+        let spec = &chaincode.spec;
+        // On a channel that was never formed nothing is defined, which the planner knows by itself.
+        if channels.get(&spec.channel).is_some_and(|channel| channel.genesis.is_absent()) {
+            continue;
+        }
+        let mut observed = chaincode::look(nodes, &ctx.namespace, spec, &own, &definition).await.observed;
+        for (peer, installed) in &mut observed.installed {
+            let object = ObjectRef { kind: Kind::Peer, namespace: peer.namespace.clone(), name: peer.name.clone() };
+            if !objects.contains_key(&object) {
+                let evidence = format!("there is no Peer {}/{}", peer.namespace, peer.name);
+                *installed = Observation::Absent { evidence };
+            }
+        }
+        seen.insert(name.clone(), observed);
+    }
+    seen
 }
 
 /// A node that a channel names, or why it cannot be asked.

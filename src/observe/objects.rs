@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::channel::CONCURRENCY;
 use crate::controllers::Context;
 use crate::nodes::store::classify;
-use crate::resources::{CertificateAuthority, Channel, Membership, Orderer, Organization, Peer, Proposal};
+use crate::resources::{CertificateAuthority, Chaincode, Channel, Membership, Orderer, Organization, Peer, Proposal};
 
 /// Longest time that one answer of the API server may take.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
@@ -36,6 +36,7 @@ fn resource(kind: Kind) -> ApiResource {
         Kind::Peer => ApiResource::erase::<Peer>(&()),
         Kind::Channel => ApiResource::erase::<Channel>(&()),
         Kind::Membership => ApiResource::erase::<Membership>(&()),
+        Kind::Chaincode => ApiResource::erase::<Chaincode>(&()),
     }
 }
 

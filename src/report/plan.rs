@@ -111,7 +111,9 @@ const fn rank(step: &Step) -> u8 {
         Step::JoinOrderer { .. } => 21,
         Step::JoinPeer { .. } => 22,
         Step::UpdateChannelConfig { .. } => 23,
-        Step::RemoveObject { .. } => 24,
+        Step::StorePackage { .. } => 24,
+        Step::DeployChaincode { .. } => 25,
+        Step::RemoveObject { .. } => 26,
     }
 }
 
@@ -129,6 +131,22 @@ pub fn headline(step: &Step) -> String {
         Step::UpdateChannelConfig { channel, topic, .. } => {
             format!("update the configuration of channel {channel}: {topic}")
         }
+        Step::StorePackage { namespace, config_map, package_id, .. } => {
+            format!("keep package {} in ConfigMap {namespace}/{config_map}", short_package(package_id))
+        }
+        Step::DeployChaincode { channel, name, sequence, changes, commit, waits, .. } => {
+            let changed = *commit || !waits.is_empty() || !changes.is_empty();
+            match sequence {
+                Some(1) if changed => format!("define chaincode {name} on channel {channel}"),
+                Some(sequence) if changed => {
+                    format!("upgrade chaincode {name} on channel {channel} to sequence {sequence}")
+                }
+                None => format!("upgrade chaincode {name} on channel {channel}"),
+                Some(sequence) => {
+                    format!("install chaincode {name} on channel {channel} and approve its sequence {sequence}")
+                }
+            }
+        }
         Step::RemoveObject { object, .. } => format!("remove {object}"),
         Step::AwaitReady { object, .. } => format!("wait for {object}"),
     }
@@ -139,8 +157,10 @@ fn symbol(planned: &PlannedStep, style: Style) -> String {
         return style.red("!");
     }
     match &planned.step {
-        Step::CreateNamespace { .. } | Step::CreateObject { .. } => style.green("+"),
-        Step::UpdateObject { .. } | Step::UpdateChannelConfig { .. } => style.yellow("~"),
+        Step::CreateNamespace { .. } | Step::CreateObject { .. } | Step::StorePackage { .. } => style.green("+"),
+        Step::UpdateObject { .. } | Step::UpdateChannelConfig { .. } | Step::DeployChaincode { .. } => {
+            style.yellow("~")
+        }
         Step::PinGenesis { .. } | Step::JoinOrderer { .. } | Step::JoinPeer { .. } => style.green(">"),
         Step::RemoveObject { .. } => style.red("-"),
         Step::AwaitReady { .. } => style.dim("."),
@@ -164,6 +184,7 @@ fn step_text(number: usize, planned: &PlannedStep, file: &str, style: Style) -> 
             }
             text.push_str(&signing_text(elements, signing, digest.as_deref(), drift, style));
         }
+        step @ Step::DeployChaincode { .. } => text.push_str(&chaincode_text(step, style)),
         Step::RemoveObject { keeps, .. } => {
             let _ = writeln!(text, "        {}", printable(keeps));
         }
@@ -179,6 +200,59 @@ fn step_text(number: usize, planned: &PlannedStep, file: &str, style: Style) -> 
         let _ = writeln!(text, "        {} {}", style.yellow("cannot be undone:"), printable(irreversible));
     }
     text
+}
+
+/// A package's id with the beginning of its hash.
+fn short_package(id: &str) -> &str {
+    id.split_once(':').and_then(|(label, _)| id.get(..label.len() + 11)).unwrap_or(id)
+}
+
+/// What a chaincode's deployment changes, who does what for it, and who is waited for.
+fn chaincode_text(step: &Step, style: Style) -> String {
+    let Step::DeployChaincode {
+        channel: _,
+        name: _,
+        sequence: _,
+        changes,
+        package,
+        install,
+        approve,
+        commit,
+        signing: Signing { required, own: _, missing },
+        waits,
+        drift,
+    } = step
+    else {
+        return String::new();
+    };
+    let mut text = String::new();
+    let mut line = |name: String, rest: &str| {
+        let _ = writeln!(text, "        {name} {}", printable(rest));
+    };
+    if let Some(drift) = drift {
+        line(style.yellow("drift:"), drift);
+    }
+    let changes: String = changes.iter().map(|change| change_text(change, style)).collect();
+    if !install.is_empty() {
+        let peers: Vec<String> = install.iter().map(ToString::to_string).collect();
+        line("install:".to_owned(), &format!("{} on {}", short_package(package), peers.join(", ")));
+    }
+    if !approve.is_empty() {
+        line("approve:".to_owned(), &approve.join(", "));
+    }
+    if !required.is_empty() {
+        line("must approve:".to_owned(), required);
+    }
+    if *commit {
+        line("commit:".to_owned(), "when they have");
+    }
+    if !waits.is_empty() {
+        let why = if *commit { "not needed for the commit" } else { "no commit before" };
+        line(style.yellow("not approved yet:"), &format!("{} (hosted elsewhere; {why})", waits.join(", ")));
+    } else if let Some(missing) = missing {
+        line(style.yellow("missing:"), missing);
+    }
+    changes + &text
 }
 
 /// Who must sign an update, who will, and whose change it puts back.
@@ -290,7 +364,7 @@ fn notes_text(notes: &[Note], style: Style) -> String {
 pub struct Counts {
     /// Namespaces and objects that will be made.
     pub create: usize,
-    /// Objects and channel configurations that will be changed.
+    /// Objects, channel configurations and chaincodes that will be changed.
     pub update: usize,
     /// Genesis blocks pinned and nodes joined.
     pub join: usize,
@@ -308,8 +382,10 @@ pub fn counts(plan: &Plan) -> Counts {
     for planned in plan.steps.values() {
         let field = match &planned.step {
             _ if planned.blocked.is_some() => &mut counts.blocked,
-            Step::CreateNamespace { .. } | Step::CreateObject { .. } => &mut counts.create,
-            Step::UpdateObject { .. } | Step::UpdateChannelConfig { .. } => &mut counts.update,
+            Step::CreateNamespace { .. } | Step::CreateObject { .. } | Step::StorePackage { .. } => &mut counts.create,
+            Step::UpdateObject { .. } | Step::UpdateChannelConfig { .. } | Step::DeployChaincode { .. } => {
+                &mut counts.update
+            }
             Step::RemoveObject { .. } => &mut counts.remove,
             Step::PinGenesis { .. } | Step::JoinOrderer { .. } | Step::JoinPeer { .. } => &mut counts.join,
             Step::AwaitReady { .. } => &mut counts.wait,
@@ -346,7 +422,9 @@ pub fn summary(plan: &Plan, style: Style) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use tenter_consortium::document::Blob;
     use tenter_consortium::objects::{Kind, ObjectRef};
+    use tenter_consortium::observed::NodeRef;
 
     use super::*;
 
@@ -411,6 +489,56 @@ mod tests {
             offline: true,
         };
         insta::assert_snapshot!(report.text(Style::default()));
+    }
+
+    #[test]
+    fn shows_who_does_what_for_a_chaincode() {
+        let node = |name: &str| NodeRef { namespace: "trade-acme".to_owned(), name: name.to_owned() };
+        let deploy =
+            |sequence, changes, install: &[&str], commit, waits: &[&str], drift: Option<&str>| Step::DeployChaincode {
+                channel: "settlement".to_owned(),
+                name: "asset".to_owned(),
+                sequence,
+                changes,
+                package: format!("asset_1.0:{}", "0123456789abcdef".repeat(4)),
+                install: install.iter().map(|name| node(name)).collect(),
+                approve: vec!["acme".to_owned()],
+                commit,
+                signing: Signing {
+                    required: "peers of 2 of AcmeMSP, GlobexMSP and InitechMSP".to_owned(),
+                    own: vec!["AcmeMSP".to_owned()],
+                    missing: (!commit).then(|| "too few".to_owned()),
+                },
+                waits: waits.iter().map(|name| (*name).to_owned()).collect(),
+                drift: drift.map(str::to_owned),
+            };
+        let version = |from: Option<&str>, to: &str| {
+            vec![FieldChange { path: "version".to_owned(), from: from.map(|text| json!(text)), to: Some(json!(to)) }]
+        };
+        let mut late = deploy(Some(2), Vec::new(), &["peer3"], false, &[], None);
+        if let Step::DeployChaincode { signing, .. } = &mut late {
+            *signing = Signing::default();
+        }
+        let drift = "sequence 2 was committed in block 12 by GlobexMSP (CN=mallory)";
+        let package = Step::StorePackage {
+            namespace: "tenter-system".to_owned(),
+            config_map: "settlement-asset-01234567".to_owned(),
+            package_id: format!("asset_1.0:{}", "0123456789abcdef".repeat(4)),
+            package: Blob::default(),
+        };
+        let first = deploy(Some(1), version(None, "1.0"), &["peer1", "peer2"], true, &["initech"], None);
+        let report = PlanReport {
+            plan: plan(vec![
+                ("a", planned(package, &[])),
+                ("b", planned(first, &["a"])),
+                ("c", planned(deploy(Some(3), version(Some("6.6"), "1.0"), &[], false, &["globex"], Some(drift)), &[])),
+                ("d", planned(late, &[])),
+            ]),
+            file: "network.yaml".to_owned(),
+            offline: false,
+        };
+        insta::assert_snapshot!(report.text(Style::default()));
+        assert!(!report.json().to_string().contains("bytes"), "a plan that is shown has no packages in it");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 use std::fmt::Write as _;
 use tenter_consortium::objects::Condition;
+use tenter_consortium::status::{ChaincodeOrganizationStatus, ChaincodePeerStatus};
 
 use super::{Style, printable};
 
@@ -146,6 +147,32 @@ pub struct ChannelItem {
     pub memberships: Vec<MembershipItem>,
     /// Config updates that may still be made.
     pub proposals: Vec<ProposalItem>,
+    /// The chaincodes on it.
+    pub chaincodes: Vec<ChaincodeItem>,
+}
+
+/// A chaincode.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChaincodeItem {
+    /// Its name.
+    pub name: String,
+    /// How it is.
+    #[serde(flatten)]
+    pub state: State,
+    /// Version of the committed definition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Sequence of the committed definition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
+    /// Organizations that approved the wanted definition, of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approved: Option<String>,
+    /// In what the committed definition is not the wanted one.
+    pub drift: Vec<String>,
+    /// How far each organization is.
+    pub organizations: Vec<ChaincodeOrganizationStatus>,
 }
 
 /// A config update that may still be made.
@@ -317,8 +344,48 @@ impl ChannelItem {
                 style,
             )
         }));
+        item.children.extend(self.chaincodes.iter().map(|chaincode| chaincode.item(style)));
         item
     }
+}
+
+impl ChaincodeItem {
+    fn item(&self, style: Style) -> Item {
+        let Self { name, state, version, sequence, approved, drift, organizations } = self;
+        let parts = vec![
+            format!("Chaincode {name}"),
+            version.as_ref().map(|version| format!("version {version}")).unwrap_or_default(),
+            sequence.map(|sequence| format!("sequence {sequence}")).unwrap_or_default(),
+            approved.as_ref().map(|count| format!("approved {count}")).unwrap_or_default(),
+        ];
+        let mut item = Item::new(parts, state, style);
+        item.children.extend(drift.iter().map(|line| Item::leaf(style.yellow(&printable(&format!("drift: {line}"))))));
+        item.children.extend(organizations.iter().map(|organization| chaincode_organization(organization, style)));
+        item
+    }
+}
+
+/// How far a chaincode is in an organization, and on those of its peers that are behind.
+fn chaincode_organization(status: &ChaincodeOrganizationStatus, style: Style) -> Item {
+    let ChaincodeOrganizationStatus { organization, installed, approved, serving, message, peers } = status;
+    let word = |yes: bool, word: &str, not: &str| if yes { style.green(word) } else { style.yellow(not) };
+    let mut parts = vec![
+        organization.clone(),
+        installed.as_ref().map(|count| format!("installed {count}")).unwrap_or_default(),
+        word(*approved, "approved", "not approved"),
+    ];
+    if installed.is_some() {
+        parts.push(word(*serving, "serving", "not serving"));
+    }
+    let mut item = Item::leaf(join(parts));
+    item.children.extend(message.iter().map(|message| Item::leaf(style.yellow(&printable(message)))));
+    let behind = peers.iter().filter(|peer| !peer.serving);
+    item.children.extend(behind.map(|peer| {
+        let ChaincodePeerStatus { peer, installed, serving: _, message } = peer;
+        let package = format!("package {installed}");
+        Item::leaf(join(vec![format!("peer {peer}"), package, message.as_deref().map(printable).unwrap_or_default()]))
+    }));
+    item
 }
 
 #[cfg(test)]
@@ -400,6 +467,42 @@ mod tests {
                     organization: "acme".to_owned(),
                     state: ready("Active"),
                     joined: Some("0/1".to_owned()),
+                }],
+                chaincodes: vec![ChaincodeItem {
+                    name: "asset".to_owned(),
+                    state: State::of(Some("Approving".to_owned()), &[condition("False", 1)], Some(1)),
+                    version: Some("1.0".to_owned()),
+                    sequence: Some(2),
+                    approved: Some("1/2".to_owned()),
+                    drift: vec!["version: 1.0 -> 1.1".to_owned()],
+                    organizations: vec![
+                        ChaincodeOrganizationStatus {
+                            organization: "acme".to_owned(),
+                            installed: Some("1/2".to_owned()),
+                            approved: true,
+                            serving: false,
+                            message: Some("peer2 does not have the package".to_owned()),
+                            peers: vec![
+                                ChaincodePeerStatus {
+                                    peer: "peer1".to_owned(),
+                                    installed: "present".to_owned(),
+                                    serving: true,
+                                    message: None,
+                                },
+                                ChaincodePeerStatus {
+                                    peer: "peer2".to_owned(),
+                                    installed: "absent".to_owned(),
+                                    serving: false,
+                                    message: Some("it lists 0 other packages".to_owned()),
+                                },
+                            ],
+                        },
+                        ChaincodeOrganizationStatus {
+                            organization: "globex".to_owned(),
+                            message: Some("it has not approved sequence 3".to_owned()),
+                            ..ChaincodeOrganizationStatus::default()
+                        },
+                    ],
                 }],
                 ..ChannelItem::default()
             }],

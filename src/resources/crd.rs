@@ -4,12 +4,12 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 use tenter_consortium::objects::{
-    CertificateAuthoritySpec, ChannelSpec, ConsortiumSpec, GROUP, IdentitySpec, MAX_ROOT_LIFETIME_HOURS,
+    CertificateAuthoritySpec, ChaincodeSpec, ChannelSpec, ConsortiumSpec, GROUP, IdentitySpec, MAX_ROOT_LIFETIME_HOURS,
     MembershipSpec, NodeSpec, OrganizationSpec, ProposalSpec, VERSION,
 };
 use tenter_consortium::status::{
-    CertificateAuthorityStatus, ChannelStatus, ConsortiumStatus, IdentityStatus, MembershipStatus, NodeStatus,
-    OrganizationStatus, ProposalStatus,
+    CertificateAuthorityStatus, ChaincodeStatus, ChannelStatus, ConsortiumStatus, IdentityStatus, MembershipStatus,
+    NodeStatus, OrganizationStatus, ProposalStatus,
 };
 
 use super::schema;
@@ -23,6 +23,13 @@ const MSP_ID: &str = "^[a-zA-Z0-9.-]{1,249}$";
 const ADDRESS: &str = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?:[1-9][0-9]{0,4}$";
 /// Channel names (`common/configtx/validator.go`).
 const CHANNEL: &str = r"^[a-z][a-z0-9.-]{0,248}$";
+
+/// Chaincode names (`core/chaincode/lifecycle/scc.go`).
+const CHAINCODE: &str = "^[a-zA-Z0-9]+([-_][a-zA-Z0-9]+)*$";
+/// Chaincode versions (`core/chaincode/lifecycle/scc.go`).
+const CHAINCODE_VERSION: &str = "^[A-Za-z0-9_.+-]+$";
+/// Longest PEM text of an external chaincode's roots.
+const MAX_ROOTS: u32 = 64 << 10;
 
 /// Longest update in a Proposal, base64: the API server takes objects of 1.5 MiB, and Fabric messages of 10 MiB by default.
 const MAX_UPDATE: u32 = 1 << 20;
@@ -267,6 +274,48 @@ fn identity() -> Definition {
     Definition::new::<IdentitySpec, IdentityStatus>("Identity", "identities", &["fid"]).columns(columns).rules(rules)
 }
 
+fn membership() -> Definition {
+    Definition::new::<MembershipSpec, MembershipStatus>("Membership", "memberships", &["mem"])
+        .columns(vec![
+            Column("Channel", "string", ".spec.channel", false),
+            Column("Role", "string", ".spec.role", false),
+            Column("Joined", "string", ".status.joined", false),
+        ])
+        .rules(vec![
+            Rule::Immutable(&["consortium"]),
+            Rule::Immutable(&["channel"]),
+            Rule::Immutable(&["organization"]),
+            Rule::Immutable(&["mspID"]),
+        ])
+}
+
+fn chaincode() -> Definition {
+    Definition::new::<ChaincodeSpec, ChaincodeStatus>("Chaincode", "chaincodes", &["cc"])
+        .columns(vec![
+            Column("Channel", "string", ".spec.channel", false),
+            Column("Version", "string", ".status.version", false),
+            Column("Sequence", "integer", ".status.sequence", false),
+            Column("Approved", "string", ".status.approved", false),
+            Column("Package", "string", ".status.packageID", true),
+        ])
+        .rules(vec![
+            Rule::Immutable(&["consortium"]),
+            Rule::Immutable(&["channel"]),
+            Rule::Immutable(&["name"]),
+            Rule::Pattern(&["channel"], CHANNEL),
+            Rule::Pattern(&["name"], CHAINCODE),
+            Rule::Pattern(&["version"], CHAINCODE_VERSION),
+            Rule::Pattern(&["source", "external", "address"], ADDRESS),
+            Rule::MaxLength(&["source", "external", "rootCertificates"], MAX_ROOTS),
+            Rule::Pattern(&["members", "*", "mspID"], MSP_ID),
+            Rule::Spec(
+                "(has(self.source.image) ? 1 : 0) + (has(self.source.__package__) ? 1 : 0) + (has(self.source.external) \
+                 ? 1 : 0) == 1",
+                "spec.source is one of image, package and external",
+            ),
+        ])
+}
+
 /// Controllers write it, and it never changes: another update is another Proposal.
 fn proposal() -> Definition {
     Definition::new::<ProposalSpec, ProposalStatus>("Proposal", "proposals", &["prop"])
@@ -370,18 +419,8 @@ pub fn crds() -> Result<Vec<CustomResourceDefinition>, CrdError> {
                 Rule::Immutable(&["channel"]),
                 Rule::Pattern(&["channel"], CHANNEL),
             ]),
-        Definition::new::<MembershipSpec, MembershipStatus>("Membership", "memberships", &["mem"])
-            .columns(vec![
-                Column("Channel", "string", ".spec.channel", false),
-                Column("Role", "string", ".spec.role", false),
-                Column("Joined", "string", ".status.joined", false),
-            ])
-            .rules(vec![
-                Rule::Immutable(&["consortium"]),
-                Rule::Immutable(&["channel"]),
-                Rule::Immutable(&["organization"]),
-                Rule::Immutable(&["mspID"]),
-            ]),
+        membership(),
+        chaincode(),
         proposal(),
     ]
     .into_iter()

@@ -13,12 +13,12 @@ use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tenter_consortium::objects::{
-    CertificateAuthoritySpec, ChannelSpec, ConsortiumSpec, IdentitySpec, LABEL_CONSORTIUM, LABEL_ORGANIZATION,
-    MembershipSpec, NodeSpec, OrganizationSpec, ProposalSpec,
+    CertificateAuthoritySpec, ChaincodeSpec, ChannelSpec, ConsortiumSpec, IdentitySpec, LABEL_CONSORTIUM,
+    LABEL_ORGANIZATION, MembershipSpec, NodeSpec, OrganizationSpec, ProposalSpec,
 };
 use tenter_consortium::status::{
-    CertificateAuthorityStatus, ChannelStatus, ConsortiumStatus, IdentityStatus, MembershipStatus, NodeStatus,
-    ObjectStatus, OrganizationStatus, ProposalStatus,
+    CertificateAuthorityStatus, ChaincodeStatus, ChannelStatus, ConsortiumStatus, IdentityStatus, MembershipStatus,
+    NodeStatus, ObjectStatus, OrganizationStatus, ProposalStatus,
 };
 
 pub use self::crd::{CrdError, crds, to_yaml};
@@ -204,6 +204,10 @@ resource! {
 resource! {
     /// One organization in one channel, in the organization's namespace.
     Membership, "memberships", MembershipSpec, MembershipStatus
+}
+resource! {
+    /// A chaincode on a channel, in the consortium's namespace.
+    Chaincode, "chaincodes", ChaincodeSpec, ChaincodeStatus
 }
 resource! {
     /// One config update of a channel, in the consortium's namespace.

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use sha2::{Digest as _, Sha256};
-use tenter_consortium::document::RepositoryFacts;
+use tenter_consortium::document::{self, RepositoryFacts};
 use tokio::sync::watch;
 
+use super::items::{self, Entry, Place};
 use super::{MAX_BLOB_BYTES, SourceError};
 
 /// How long a folder must be still before it is read: an editor writes a file in several steps.
@@ -35,17 +36,56 @@ pub fn read(path: &Path) -> Result<(PathBuf, Vec<u8>), SourceError> {
     Ok((file, bytes))
 }
 
-/// What lies beside a definition: the folders in `organizations/`.
-pub fn facts(file: &Path) -> RepositoryFacts {
-    let folder = file.parent().unwrap_or(Path::new(".")).join("organizations");
-    let Ok(entries) = std::fs::read_dir(folder) else { return RepositoryFacts::default() };
-    let mut organizations: Vec<String> = entries
+/// What lies beside a definition: the folders in `organizations/`, and what it names in its repository.
+pub fn facts(file: &Path, definition: &[u8]) -> RepositoryFacts {
+    let root = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut organizations: Vec<String> = std::fs::read_dir(root.join("organizations"))
+        .into_iter()
+        .flatten()
         .filter_map(Result::ok)
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
         .filter_map(|entry| entry.file_name().into_string().ok())
         .collect();
     organizations.sort();
-    RepositoryFacts { organizations }
+    RepositoryFacts { organizations, files: items::read(&OnDisk(root), &document::repository_paths(definition)) }
+}
+
+/// A folder on a disk.
+struct OnDisk<'a>(&'a Path);
+
+impl Place for OnDisk<'_> {
+    fn entry(&self, path: &str) -> Entry {
+        // Links are not followed, here as in a repository: neither the last part nor one before it.
+        let mut at = self.0.to_owned();
+        let mut metadata = None;
+        for part in path.split('/') {
+            at.push(part);
+            match std::fs::symlink_metadata(&at) {
+                Ok(found) if found.is_symlink() => return Entry::Other("is a symbolic link, or leads through one"),
+                Ok(found) => metadata = Some(found),
+                Err(_) => return Entry::Nothing,
+            }
+        }
+        let Some(metadata) = metadata else { return Entry::Nothing };
+        if metadata.is_dir() {
+            return Entry::Folder;
+        }
+        if !metadata.is_file() {
+            return Entry::Other("is no regular file");
+        }
+        let mut bytes = Vec::new();
+        let read = std::fs::File::open(&at).and_then(|file| file.take(MAX_BLOB_BYTES + 1).read_to_end(&mut bytes));
+        match read {
+            Ok(_) if bytes.len() as u64 > MAX_BLOB_BYTES => Entry::File(Err(metadata.len())),
+            Ok(_) => Entry::File(Ok(bytes)),
+            Err(_) => Entry::Other("cannot be read"),
+        }
+    }
+
+    fn names(&self, folder: &str) -> Option<Vec<String>> {
+        let entries = std::fs::read_dir(self.0.join(folder)).ok()?;
+        entries.map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+    }
 }
 
 /// An error of the file system in words that do not differ between systems.

@@ -11,7 +11,9 @@ use git2::{
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use tenter_consortium::document::{self, RepositoryFacts};
 
+use super::items::{self, Entry, Place};
 use super::known_hosts::{self, Verdict};
 use super::url::{RepositoryUrl, Scheme, redacted};
 use super::{Credentials, MAX_BLOB_BYTES, SourceError};
@@ -29,6 +31,8 @@ const STALE: Duration = Duration::from_hours(1);
 const NAMED_BRANCHES: usize = 8;
 /// Most organizations' folders that are looked at.
 const MAX_FOLDERS: usize = 10_000;
+/// What an error calls a symbolic link.
+const SYMBOLIC_LINK: &str = "a symbolic link";
 /// Deepest path of a definition.
 const MAX_PATH_PARTS: usize = 32;
 
@@ -58,8 +62,8 @@ pub struct Fetched {
     pub subject: String,
     /// Whether it descends from the last good commit (true when there was none).
     pub fast_forward: bool,
-    /// Names of the folders in `organizations/`, sorted.
-    pub organizations: Vec<String>,
+    /// What lies beside the definition.
+    pub facts: RepositoryFacts,
     /// The definition; an error of its own, because the commit is known all the same.
     pub definition: Result<Vec<u8>, SourceError>,
 }
@@ -78,13 +82,14 @@ pub fn fetch(request: &FetchRequest) -> Result<Fetched, SourceError> {
         .ok()
         .and_then(|commit| commit.summary().ok().flatten().map(printable))
         .unwrap_or_default();
-    Ok(Fetched {
-        commit: commit.to_string(),
-        subject,
-        fast_forward,
+    let definition = read(&repository, commit, &request.path);
+    let paths = definition.as_deref().map(document::repository_paths).unwrap_or_default();
+    let at = AtCommit { repository: &repository, commit };
+    let facts = RepositoryFacts {
         organizations: folders(&repository, commit, "organizations"),
-        definition: read(&repository, commit, &request.path),
-    })
+        files: items::read(&at, &paths),
+    };
+    Ok(Fetched { commit: commit.to_string(), subject, fast_forward, facts, definition })
 }
 
 /// Reads a definition at a commit that was fetched before, without the network.
@@ -394,7 +399,7 @@ fn read(repository: &Repository, commit: Oid, path: &str) -> Result<Vec<u8>, Sou
         let last = place + 1 == parts.len();
         match (kind, mode) {
             (Some(ObjectType::Commit), _) => return Err(not_a_file("in a submodule")),
-            (Some(ObjectType::Blob), 0o120_000) => return Err(not_a_file("a symbolic link")),
+            (Some(ObjectType::Blob), 0o120_000) => return Err(not_a_file(SYMBOLIC_LINK)),
             (Some(ObjectType::Blob), _) if last => return blob(repository, id, path).ok_or_else(missing)?,
             (Some(ObjectType::Tree), _) if last => return Err(not_a_file("a folder")),
             (Some(ObjectType::Tree), _) => {
@@ -404,6 +409,40 @@ fn read(repository: &Repository, commit: Oid, path: &str) -> Result<Vec<u8>, Sou
         }
     }
     Err(missing())
+}
+
+/// The repository at a commit.
+struct AtCommit<'a> {
+    repository: &'a Repository,
+    commit: Oid,
+}
+
+impl AtCommit<'_> {
+    fn folder(&self, path: &str) -> Option<Tree<'_>> {
+        let mut tree = small_tree(self.repository, small_commit(self.repository, self.commit).ok()?.tree_id()).ok()?;
+        for part in path.split('/') {
+            let id = tree.get_name(part)?.id();
+            tree = small_tree(self.repository, id).ok()?;
+        }
+        Some(tree)
+    }
+}
+
+impl Place for AtCommit<'_> {
+    fn entry(&self, path: &str) -> Entry {
+        match read(self.repository, self.commit, path) {
+            Ok(bytes) => Entry::File(Ok(bytes)),
+            Err(SourceError::TooLarge { size, .. }) => Entry::File(Err(size)),
+            Err(SourceError::NotAFile { .. }) if self.folder(path).is_some() => Entry::Folder,
+            Err(SourceError::NotAFile { what, .. }) if what == SYMBOLIC_LINK => Entry::Other("is a symbolic link"),
+            Err(SourceError::NotAFile { .. }) => Entry::Other("is in a submodule"),
+            Err(_) => Entry::Nothing,
+        }
+    }
+
+    fn names(&self, folder: &str) -> Option<Vec<String>> {
+        self.folder(folder)?.iter().map(|entry| entry.name().ok().map(ToOwned::to_owned)).collect()
+    }
 }
 
 /// A commit, its size looked at first.

@@ -69,13 +69,13 @@ fn reads_the_definition_of_each_new_commit() {
     assert_eq!(fetched.commit, first.to_string());
     assert_eq!(fetched.subject, "a commit");
     assert_eq!(fetched.definition, Ok(b"one".to_vec()));
-    assert!(fetched.fast_forward && fetched.organizations.is_empty());
+    assert!(fetched.fast_forward && fetched.facts.organizations.is_empty());
 
     let second = fixture.commit(Some(first), 2, &[("network.yaml", FILE, b"two"), ("organizations", 0o040_000, b"x")]);
     let fetched = fixture.fetch("main", "network.yaml", Some(first)).unwrap();
     assert_eq!((fetched.commit.clone(), fetched.definition), (second.to_string(), Ok(b"two".to_vec())));
     assert!(fetched.fast_forward);
-    assert!(fetched.organizations.is_empty(), "a file in organizations/ is no organization");
+    assert!(fetched.facts.organizations.is_empty(), "a file in organizations/ is no organization");
     assert_eq!(fixture.fetch("main", "organizations/inner.yaml", None).unwrap().definition, Ok(b"x".to_vec()));
 
     // An older commit by its name, and one that is known, without the network.
@@ -212,7 +212,7 @@ fn large_commits_and_folders_are_not_unpacked() {
     let fetched = fixture.fetch("main", "network.yaml", None).unwrap();
     let error = fetched.definition.unwrap_err();
     assert!(matches!(&error, SourceError::TooLarge { path, .. } if path.starts_with("folder ")), "{error}");
-    assert!(fetched.organizations.is_empty());
+    assert!(fetched.facts.organizations.is_empty());
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! links to follow. A fetch runs in a process of its own (see [`process`]), which is ended when its time is over.
 
 pub mod folder;
+pub mod items;
 pub mod known_hosts;
 pub mod mirror;
 pub mod process;

@@ -137,7 +137,7 @@ pub async fn from_repository(
 
 /// Whether a commit may be applied.
 fn judge(fetched: Fetched, spec: &ConsortiumSpec, last_good: Option<&str>) -> Newest {
-    let Fetched { commit, subject: _, fast_forward, organizations, definition } = fetched;
+    let Fetched { commit, subject: _, fast_forward, facts, definition } = fetched;
     if !fast_forward {
         let message = format!(
             "commit {commit} of branch {} does not descend from {}, which was applied last: the history was rewritten; put \
@@ -150,18 +150,18 @@ fn judge(fetched: Fetched, spec: &ConsortiumSpec, last_good: Option<&str>) -> Ne
             Problem { reason: "HistoryRewritten".to_owned(), message, terminal: true },
         );
     }
-    if spec.organizations.iter().any(|name| name == "*") && !organizations.is_empty() {
+    if spec.organizations.iter().any(|name| name == "*") && !facts.organizations.is_empty() {
         let message = format!(
             "spec.organizations is `*`, but the repository's organizations/ folder shows that others take part: name the \
              organizations that this daemon acts for (the folder has {})",
-            organizations.join(", ")
+            facts.organizations.join(", ")
         );
         let reason = "OrganizationsNotNamed".to_owned();
         return Newest::failed(Some(commit), Problem { reason, message: line(&message), terminal: true });
     }
     match definition {
         Err(error) => Newest::failed(Some(commit), problem(&error)),
-        Ok(bytes) => read(commit, &bytes, &spec.source.path, &RepositoryFacts { organizations }),
+        Ok(bytes) => read(commit, &bytes, &spec.source.path, &facts),
     }
 }
 
@@ -169,7 +169,10 @@ fn judge(fetched: Fetched, spec: &ConsortiumSpec, last_good: Option<&str>) -> Ne
 pub fn from_folder(path: &Path) -> Newest {
     match folder::read(path) {
         Err(error) => Newest::failed(None, problem(&error)),
-        Ok((file, bytes)) => read(folder::revision(&bytes), &bytes, &file.display().to_string(), &folder::facts(&file)),
+        Ok((file, bytes)) => {
+            let facts = folder::facts(&file, &bytes);
+            read(folder::revision(&bytes), &bytes, &file.display().to_string(), &facts)
+        }
     }
 }
 
@@ -248,7 +251,7 @@ mod tests {
             commit: "new".to_owned(),
             subject: String::new(),
             fast_forward: true,
-            organizations: Vec::new(),
+            facts: RepositoryFacts::default(),
             definition: Ok(GOOD.as_bytes().to_vec()),
         };
         check(fetched.clone(), &["*"], None);
@@ -257,7 +260,8 @@ mod tests {
         check(Fetched { definition: Ok(broken), ..fetched.clone() }, &["*"], Some("InvalidDefinition"));
         let missing = SourceError::NoFile { commit: "new".to_owned(), path: "network.yaml".to_owned() };
         check(Fetched { definition: Err(missing), ..fetched.clone() }, &["*"], Some("DefinitionNotFound"));
-        let shared = Fetched { organizations: vec!["acme".to_owned()], ..fetched };
+        let facts = RepositoryFacts { organizations: vec!["acme".to_owned()], ..RepositoryFacts::default() };
+        let shared = Fetched { facts, ..fetched };
         check(shared, &["*"], Some("OrganizationsNotNamed"));
     }
 }

@@ -66,6 +66,8 @@ fn nothing(desired: &Desired) -> Observed {
     Observed {
         kinds: Kind::ALL.into_iter().map(|kind| (kind, Observation::Present { value: () })).collect(),
         objects: BTreeMap::new(),
+        // Of a channel that is not formed, planning knows what there is to know.
+        chaincodes: BTreeMap::new(),
         namespaces: desired.namespaces.keys().map(|name| (name.clone(), absent())).collect(),
         channels: desired
             .channels

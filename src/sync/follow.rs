@@ -468,6 +468,8 @@ const fn action(step: &Step) -> &'static str {
         Step::JoinOrderer { .. } => "joinOrderer",
         Step::JoinPeer { .. } => "joinPeer",
         Step::UpdateChannelConfig { .. } => "updateChannelConfig",
+        Step::StorePackage { .. } => "storePackage",
+        Step::DeployChaincode { .. } => "deployChaincode",
         Step::RemoveObject { .. } => "removeObject",
         Step::AwaitReady { .. } => "awaitReady",
     }

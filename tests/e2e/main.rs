@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "a scenario says what it ran on, and how long it took")]
 #![expect(clippy::expect_used, clippy::panic, reason = "a scenario ends with the message of what went wrong")]
 
+mod chaincode;
 mod changes;
 mod proxy;
 mod scenarios;

@@ -111,7 +111,7 @@ impl World {
             "source": { "repository": format!("file://{}", self.repository().display()), "intervalSeconds": 1 },
             "organizations": ["*"],
             "namespaces": { "create": true, "allowed": [format!("{}-*", self.name)] },
-            "images": { "allowed": ["docker.io/hyperledger"], "mirrors": { "docker.io/hyperledger": MIRROR } },
+            "images": { "allowed": ["docker.io/hyperledger", MIRROR], "mirrors": { "docker.io/hyperledger": MIRROR } },
         });
         merge(&mut spec, patch);
         let object = json!({

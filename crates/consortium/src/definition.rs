@@ -381,11 +381,12 @@ pub struct ChaincodeEntry {
     /// Version; a label that members agree on, in quotes if it looks like a number.
     #[schemars(example = &"1.0")]
     pub version: String,
-    /// Where its program comes from: an image or a package.
+    /// Where its program comes from: an image, a package, or an address.
     pub source: ChaincodeSource,
-    /// Endorsement policy. Default: the channel's `Endorsement`.
+    /// Endorsement policy: Fabric's policy language, or the path of one of the channel's policies. Default:
+    /// `/Channel/Application/Endorsement`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(example = &"OR('AcmeMSP.peer', 'GlobexMSP.peer')")]
+    #[schemars(example = &"OR('AcmeMSP.peer', 'GlobexMSP.peer')", example = &"/Channel/Application/Endorsement")]
     pub endorsement: Option<String>,
     /// Private data collections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -395,18 +396,34 @@ pub struct ChaincodeEntry {
     pub init_required: Option<bool>,
 }
 
-/// Where a chaincode's program comes from; exactly one of the two.
+/// Where a chaincode's program comes from; exactly one of the three.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ChaincodeSource {
-    /// An image that serves the chaincode (chaincode as a service).
+    /// An image that serves the chaincode (chaincode as a service). Each member with peers runs it beside them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"ghcr.io/example/asset:1.0")]
     pub image: Option<String>,
-    /// Path of a chaincode package in the repository.
+    /// Path in the repository: of a chaincode package, or of a folder with a `connection.json`, which becomes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"chaincodes/asset.tar.gz")]
     pub package: Option<String>,
+    /// A chaincode server that somebody else runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalEntry>,
+}
+
+/// A chaincode server that peers reach at an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExternalEntry {
+    /// `host:port`, the same for the peers of every member.
+    #[schemars(example = &"asset.example.com:9999")]
+    pub address: String,
+    /// Path in the repository of the roots of its TLS certificate, PEM. Without it peers connect in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"chaincodes/asset-roots.pem")]
+    pub root_certificates: Option<String>,
 }
 
 /// A private data collection.
@@ -433,7 +450,7 @@ pub struct CollectionEntry {
     /// Whether only clients of its members may write. Default: true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member_only_write: Option<bool>,
-    /// Endorsement policy of its keys. Default: the chaincode's.
+    /// Endorsement policy of its keys, as the chaincode's is written. Default: the chaincode's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endorsement: Option<String>,
 }
@@ -457,6 +474,9 @@ pub struct RetiredEntry {
     /// An organization's membership of a channel, as `channel/organization`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<String>,
+    /// A chaincode, as `channel/chaincode`: its services go, its definition stays on the ledger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chaincode: Option<String>,
     /// What becomes of the ledger. Default: `keep`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ledger: Option<LedgerFate>,

@@ -6,11 +6,15 @@ use serde::Serialize;
 use serde_json::Value;
 use tenter_fabric::policy::SignaturePolicy;
 
-use crate::network::{self, Channel, Network, Node, Organization, Retired, RetiredTarget};
+use crate::chaincode;
+use crate::definition::{ChaincodeEntry, CollectionEntry};
+use crate::document::Blob;
+use crate::network::{self, Chaincode, Channel, Network, Node, Organization, Retired, RetiredTarget};
 use crate::objects::{
-    CertificateAuthoritySpec, ChannelConsensus, ChannelMember, ChannelPolicies, ChannelSpec, ConsensusType,
-    ConsenterRef, Kind, LABEL_CHANNEL, LABEL_CONSORTIUM, LABEL_NODE, LABEL_ORGANIZATION, MembershipRole,
-    MembershipSpec, NodeSpec, ObjectRef, OrdererOrganization, OrganizationSpec,
+    CertificateAuthoritySpec, ChaincodeCollection, ChaincodeMember, ChaincodeSourceSpec, ChaincodeSpec,
+    ChannelConsensus, ChannelMember, ChannelPolicies, ChannelSpec, ConsensusType, ConsenterRef, Kind, LABEL_CHANNEL,
+    LABEL_CONSORTIUM, LABEL_NODE, LABEL_ORGANIZATION, MembershipRole, MembershipSpec, NodeSpec, ObjectRef,
+    OrdererOrganization, OrganizationSpec,
 };
 use crate::observed::{ChannelFacts, NodeRef};
 use crate::plan::Origin;
@@ -39,8 +43,10 @@ pub struct Desired {
     pub all_organizations: BTreeSet<String>,
     /// Names of all channels of the file, those of other daemons too.
     pub all_channels: BTreeSet<String>,
-    /// Names of all chaincodes of the file, as `channel/chaincode`.
-    pub chaincodes: BTreeMap<String, Origin>,
+    /// The chaincodes of channels that the organizations take part in, as `channel/chaincode`.
+    pub chaincodes: BTreeMap<String, DesiredChaincode>,
+    /// Names of all chaincodes of the file, as `channel/chaincode`, those of other daemons too.
+    pub all_chaincodes: BTreeSet<String>,
     /// What the file releases.
     pub retired: Vec<Retired>,
     /// What the daemon's settings do not allow.
@@ -88,6 +94,19 @@ pub struct DesiredChannel {
     pub origins: Vec<Origin>,
 }
 
+/// A chaincode, as far as more than its object is concerned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DesiredChaincode {
+    /// Its object.
+    pub object: ObjectRef,
+    /// What the object should say.
+    pub spec: ChaincodeSpec,
+    /// The package, if it comes from the repository: what its ConfigMap holds.
+    pub package: Option<Blob>,
+    /// What in the file asks for it.
+    pub origins: Vec<Origin>,
+}
+
 /// Something that the file asks for and the daemon's own settings do not allow.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -110,12 +129,10 @@ pub fn desired(network: &Network, settings: &Settings) -> Desired {
             scope: settings.organizations.clone(),
             all_organizations: network.organizations.iter().map(|organization| organization.name.clone()).collect(),
             all_channels: network.channels.iter().map(|channel| channel.name.clone()).collect(),
-            chaincodes: network
+            all_chaincodes: network
                 .chaincodes
                 .iter()
-                .map(|chaincode| {
-                    (format!("{}/{}", chaincode.entry.channel, chaincode.entry.name), chaincode.origin.clone())
-                })
+                .map(|chaincode| format!("{}/{}", chaincode.entry.channel, chaincode.entry.name))
                 .collect(),
             retired: network.retired.clone(),
             ..Desired::default()
@@ -130,6 +147,11 @@ pub fn desired(network: &Network, settings: &Settings) -> Desired {
     for channel in &network.channels {
         if channel.participants().iter().any(|name| builder.desired.organizations.contains(*name)) {
             builder.channel(channel);
+        }
+    }
+    for chaincode in &network.chaincodes {
+        if builder.desired.channels.contains_key(&chaincode.entry.channel) {
+            builder.chaincode(chaincode);
         }
     }
     builder.desired
@@ -332,6 +354,39 @@ impl Builder<'_> {
         self.desired.channels.insert(channel.name.clone(), wanted);
     }
 
+    fn chaincode(&mut self, chaincode: &Chaincode) {
+        let Chaincode { entry, origin } = chaincode;
+        let Some(channel) = self.network.channel(&entry.channel) else { return };
+        let mut spec = chaincode_spec(self.network, &self.settings.consortium, channel, entry);
+        let name = chaincode::object_name(&spec.channel, &spec.name);
+        let mut blocked = None;
+        let mut package = None;
+        match chaincode::source(&entry.source, &self.network.repository, &spec, &name) {
+            Ok(chaincode::Source { spec: source, package: bytes }) => (spec.source, package) = (source, bytes),
+            Err(why) => blocked = Some(why),
+        }
+        if let Some(image) = spec.source.image.as_ref().filter(|image| !image_allowed(image, &self.settings.images)) {
+            let message = format!(
+                "the Consortium's spec.images.allowed does not allow {image}: add its repository there, or name another \
+                 image"
+            );
+            let message = self.refuse(format!("chaincode {}/{}", spec.channel, spec.name), message);
+            blocked.get_or_insert(message);
+        }
+        let object = ObjectRef { kind: Kind::Chaincode, namespace: self.settings.namespace.clone(), name };
+        let entry = DesiredObject {
+            organization: None,
+            labels: self.labels(&[(LABEL_CHANNEL, &spec.channel)]),
+            spec: serde_json::to_value(&spec).unwrap_or_default(),
+            origins: vec![origin.clone()],
+            blocked,
+        };
+        self.desired.objects.insert(object.clone(), entry);
+        let key = format!("{}/{}", spec.channel, spec.name);
+        let wanted = DesiredChaincode { object, spec, package, origins: vec![origin.clone()] };
+        self.desired.chaincodes.insert(key, wanted);
+    }
+
     fn membership(
         &mut self,
         channel: &Channel,
@@ -370,8 +425,46 @@ impl Builder<'_> {
     }
 }
 
+/// The Chaincode object's spec, without its source.
+fn chaincode_spec(network: &Network, consortium: &str, channel: &Channel, entry: &ChaincodeEntry) -> ChaincodeSpec {
+    let msp_id = |name: &String| network.organization(name).map(|organization| organization.msp_id.clone());
+    let collection = |entry: &CollectionEntry| ChaincodeCollection {
+        name: entry.name.clone(),
+        member_msp_ids: entry.members.iter().filter_map(msp_id).collect::<BTreeSet<_>>().into_iter().collect(),
+        required_peer_count: entry.required_peer_count.unwrap_or(0),
+        max_peer_count: entry.max_peer_count.unwrap_or(1),
+        block_to_live: entry.block_to_live.unwrap_or(0),
+        member_only_read: entry.member_only_read.unwrap_or(true),
+        member_only_write: entry.member_only_write.unwrap_or(true),
+        endorsement: entry.endorsement.clone(),
+    };
+    let mut collections: Vec<ChaincodeCollection> = entry.collections.iter().flatten().map(collection).collect();
+    // The ledger keeps an order. One of its own keeps a moved line of the file from being another definition.
+    collections.sort_by(|one, other| one.name.cmp(&other.name));
+    let members = channel.members.iter().filter(|member| !member.peers.is_empty()).filter_map(|member| {
+        let organization = network.organization(&member.organization)?;
+        Some(ChaincodeMember {
+            organization: organization.name.clone(),
+            msp_id: organization.msp_id.clone(),
+            namespace: organization.namespace.clone(),
+            peers: member.peers.clone(),
+        })
+    });
+    ChaincodeSpec {
+        consortium: consortium.to_owned(),
+        channel: channel.name.clone(),
+        name: entry.name.clone(),
+        version: entry.version.clone(),
+        source: ChaincodeSourceSpec::default(),
+        endorsement: entry.endorsement.clone(),
+        collections,
+        init_required: entry.init_required.unwrap_or(false),
+        members: members.collect(),
+    }
+}
+
 /// The Channel object's spec.
-fn channel_spec(network: &Network, consortium: &str, channel: &Channel) -> ChannelSpec {
+pub(crate) fn channel_spec(network: &Network, consortium: &str, channel: &Channel) -> ChannelSpec {
     let consenters: Vec<ConsenterRef> = channel
         .consenters
         .iter()

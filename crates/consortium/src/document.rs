@@ -1,8 +1,10 @@
 //! From bytes to a definition.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
-use crate::definition::NetworkFile;
+use crate::definition::{ChaincodeSource, ExternalEntry, NetworkFile};
 use crate::diagnostic::{Diagnostic, Related, Span, has_errors};
 use crate::network::Network;
 use crate::path::Path;
@@ -17,6 +19,56 @@ use crate::{shape, validate, yaml};
 pub struct RepositoryFacts {
     /// Names of the folders in `organizations/`: the organizations that are hosted elsewhere or publish their material.
     pub organizations: Vec<String>,
+    /// What stands at the paths that the definition names (see [`repository_paths`]). A path that is not here was not
+    /// looked at, as for a definition that comes without a repository.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, RepositoryItem>,
+}
+
+/// Most bytes of a file that a definition names.
+pub const MAX_FILE_BYTES: usize = 1 << 20;
+/// Most files of a folder that a definition names.
+pub const MAX_FOLDER_FILES: usize = 256;
+/// Most bytes of all files that a definition names: what is more is [`RepositoryItem::Refused`].
+pub const MAX_ALL_BYTES: usize = 16 << 20;
+
+/// What stands at a path of the repository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "item", rename_all = "camelCase")]
+pub enum RepositoryItem {
+    /// A regular file of at most [`MAX_FILE_BYTES`].
+    File {
+        /// What it holds.
+        bytes: Blob,
+    },
+    /// A folder with nothing but regular files and folders below it.
+    Folder {
+        /// Its files by their path in it, those of its folders too.
+        files: BTreeMap<String, Blob>,
+    },
+    /// There is nothing.
+    Missing,
+    /// A file of more than [`MAX_FILE_BYTES`], which was not read.
+    TooLarge {
+        /// Its size.
+        size: u64,
+    },
+    /// Something else that is not read: a symbolic link, a submodule, a folder with either of them or over a limit.
+    Refused {
+        /// What it is: `is a symbolic link`.
+        why: String,
+    },
+}
+
+/// Bytes of a file. `Debug` shows how many, hexadecimal text stands for them in JSON.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Blob(#[serde(with = "crate::hexadecimal")] pub Vec<u8>);
+
+impl std::fmt::Debug for Blob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Blob({} bytes)", self.0.len())
+    }
 }
 
 /// A definition as written, with the position of everything.
@@ -52,6 +104,19 @@ impl Definition {
     /// Where a key of the mapping at a place stands.
     pub fn key_span(&self, path: &Path, key: &str) -> Span {
         path.key_span(&self.tree, key)
+    }
+
+    /// The paths in the repository that the document names: what [`RepositoryFacts::files`] should tell of. Paths that
+    /// lead nowhere inside a repository are left out; validation reports them.
+    pub fn repository_paths(&self) -> BTreeSet<String> {
+        let sources = self.document.spec.chaincodes.iter().flatten().map(|chaincode| &chaincode.source);
+        let named = sources.flat_map(|ChaincodeSource { image: _, package, external }| {
+            let roots = external
+                .as_ref()
+                .and_then(|ExternalEntry { address: _, root_certificates }| root_certificates.as_ref());
+            package.iter().chain(roots)
+        });
+        named.filter(|path| is_repository_path(path)).cloned().collect()
     }
 
     /// A finding about a place of the document.
@@ -124,6 +189,18 @@ pub fn parse(bytes: &[u8], file: &str) -> (Option<Definition>, Vec<Diagnostic>) 
     };
     diagnostics.sort();
     (definition, diagnostics)
+}
+
+/// The paths in the repository that a definition names; none when it cannot be read.
+pub fn repository_paths(bytes: &[u8]) -> BTreeSet<String> {
+    parse(bytes, "").0.map(|definition| definition.repository_paths()).unwrap_or_default()
+}
+
+/// Whether a text is a path from the repository's root to something inside it.
+pub fn is_repository_path(path: &str) -> bool {
+    path.len() <= 1024
+        && !path.contains(['\\', '\0'])
+        && path.split('/').all(|part| !part.is_empty() && part != "." && part != ".." && part != ".git")
 }
 
 fn diagnostic(file: &str, rule: RuleId, span: Span, message: String, help: Option<String>) -> Diagnostic {

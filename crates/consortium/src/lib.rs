@@ -1,5 +1,6 @@
 //! The consortium definition: parse, validate, model, diff and plan, without effects.
 
+pub mod chaincode;
 pub mod channel_config;
 pub mod definition;
 pub mod desired;

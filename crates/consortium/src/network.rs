@@ -156,7 +156,7 @@ pub struct Member {
     pub origin: Origin,
 }
 
-/// A chaincode, as written; carrying it out belongs to a later version of the plan.
+/// A chaincode, as written.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Chaincode {
@@ -181,12 +181,14 @@ pub enum RetiredTarget {
     Channel(String),
     /// A membership: channel and organization.
     Member(String, String),
+    /// A chaincode: channel and name.
+    Chaincode(String, String),
 }
 
 impl RetiredTarget {
     /// What an entry names; `None` unless it is exactly one well-formed name.
     pub fn of(entry: &RetiredEntry) -> Option<Self> {
-        let RetiredEntry { organization, orderer, peer, channel, member, ledger: _ } = entry;
+        let RetiredEntry { organization, orderer, peer, channel, member, chaincode, ledger: _ } = entry;
         let pair = |text: &String| text.split_once('/').map(|(left, right)| (left.to_owned(), right.to_owned()));
         let mut targets = [
             organization.clone().map(|name| Some(Self::Organization(name))),
@@ -194,6 +196,7 @@ impl RetiredTarget {
             peer.as_ref().map(|text| pair(text).map(|(left, right)| Self::Peer(left, right))),
             channel.clone().map(|name| Some(Self::Channel(name))),
             member.as_ref().map(|text| pair(text).map(|(left, right)| Self::Member(left, right))),
+            chaincode.as_ref().map(|text| pair(text).map(|(left, right)| Self::Chaincode(left, right))),
         ]
         .into_iter()
         .flatten();
@@ -210,6 +213,7 @@ impl std::fmt::Display for RetiredTarget {
             Self::Peer(organization, name) => write!(f, "peer {organization}/{name}"),
             Self::Channel(name) => write!(f, "channel {name}"),
             Self::Member(channel, organization) => write!(f, "member {channel}/{organization}"),
+            Self::Chaincode(channel, name) => write!(f, "chaincode {channel}/{name}"),
         }
     }
 }
@@ -253,6 +257,11 @@ impl Network {
             })
             .collect();
         Self { name, organizations, channels, chaincodes, retired, repository: facts.clone() }
+    }
+
+    /// The channel of a name.
+    pub fn channel(&self, name: &str) -> Option<&Channel> {
+        self.channels.iter().find(|channel| channel.name == name)
     }
 
     /// The organization of a name.

@@ -19,6 +19,8 @@ pub const LABEL_ORGANIZATION: &str = "tenter.dev/organization";
 pub const LABEL_CONSORTIUM: &str = "tenter.dev/consortium";
 /// Label that names the channel an object belongs to.
 pub const LABEL_CHANNEL: &str = "tenter.dev/channel";
+/// Label that names the Chaincode object an object belongs to.
+pub const LABEL_CHAINCODE: &str = "tenter.dev/chaincode";
 /// Label that names the node an object belongs to.
 pub const LABEL_NODE: &str = "tenter.dev/node";
 /// Label that names the Identity object an object belongs to.
@@ -42,12 +44,21 @@ pub enum Kind {
     Channel,
     /// One organization in one channel.
     Membership,
+    /// A chaincode on a channel.
+    Chaincode,
 }
 
 impl Kind {
     /// Every kind, in the order in which a plan creates them.
-    pub const ALL: [Self; 6] =
-        [Self::Organization, Self::CertificateAuthority, Self::Orderer, Self::Peer, Self::Channel, Self::Membership];
+    pub const ALL: [Self; 7] = [
+        Self::Organization,
+        Self::CertificateAuthority,
+        Self::Orderer,
+        Self::Peer,
+        Self::Channel,
+        Self::Membership,
+        Self::Chaincode,
+    ];
 
     /// The kind's name in manifests.
     pub const fn as_str(self) -> &'static str {
@@ -58,6 +69,7 @@ impl Kind {
             Self::Peer => "Peer",
             Self::Channel => "Channel",
             Self::Membership => "Membership",
+            Self::Chaincode => "Chaincode",
         }
     }
 }
@@ -438,6 +450,111 @@ pub struct MembershipSpec {
     /// Names of its Peer objects that join.
     #[serde(default)]
     pub peers: Vec<String>,
+}
+
+/// Where a chaincode's program comes from; exactly one of the three.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChaincodeSourceSpec {
+    /// An image that serves the chaincode (chaincode as a service): each member with peers runs it beside them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// A package from the repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<ChaincodePackageRef>,
+    /// A service that somebody else runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalChaincode>,
+}
+
+/// A chaincode package, and the ConfigMap that holds its bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChaincodePackageRef {
+    /// The ConfigMap, in the object's namespace; its `binaryData` has the package as `package.tar.gz`.
+    pub config_map: String,
+    /// Label and SHA-256 of the package, as peers name it: what the ConfigMap holds must have this id.
+    #[serde(rename = "packageID")]
+    pub package_id: String,
+}
+
+/// A chaincode server that peers reach at an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExternalChaincode {
+    /// `host:port`, the same for every peer.
+    pub address: String,
+    /// Roots of the server's TLS certificate, PEM; without them peers connect in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_certificates: Option<String>,
+}
+
+/// A private data collection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChaincodeCollection {
+    /// Its name.
+    pub name: String,
+    /// MSP IDs of the organizations that hold the data.
+    #[serde(rename = "memberMSPIDs")]
+    pub member_msp_ids: Vec<String>,
+    /// Peers that must have the data before a transaction is endorsed.
+    pub required_peer_count: u32,
+    /// Most peers that the data is sent to at endorsement.
+    pub max_peer_count: u32,
+    /// Blocks after which the data is removed; 0 keeps it.
+    pub block_to_live: u32,
+    /// Whether only clients of its members may read.
+    pub member_only_read: bool,
+    /// Whether only clients of its members may write.
+    pub member_only_write: bool,
+    /// Endorsement policy of its keys: an expression, or the path of one of the channel's; the chaincode's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endorsement: Option<String>,
+}
+
+/// A member of a channel on whose peers a chaincode is installed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChaincodeMember {
+    /// The organization's name.
+    pub organization: String,
+    /// Its MSP ID.
+    #[serde(rename = "mspID")]
+    pub msp_id: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Names of its Peer objects that are in the channel; never empty.
+    pub peers: Vec<String>,
+}
+
+/// A chaincode on a channel, in the consortium's namespace. It says what should be defined and run, never which step is
+/// next: the sequence comes from the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChaincodeSpec {
+    /// The Consortium object it belongs to, in the same namespace.
+    pub consortium: String,
+    /// The channel.
+    pub channel: String,
+    /// The chaincode's name on the ledger; the object's name is made of the channel's and of it.
+    pub name: String,
+    /// Its version: a label that members agree on.
+    pub version: String,
+    /// Where its program comes from.
+    pub source: ChaincodeSourceSpec,
+    /// Endorsement policy: Fabric's policy language, or a path that begins with `/Channel/`; the channel's
+    /// `Endorsement` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endorsement: Option<String>,
+    /// Its private data collections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub collections: Vec<ChaincodeCollection>,
+    /// Whether its `Init` function must be called first.
+    #[serde(default)]
+    pub init_required: bool,
+    /// The members of the channel that have peers in it, those of other daemons too.
+    pub members: Vec<ChaincodeMember>,
 }
 
 /// What must be satisfied for one element of a config update.

@@ -1,8 +1,9 @@
 //! The live world as a plan sees it: Kubernetes objects and Fabric, without a client in sight.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use tenter_fabric::chaincode::{Approved, Committed, PackageId};
 
 use crate::channel_config::Material;
 use crate::objects::{Batch, Capabilities, ChannelPolicies, Condition, ConsensusType, Kind, ObjectRef};
@@ -176,18 +177,51 @@ pub struct ObservedChannel {
     pub peers: BTreeMap<NodeRef, NodeChannel<PeerChannel>>,
 }
 
+/// Who committed a chaincode's definition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DefinitionAuthor {
+    /// The block that holds the commit.
+    pub block: u64,
+    /// Who made the commit's transaction: MSP ID and subject.
+    pub creator: String,
+    /// Whether that is none of this daemon's own identities.
+    pub foreign: bool,
+}
+
+/// What is known of one chaincode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedChaincode {
+    /// The committed definition. Absent only if a peer that is up to date says that the channel has none, or if the channel
+    /// itself is witnessed to be absent.
+    pub committed: Observation<Committed>,
+    /// Who committed it, if the block was found.
+    pub author: Option<DefinitionAuthor>,
+    /// What each own member last approved, by MSP ID: under the committed sequence if that is the wanted definition, else
+    /// under the next. Absent if a peer of it says that there is no such approval, or if it never had a peer.
+    pub approvals: BTreeMap<String, Observation<Approved>>,
+    /// Who of all members, by MSP ID, approved the wanted definition under the next sequence (`CheckCommitReadiness`).
+    /// Looked at only where the committed definition is not the wanted one.
+    pub readiness: Observation<BTreeMap<String, bool>>,
+    /// The packages that each own peer has; absent for a peer that is not there yet.
+    pub installed: BTreeMap<NodeRef, Observation<BTreeSet<PackageId>>>,
+    /// The ConfigMap with the package, where the source is one from the repository.
+    pub package: Observation<()>,
+}
+
 /// The live world.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
     /// Whether objects of a kind could be listed; the objects themselves are in `objects`.
     pub kinds: BTreeMap<Kind, Observation<()>>,
     /// The consortium's live objects (those with its label), in every namespace that could be read.
-    #[serde(with = "crate::pairs")]
     pub objects: BTreeMap<ObjectRef, LiveObject>,
     /// The namespaces that the definition names.
     pub namespaces: BTreeMap<String, Observation<LiveNamespace>>,
     /// The channels that the definition names.
     pub channels: BTreeMap<String, ObservedChannel>,
+    /// The chaincodes that the definition names, as `channel/chaincode`.
+    pub chaincodes: BTreeMap<String, ObservedChaincode>,
 }
 
 impl std::fmt::Display for ForeignChange {

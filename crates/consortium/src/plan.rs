@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::document::Blob;
 use crate::objects::{ObjectRef, TouchedElement};
 use crate::observed::NodeRef;
 
@@ -109,6 +110,46 @@ pub enum Step {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         drift: Vec<String>,
     },
+    /// Keep a chaincode package's bytes in a ConfigMap, under a name made of their hash.
+    StorePackage {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        config_map: String,
+        /// The package's id: what is written must have it.
+        package_id: String,
+        /// The bytes; not part of a plan that is shown.
+        #[serde(skip)]
+        package: Blob,
+    },
+    /// Bring a chaincode to peers and ledger: install, approve, commit.
+    DeployChaincode {
+        /// The channel.
+        channel: String,
+        /// The chaincode.
+        name: String,
+        /// The sequence that its definition has or gets; absent when the committed one could not be read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sequence: Option<i64>,
+        /// In what its definition differs from the committed one; empty when only peers or approvals are missing.
+        changes: Vec<FieldChange>,
+        /// The package that its peers run.
+        package: String,
+        /// Own peers that get the package.
+        install: Vec<NodeRef>,
+        /// Own organizations that approve the definition, or approve it again for another package.
+        approve: Vec<String>,
+        /// Whether the definition is committed when they have.
+        commit: bool,
+        /// Who must approve before the commit, and who of this daemon's organizations does.
+        signing: Signing,
+        /// Organizations of other daemons that have not approved yet.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        waits: Vec<String>,
+        /// Who committed what this replaces, if it was none of this daemon's identities.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        drift: Option<String>,
+    },
     /// Take away an object that the file releases.
     RemoveObject {
         /// The object.
@@ -125,7 +166,7 @@ pub enum Step {
     },
 }
 
-/// Who must sign a config update, and who will.
+/// Who must sign a config update or approve a chaincode, and who will.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Signing {

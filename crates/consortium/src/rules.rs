@@ -203,15 +203,40 @@ rules! {
         "Letters and digits, joined by single `-` or `_`; not the name of a system chaincode.";
     CHAINCODE_VERSION = "network/chaincode-version", Error, "Chaincode versions are ones that Fabric accepts.",
         "Letters, digits, `_`, `.`, `+` and `-`.";
-    CHAINCODE_SOURCE = "network/chaincode-source", Error, "A chaincode's source is an image or a package.",
-        "Exactly one of `image` (chaincode as a service) and `package` (a path in the repository).";
+    CHAINCODE_NAME_LENGTH = "network/chaincode-name-length", Error, "Names of channel and chaincode leave room for each other.",
+        "The Chaincode object is called `channel-chaincode`, which is a label's value too: 63 characters at most.";
+    CHAINCODE_COLLISION = "network/chaincode-collision", Error, "No two chaincodes get the same object.",
+        "The Chaincode object is called `channel-chaincode` in small letters, with `-` for `_` and `.`: `Asset` and `asset`, or `a_b` and `a-b`, would be one object.";
+    CHAINCODE_LABEL = "network/chaincode-label", Error, "Name and version make a label that peers accept.",
+        "Tenter labels its packages `name_version`. With the hash and the ending it becomes the name of one file on the peer: at most 183 characters.";
+    CHAINCODE_SOURCE = "network/chaincode-source", Error, "A chaincode's source is an image, a package or an address.",
+        "Exactly one of `image` (chaincode as a service), `package` (a path in the repository) and `external` (the address of a chaincode server).";
+    REPOSITORY_FILE = "network/repository-file", Error, "Files that the definition names are in the repository.",
+        "Paths are written from the repository's root. Symbolic links and submodules are not followed: they could lead anywhere.";
+    PACKAGE = "network/package", Error, "A chaincode package is one that peers take.",
+        "A `.tar.gz` with `metadata.json` (type, label) and `code.tar.gz`, both with plain relative paths to regular files, or a folder with `connection.json` at its root. An archive whose paths lead out of its folder is refused, whatever a peer would make of it.";
+    PACKAGE_SIZE = "network/package-size", Error, "Files that the definition names are of a mebibyte at most.",
+        "A package travels to the peers in a ConfigMap, which holds one mebibyte.";
+    PACKAGE_TYPE = "network/package-type", Error, "A chaincode package is of a type that the peers build.",
+        "The peers have the builder for chaincode as a service (`ccaas`) and no Docker: a package of source code would fail on each of them. Build an image and name it as `image` instead.";
+    PACKAGE_LABEL = "network/package-label", Warning, "A package's label says what the definition says.",
+        "By custom a label is `name_version`. Another one is most often a package of another chaincode, or of an older version.";
+    ROOT_CERTIFICATES = "network/root-certificates", Error, "Root certificates of a chaincode server are PEM certificates.",
+        "Peers verify the server's certificate against them.";
+    ENDORSEMENT_MEMBER = "network/endorsement-member", Error, "Endorsement policies name members that have peers in the channel.",
+        "Only peers endorse. An MSP ID that no peer of the channel has can never count, and is most often misspelt.";
+    LIFECYCLE_ENDORSEMENT = "network/lifecycle-endorsement", Error, "Members with peers can approve chaincodes.",
+        "A chaincode is committed when as many members as LifecycleEndorsement asks for approve it by their peers. Where members without peers would be needed, no chaincode can be committed in the channel.";
     COLLECTION = "network/collection", Error, "Collections are ones that Fabric accepts.",
         "The name holds letters, digits, `-` and `_`, beginning with a letter or digit, and requiredPeerCount is at most maxPeerCount.";
     COLLECTION_MEMBER = "network/collection-member", Error, "Members of a collection are members of the channel.",
         "Fabric refuses a collection whose policy names an organization that is not in the channel.";
 
+    COLLECTION_SERVED = "network/collection-served", Error, "A collection has peers that can hold its data.",
+        "The peer that endorses keeps the data and must give it to `requiredPeerCount` others of the collection's members before it answers. With fewer peers in the channel no transaction with this collection is ever endorsed.";
+
     RETIRED_TARGET = "network/retired-target", Error, "An entry of spec.retired names one thing.",
-        "Exactly one of `organization`, `orderer` and `peer` (as `organization/node`), `channel` and `member` (as `channel/organization`).";
+        "Exactly one of `organization`, `orderer` and `peer` (as `organization/node`), `channel`, `member` (as `channel/organization`) and `chaincode` (as `channel/chaincode`).";
     RETIRED_PRESENT = "network/retired-present", Error, "What is retired is no longer in the file.",
         "A thing cannot be wanted and retired at once. Remove the one or the other.";
 }

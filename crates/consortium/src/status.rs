@@ -224,6 +224,26 @@ phase! {
     }
 }
 
+phase! {
+    /// Where a chaincode stands.
+    ChaincodePhase {
+        /// Something that it needs is missing: the channel, a peer, a package.
+        Pending,
+        /// Its package is being installed, and its service started.
+        Installing,
+        /// Organizations are approving its first definition.
+        Approving,
+        /// Enough have approved; its first definition is being committed.
+        Committing,
+        /// It is defined as wanted, and its peers can run it.
+        Serving,
+        /// It is defined, and is being brought to another definition or another program.
+        Upgrading,
+        /// It is defined, and somewhere its program does not answer.
+        Degraded,
+    }
+}
+
 /// A plan in a few numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -477,5 +497,74 @@ status! {
         /// What each of its nodes says.
         #[serde(default)]
         nodes: Vec<NodeChannelStatus>,
+    }
+}
+
+/// How far a chaincode is on one peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChaincodePeerStatus {
+    /// Name of the Peer object.
+    pub peer: String,
+    /// `present`, `absent`, `forbidden` or `unreachable`: whether it has the wanted package.
+    pub installed: String,
+    /// Whether it can run the chaincode: its package, the definition and the program's service are there.
+    #[serde(default)]
+    pub serving: bool,
+    /// What is missing, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// How far a chaincode is in one organization.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChaincodeOrganizationStatus {
+    /// The organization.
+    pub organization: String,
+    /// Peers that have the wanted package, of all, as `2/2`; absent for an organization that is hosted elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installed: Option<String>,
+    /// Whether it approved the wanted definition.
+    #[serde(default)]
+    pub approved: bool,
+    /// Whether all its peers can run the chaincode.
+    #[serde(default)]
+    pub serving: bool,
+    /// What is missing, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// How far it is on each of its peers; empty for an organization that is hosted elsewhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<ChaincodePeerStatus>,
+}
+
+status! {
+    /// What is known of a chaincode.
+    ChaincodeStatus, ChaincodePhase {
+        /// Sequence of the committed definition.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sequence: Option<u64>,
+        /// Version of the committed definition.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<String>,
+        /// Label and SHA-256 of the wanted package, as peers name it.
+        #[serde(rename = "packageID", default, skip_serializing_if = "Option::is_none")]
+        package_id: Option<String>,
+        /// Who committed the definition: MSP ID and subject.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        committed_by: Option<String>,
+        /// The block that holds it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        committed_block: Option<u64>,
+        /// Organizations that approved the wanted definition, of all, as `2/3`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        approved: Option<String>,
+        /// In what the committed definition is not the wanted one, as people read it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        drift: Vec<String>,
+        /// How far each organization is.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        organizations: Vec<ChaincodeOrganizationStatus>,
     }
 }

@@ -1,15 +1,17 @@
 //! Every rule has a case that breaks it and one that keeps it.
 //!
 //! `tests/rules/<group>/<rule>/` holds `fail.yaml`, `pass.yaml`, `expected` (the findings of `fail.yaml`) and, where the
-//! rule depends on it, `organizations` (names of folders that the repository has). `UPDATE_RULES=1` writes `expected`.
+//! rule depends on it, `organizations` (names of folders that the repository has), `repository/` (files of the repository)
+//! and `sizes` (lines with the path and the size of a file that is too large to be read). `UPDATE_RULES=1` writes
+//! `expected`.
 
 #![expect(clippy::unwrap_used, reason = "a test may stop at what it does not expect")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use tenter_consortium::document::{RepositoryFacts, load};
+use tenter_consortium::document::{Blob, RepositoryFacts, RepositoryItem, load, repository_paths};
 use tenter_consortium::rules::RULES;
 
 /// Rules without a case: a file of a mebibyte is made by a unit test, and the last resort of the schema check has no
@@ -22,10 +24,48 @@ fn folders(path: &Path) -> Vec<PathBuf> {
     folders
 }
 
+/// All files below a folder, by their path in it.
+fn files(folder: &Path, prefix: &str) -> BTreeMap<String, Blob> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("{prefix}{}", entry.file_name().into_string().unwrap());
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(files(&entry.path(), &format!("{name}/")));
+        } else {
+            found.insert(name, Blob(std::fs::read(entry.path()).unwrap()));
+        }
+    }
+    found
+}
+
+/// What a case has at the paths that its definition names; nothing is known of a case without a repository.
+fn repository(folder: &Path, bytes: &[u8]) -> BTreeMap<String, RepositoryItem> {
+    let root = folder.join("repository");
+    let sizes = std::fs::read_to_string(folder.join("sizes")).unwrap_or_default();
+    let sizes: BTreeMap<&str, u64> = sizes
+        .lines()
+        .map(|line| line.split_once(' ').unwrap())
+        .map(|(path, size)| (path, size.parse().unwrap()))
+        .collect();
+    let item = |path: &str| {
+        let place = root.join(path);
+        match sizes.get(path) {
+            Some(size) => RepositoryItem::TooLarge { size: *size },
+            None if place.is_dir() => RepositoryItem::Folder { files: files(&place, "") },
+            None => std::fs::read(&place)
+                .map_or(RepositoryItem::Missing, |bytes| RepositoryItem::File { bytes: Blob(bytes) }),
+        }
+    };
+    let paths = if root.is_dir() { repository_paths(bytes) } else { BTreeSet::new() };
+    paths.into_iter().map(|path| (path.clone(), item(&path))).collect()
+}
+
 fn findings(folder: &Path, file: &str) -> Vec<(String, String)> {
     let bytes = std::fs::read(folder.join(file)).unwrap();
     let organizations = std::fs::read_to_string(folder.join("organizations")).unwrap_or_default();
-    let facts = RepositoryFacts { organizations: organizations.lines().map(str::to_owned).collect() };
+    let organizations = organizations.lines().map(str::to_owned).collect();
+    let facts = RepositoryFacts { organizations, files: repository(folder, &bytes) };
     let loaded = load(&bytes, file, &facts);
     loaded.diagnostics.iter().map(|found| (found.rule.to_string(), found.to_string())).collect()
 }

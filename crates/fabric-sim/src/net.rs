@@ -96,14 +96,15 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, NetError> {
         path: path.to_path_buf(),
         source,
     })?;
-    pem_blocks(&bytes)
-        .into_iter()
-        .find_map(|(label, der)| match label.as_str() {
-            "EC PRIVATE KEY" => Some(PrivateKeyDer::Sec1(der.into())),
-            "PRIVATE KEY" => Some(PrivateKeyDer::Pkcs8(der.into())),
-            _ => None,
-        })
-        .ok_or_else(|| NetError::Content { what: "private key", path: path.to_path_buf() })
+    private_key(&bytes).ok_or_else(|| NetError::Content { what: "private key", path: path.to_path_buf() })
+}
+
+fn private_key(pem: &[u8]) -> Option<PrivateKeyDer<'static>> {
+    pem_blocks(pem).into_iter().find_map(|(label, der)| match label.as_str() {
+        "EC PRIVATE KEY" => Some(PrivateKeyDer::Sec1(der.into())),
+        "PRIVATE KEY" => Some(PrivateKeyDer::Pkcs8(der.into())),
+        _ => None,
+    })
 }
 
 /// A certificate chain and its key, for either side of a connection.
@@ -124,6 +125,13 @@ impl KeyPair {
     /// Reads both files.
     pub fn read(certificate: &Path, key: &Path) -> Result<Self, NetError> {
         Ok(Self { chain: read_certificates(certificate)?, key: read_key(key)? })
+    }
+
+    /// Reads a pair from PEM.
+    pub fn from_pem(certificate: &[u8], key: &[u8]) -> Option<Self> {
+        let chain = certificates(certificate);
+        let key = private_key(key)?;
+        (!chain.is_empty()).then_some(Self { chain, key })
     }
 
     /// The pair of a listener's settings.
@@ -518,6 +526,26 @@ pub async fn dial(
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(HANDSHAKE)
         .keep_alive_while_idle(true);
+    tokio::time::timeout(timeout, endpoint.connect_with_connector(connector))
+        .await
+        .map_err(|_| format!("connecting to {address} took longer than {timeout:?}"))?
+        .map_err(|error| describe(&error))
+}
+
+/// Opens a gRPC channel to `host:port` without TLS.
+pub async fn dial_plain(address: &str, timeout: Duration) -> Result<tonic::transport::Channel, String> {
+    let target = overridden(address);
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let target = target.clone();
+        async move {
+            let stream = TcpStream::connect(&target).await?;
+            let _ = stream.set_nodelay(true);
+            Ok::<_, io::Error>(hyper_util::rt::TokioIo::new(stream))
+        }
+    });
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|error| error.to_string())?
+        .connect_timeout(timeout);
     tokio::time::timeout(timeout, endpoint.connect_with_connector(connector))
         .await
         .map_err(|_| format!("connecting to {address} took longer than {timeout:?}"))?

@@ -48,7 +48,7 @@ macro_rules! packages {
         )+
     };
 }
-packages!(common, etcdraft, gateway, lifecycle, msp, orderer, protos, rwset, smartbft);
+packages!(common, etcdraft, gateway, kvrwset, lifecycle, msp, orderer, protos, queryresult, rwset, shim, smartbft);
 pub mod google;
 #[cfg(any(feature = "client", feature = "server"))]
 pub mod service;

@@ -8,5 +8,6 @@
 include!(concat!(env!("OUT_DIR"), "/orderer.AtomicBroadcast.rs"));
 include!(concat!(env!("OUT_DIR"), "/protos.Deliver.rs"));
 include!(concat!(env!("OUT_DIR"), "/protos.Endorser.rs"));
+include!(concat!(env!("OUT_DIR"), "/protos.Chaincode.rs"));
 include!(concat!(env!("OUT_DIR"), "/protos.Snapshot.rs"));
 include!(concat!(env!("OUT_DIR"), "/gateway.Gateway.rs"));

@@ -5,11 +5,13 @@
 
 pub mod block;
 pub mod ca;
+pub mod chaincode;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod config;
 pub mod genesis;
 mod hash;
+mod header;
 pub mod identity;
 pub mod keys;
 pub mod msp;

@@ -1,6 +1,8 @@
 //! The clients against what real nodes answered (tests/vectors/recorded): each recorded answer is replayed.
 #![expect(clippy::panic, clippy::unwrap_used, reason = "tests")]
 
+#[path = "common/grpc.rs"]
+mod grpc;
 #[path = "common/server.rs"]
 mod server;
 
@@ -8,14 +10,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::HeaderMap;
+use grpc::{field, grpc_error, grpc_reply, number};
 use serde_json::Value;
 use server::{Reply, Server};
 use sha2::{Digest, Sha256};
 use tenter_fabric::ca::{Issued, Role};
+use tenter_fabric::chaincode::Call;
+use tenter_fabric::chaincode::lifecycle::Refusal;
 use tenter_fabric::client::broadcast::{BroadcastClient, BroadcastError};
 use tenter_fabric::client::deliver::{DeliverClient, DeliverError};
-use tenter_fabric::client::endorser::{Call, EndorserClient, EndorserError};
+use tenter_fabric::client::endorser::{EndorserClient, EndorserError};
 use tenter_fabric::client::participation::{ParticipationClient, ParticipationError, Removal};
 use tenter_fabric::client::{DirectDialer, Endpoint, FailureKind, Limits, TlsSettings, TransportError};
 use tenter_fabric_testnet::Organization;
@@ -220,38 +224,6 @@ async fn an_api_that_is_off_slow_or_too_large_is_no_absence() {
     assert!(matches!(errors[2], ParticipationError::Transport(TransportError::Protocol { .. })), "{:?}", errors[2]);
 }
 
-/// A gRPC answer of these messages, ended well or left open.
-fn grpc_reply(messages: Vec<Vec<u8>>, hang: bool) -> Reply {
-    let framed = |message: Vec<u8>| {
-        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
-        [&[0][..], &length, &message].concat()
-    };
-    let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", "0".parse().unwrap());
-    Reply {
-        status: 200,
-        headers: vec![("content-type", "application/grpc".to_owned())],
-        data: messages.into_iter().map(framed).collect(),
-        trailers: (!hang).then_some(trailers),
-        hang,
-        hang_up: false,
-    }
-}
-
-/// The fields of a protobuf message that these tests send: a varint and length-delimited bytes.
-fn field(tag: u8, bytes: &[u8]) -> Vec<u8> {
-    let mut encoded = vec![tag << 3 | 2];
-    prost::encoding::encode_varint(bytes.len() as u64, &mut encoded);
-    encoded.extend(bytes);
-    encoded
-}
-
-fn number(tag: u8, value: u64) -> Vec<u8> {
-    let mut encoded = vec![tag << 3];
-    prost::encoding::encode_varint(value, &mut encoded);
-    encoded
-}
-
 /// Each recorded answer of Deliver is replayed to a client that follows from the first block in it. Left out are
 /// filtered blocks, which no client asks for, and answers with the newest block, which is not among the recorded ones.
 #[tokio::test]
@@ -432,29 +404,18 @@ async fn endorser_answers_are_told_apart() {
     assert!(replayed >= 60, "only {replayed} proposals were found");
 }
 
-fn digit(value: u8) -> char {
-    char::from_digit(value.into(), 16).unwrap()
-}
-
 async fn replay_proposal(organization: &Organization, case: &Value, name: &str) {
     let (message, status) = (case["response"]["message"].as_str(), case["response"]["status"].as_u64());
     let reply = if let (Some(message), Some(status)) = (message, status) {
         let response = [number(1, status), field(2, message.as_bytes())].concat();
         grpc_reply(vec![field(4, &response)], false)
     } else {
-        let mut reply = grpc_reply(Vec::new(), false);
-        reply.trailers = None;
-        reply.headers.push(("grpc-status", "2".to_owned()));
-        let text = case["grpc_error"]["message"].as_str().unwrap();
-        // gRPC sends texts percent-encoded.
-        let encoded = text.bytes().flat_map(|byte| ['%', digit(byte >> 4), digit(byte & 15)]).collect();
-        reply.headers.push(("grpc-message", encoded));
-        reply
+        grpc_error(2, case["grpc_error"]["message"].as_str().unwrap(), &[])
     };
     let server = Server::start(organization, false, move |_| reply.clone()).await;
     let identity = organization.identity("reader", Role::Client).unwrap();
     let client = EndorserClient::new(endpoint(organization, &server, None), identity);
-    let call = Call { channel: "cc1".to_owned(), chaincode: "cscc".to_owned(), args: vec![b"Any".to_vec()] };
+    let call = Call::new("cc1", case["chaincode"].as_str().unwrap(), "Any", []);
     let result = client.call(&call).await;
     let text = message.or(case["grpc_error"]["message"].as_str()).unwrap();
     let class = match &result {
@@ -462,6 +423,7 @@ async fn replay_proposal(organization: &Organization, case: &Value, name: &str) 
         Err(EndorserError::AlreadyJoined { .. }) => "joined",
         Err(EndorserError::AccessDenied { .. }) => "denied",
         Err(EndorserError::UnknownChannel { .. }) => "unknown",
+        Err(EndorserError::Lifecycle { .. }) => "lifecycle",
         Err(EndorserError::Refused { .. }) => "refused",
         Err(EndorserError::Rejected { .. }) => "rejected",
         Err(other) => panic!("{name}: {other}"),
@@ -477,6 +439,8 @@ async fn replay_proposal(organization: &Organization, case: &Value, name: &str) 
         "unknown"
     } else if text.contains("access denied") || text.contains("ACL check") || text.contains("expired") {
         "denied"
+    } else if call.chaincode == "_lifecycle" && Refusal::from_text(text).is_some() {
+        "lifecycle"
     } else if status.is_some() {
         "refused"
     } else {

@@ -102,6 +102,7 @@ fn steps<K: NodeKind>(object: &K::Object, observed: &Observed, now: Timestamp) -
             namespace: &namespace,
             spec,
             bootstrap: observed.bootstrap.as_deref().unwrap_or(&in_cluster),
+            tls_roots: msp_data(observed).and_then(|data| data.get(labels::MSP_TLSCACERTS)).map_or("", String::as_str),
         },
         belonging: Belonging {
             consortium: &observed.consortium,

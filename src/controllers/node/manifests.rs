@@ -166,16 +166,19 @@ impl Wanted<'_> {
             .collect();
         // It demands no client certificate for this path (`core/operations/system.go`).
         let health = json!({"path": "/healthz", "port": OPERATIONS_PORT, "scheme": "HTTPS"});
+        let mut environment = vec![
+            json!({"name": "FABRIC_CFG_PATH", "value": CONFIG_DIR}),
+            json!({"name": "FABRIC_LOGGING_SPEC", "value": "info"}),
+            json!({"name": "TMPDIR", "value": "/tmp"}),
+        ];
+        let own = K::environment(&self.config);
+        environment.extend(own.into_iter().map(|(name, value)| json!({"name": name, "value": value})));
         json!({
             "name": K::COMPONENT,
             "image": self.image,
             "imagePullPolicy": "IfNotPresent",
             "command": K::COMMAND,
-            "env": [
-                {"name": "FABRIC_CFG_PATH", "value": CONFIG_DIR},
-                {"name": "FABRIC_LOGGING_SPEC", "value": "info"},
-                {"name": "TMPDIR", "value": "/tmp"},
-            ],
+            "env": environment,
             "ports": ports,
             "resources": {
                 "requests": {"cpu": self.resources.cpu, "memory": self.resources.memory},

@@ -66,6 +66,8 @@ pub struct ConfigInput<'a> {
     pub spec: &'a NodeSpec,
     /// Where it first looks for other nodes of its organization.
     pub bootstrap: &'a str,
+    /// Roots of the organization's TLS certificates, PEM.
+    pub tls_roots: &'a str,
 }
 
 /// What sets orderers and peers apart.
@@ -90,6 +92,11 @@ pub trait NodeKind: Debug + Send + Sync + Sized + 'static {
 
     /// Its configuration file.
     fn config(input: &ConfigInput<'_>) -> String;
+
+    /// Variables of its environment beside those that every node has.
+    fn environment(_input: &ConfigInput<'_>) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
 
     /// The nodes that must run before this one may be restarted, as far as this daemon can see them.
     fn neighbours(

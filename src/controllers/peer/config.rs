@@ -13,6 +13,9 @@ use crate::controllers::node::{ConfigInput, OPERATIONS_PORT};
 const CCAAS_BUILDER: &str = "/opt/hyperledger/ccaas_builder";
 const MAX_MESSAGE: u32 = 104_857_600;
 
+/// The variable that the builder reads ([`CCAAS_BUILDER`]).
+pub const CCAAS_BUILDER_CONFIG: &str = "CHAINCODE_AS_A_SERVICE_BUILDER_CONFIG";
+
 /// The file for a peer that listens on `port` and `chaincode_port` and keeps its ledgers in `data`.
 pub fn core_yaml(input: &ConfigInput<'_>, port: u16, chaincode_port: u16, data: &str) -> String {
     let file = json!({
@@ -178,7 +181,7 @@ fn chaincode() -> Value {
         "externalBuilders": [{
             "name": "ccaas_builder",
             "path": CCAAS_BUILDER,
-            "propagateEnvironment": ["CHAINCODE_AS_A_SERVICE_BUILDER_CONFIG"],
+            "propagateEnvironment": [CCAAS_BUILDER_CONFIG],
         }],
         "installTimeout": "300s",
         "startuptimeout": "300s",

@@ -3,6 +3,8 @@
 mod config;
 
 use kube::ResourceExt as _;
+use serde_json::json;
+use tenter_consortium::chaincode::BUILDER_KEYS;
 use tenter_consortium::objects::LABEL_ORGANIZATION;
 use tenter_fabric::ca::Role;
 
@@ -34,6 +36,15 @@ impl NodeKind for PeerKind {
 
     fn config(input: &ConfigInput<'_>) -> String {
         config::core_yaml(input, Self::PORTS[0].number, Self::PORTS[1].number, Self::DATA)
+    }
+
+    /// What the builder of chaincode that runs as a service fills into a package's `connection.json`
+    /// (`ccaas_builder/cmd/build/main.go`): a package's bytes are the same for every organization, where it is served
+    /// is not.
+    fn environment(input: &ConfigInput<'_>) -> Vec<(&'static str, String)> {
+        let [namespace, root_cert] = BUILDER_KEYS;
+        let places = json!({namespace: input.namespace, root_cert: input.tls_roots});
+        vec![(config::CCAAS_BUILDER_CONFIG, places.to_string())]
     }
 
     /// The other peers of the organization: one is restarted at a time. One that is lost is not waited for.

@@ -14,6 +14,7 @@ use tenter_fabric::policy::defaults::Policies;
 use tenter_fabric::policy::{ImplicitMeta, Policy, SignaturePolicy, defaults};
 use tenter_fabric::x509::CertificateInfo;
 
+use super::wanted::unknown_msp;
 use super::{Material, MspMaterial, chain};
 use crate::objects::{Capabilities, ChannelMember, ChannelSpec, ConsensusType};
 use crate::values::Address;
@@ -54,6 +55,32 @@ pub fn first_config(spec: &ChannelSpec, material: &Material) -> Result<ChannelCo
     }
     // After the spec's policies: for BFT it is computed, whatever was written.
     config.orderer.set_block_validation();
+    Ok(config)
+}
+
+/// As much of a channel's configuration as its policies are made of, without any certificate.
+pub fn policy_config(spec: &ChannelSpec) -> Result<ChannelConfig, String> {
+    let nobody = Consensus::EtcdRaft { consenters: Vec::new(), options: RaftOptions::default() };
+    let mut config = ChannelConfig::new(nobody);
+    set_policies(&mut config.policies, &spec.policies.channel, "/Channel")?;
+    set_policies(&mut config.orderer.policies, &spec.policies.orderer, "/Channel/Orderer")?;
+    set_policies(&mut config.application.policies, &spec.policies.application, "/Channel/Application")?;
+    for organization in &spec.orderer_organizations {
+        let entry = OrdererOrganization {
+            msp: unknown_msp(&organization.msp_id),
+            endpoints: Vec::new(),
+            policies: defaults::orderer_organization(&organization.msp_id),
+        };
+        config.orderer.organizations.insert(organization.organization.clone(), entry);
+    }
+    for member in &spec.members {
+        let entry = ApplicationOrganization {
+            msp: unknown_msp(&member.msp_id),
+            anchors: Vec::new(),
+            policies: defaults::application_organization(&member.msp_id),
+        };
+        config.application.organizations.insert(member.organization.clone(), entry);
+    }
     Ok(config)
 }
 

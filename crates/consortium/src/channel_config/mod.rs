@@ -13,7 +13,7 @@ use std::error::Error;
 use serde::{Deserialize, Serialize};
 
 pub use facts::{differences, facts, live_channel, live_config};
-pub use first::{first_config, genesis};
+pub use first::{first_config, genesis, policy_config};
 pub use updates::{TopicUpdate, Updates, choose, problems, signing, updates};
 pub use wanted::{Refused, Wanted, wanted};
 
@@ -54,7 +54,7 @@ pub struct Material {
 }
 
 /// An error and what it came from, in one line.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -359,7 +359,7 @@ fn same(list: &[Pem]) -> BTreeSet<Vec<u8>> {
 }
 
 /// The MSP of an organization whose certificates are not there yet.
-fn unknown_msp(msp_id: &str) -> MspDefinition {
+pub(super) fn unknown_msp(msp_id: &str) -> MspDefinition {
     MspDefinition {
         msp_id: msp_id.to_owned(),
         root_certs: Vec::new(),

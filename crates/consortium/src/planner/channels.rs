@@ -281,10 +281,11 @@ pub(super) fn node_object(kind: Kind, node: &NodeRef) -> ObjectRef {
     ObjectRef { kind, namespace: node.namespace.clone(), name: node.name.clone() }
 }
 
-fn node_step(kind: Kind, node: &NodeRef) -> StepId {
+pub(super) fn node_step(kind: Kind, node: &NodeRef) -> StepId {
     object_step(&node_object(kind, node))
 }
 
-fn join_step(kind: &str, channel: &str, node: &NodeRef) -> StepId {
+/// The step of a join.
+pub(super) fn join_step(kind: &str, channel: &str, node: &NodeRef) -> StepId {
     StepId(format!("join-{kind}/{channel}/{node}"))
 }

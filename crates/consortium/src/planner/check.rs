@@ -26,6 +26,15 @@ pub fn check(plan: &Plan) -> Vec<Note> {
         {
             report("NoChange", "it changes nothing".to_owned());
         }
+        if let Step::DeployChaincode { changes, install, approve, commit: false, waits, .. } = &planned.step
+            && changes.is_empty()
+            && install.is_empty()
+            && approve.is_empty()
+            && waits.is_empty()
+            && planned.blocked.is_none()
+        {
+            report("NoChange", "it changes nothing".to_owned());
+        }
     }
     for id in in_cycles(plan) {
         let message = "it needs itself, by way of other steps".to_owned();

@@ -11,7 +11,8 @@ use crate::observed::Observed;
 use crate::plan::{PlannedStep, Step, StepId};
 
 /// SHA-256, in hex, over the commit, what is wanted, the specs of the live objects, who has the namespaces, the pinned
-/// genesis blocks, and the versions of the elements of channels whose configuration the plan changes. Status,
+/// genesis blocks, the versions of the elements of channels whose configuration the plan changes, and the sequences of the
+/// chaincodes that it deploys. Status,
 /// resource versions and evidence are left out: they move without anything having changed.
 pub(super) fn hash(
     desired: &Desired,
@@ -53,6 +54,20 @@ pub(super) fn hash(
         "genesis": genesis,
         "versions": touched,
     });
+    let sequences: BTreeMap<String, Option<i64>> = steps
+        .values()
+        .filter_map(|planned| match &planned.step {
+            Step::DeployChaincode { channel, name, .. } => {
+                let key = format!("{channel}/{name}");
+                let committed = observed.chaincodes.get(&key).and_then(|chaincode| chaincode.committed.value());
+                Some((key, committed.map(|committed| committed.sequence)))
+            }
+            _ => None,
+        })
+        .collect();
+    if let (false, Some(world)) = (sequences.is_empty(), world.as_object_mut()) {
+        world.insert("chaincodes".to_owned(), json!(sequences));
+    }
     world.sort_all_objects();
     hex::encode(Sha256::digest(world.to_string().as_bytes()))
 }

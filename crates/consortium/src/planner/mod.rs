@@ -3,6 +3,7 @@
 //! Steps are added in the order of their rank, and a step can only need steps that are there already: the graph is
 //! acyclic by construction. A step that needs a blocked one is blocked too, and says so.
 
+mod chaincodes;
 mod channels;
 mod check;
 mod config;
@@ -44,7 +45,11 @@ pub fn plan(desired: &Desired, observed: &Observed, revision: Option<&str>) -> P
     for (name, channel) in &desired.channels {
         planner.join_peers(name, channel);
     }
+    for (key, chaincode) in &desired.chaincodes {
+        planner.chaincode(key, chaincode);
+    }
     planner.remove_released();
+    planner.remove_chaincodes();
     planner.note_definition();
     planner.note_orphans();
     Plan {

@@ -36,14 +36,10 @@ impl Planner<'_> {
         for refusal in &self.desired.refusals {
             self.note(NoteLevel::Error, "NotAllowed", &refusal.subject, &refusal.message);
         }
-        for (name, origin) in &self.desired.chaincodes {
-            let message = format!("line {}: chaincodes are validated and not deployed yet", origin.line);
-            self.note(NoteLevel::Info, "NotCarriedOut", format!("chaincode {name}"), message);
-        }
         for retired in &self.desired.retired {
             let left = self.observed.objects.iter().filter(|(object, live)| retires(retired, object, live));
-            // Memberships are taken out of their channels by steps of their own.
-            let (parts, rest): (Vec<_>, Vec<_>) = left.partition(|(object, _)| self.leaves_by_steps(object));
+            // Memberships and chaincodes are taken away by steps of their own.
+            let (parts, rest): (Vec<_>, Vec<_>) = left.partition(|(object, _)| self.leaves_by_steps(retired, object));
             let message = if !rest.is_empty() {
                 format!(
                     "line {}: it may be taken down (ledger: {}); taking down nodes is not carried out yet, so they are left as \
@@ -61,8 +57,12 @@ impl Planner<'_> {
     }
 
     /// Whether an object that the file releases goes by steps of the plan.
-    fn leaves_by_steps(&self, object: &ObjectRef) -> bool {
-        object.kind == Kind::Membership && self.desired.channels.contains_key(&object.name)
+    fn leaves_by_steps(&self, retired: &Retired, object: &ObjectRef) -> bool {
+        match object.kind {
+            Kind::Membership => self.desired.channels.contains_key(&object.name),
+            Kind::Chaincode => matches!(retired.target, RetiredTarget::Chaincode(..)),
+            _ => false,
+        }
     }
 
     /// Live objects that the file no longer names. Nothing is deleted because a line is gone.
@@ -73,9 +73,13 @@ impl Planner<'_> {
             if known || !self.governs(object, live) {
                 continue;
             }
+            let ledger = match object.kind {
+                Kind::Chaincode => "",
+                _ => " with what becomes of its ledger (keep, snapshotThenDelete or delete)",
+            };
             let message = format!(
                 "it is live and the definition does not name it. Nothing is deleted: put it back into the file, or add \
-                 `- {}` to spec.retired with what becomes of its ledger (keep, snapshotThenDelete or delete)",
+                 `- {}` to spec.retired{ledger}",
                 release(object, live)
             );
             self.note(NoteLevel::Warning, "Orphan", object.to_string(), message);
@@ -85,6 +89,7 @@ impl Planner<'_> {
     /// Whether an object that the file does not name would be this daemon's to name.
     fn governs(&self, object: &ObjectRef, live: &LiveObject) -> bool {
         match owner(object, live) {
+            None if object.kind == Kind::Chaincode => !self.desired.all_chaincodes.contains(&chaincode_key(live)),
             None => object.kind == Kind::Channel && !self.desired.all_channels.contains(&object.name),
             Some(organization) => {
                 let elsewhere = self.desired.all_organizations.contains(organization)
@@ -103,7 +108,7 @@ fn field<'a>(live: &'a LiveObject, name: &str) -> Option<&'a str> {
 fn owner<'a>(object: &'a ObjectRef, live: &'a LiveObject) -> Option<&'a str> {
     match object.kind {
         Kind::Organization => Some(&object.name),
-        Kind::Channel => None,
+        Kind::Channel | Kind::Chaincode => None,
         Kind::CertificateAuthority | Kind::Orderer | Kind::Peer | Kind::Membership => field(live, "organization"),
     }
 }
@@ -121,12 +126,22 @@ fn retires(retired: &Retired, object: &ObjectRef, live: &LiveObject) -> bool {
         }
         RetiredTarget::Channel(name) => {
             (object.kind == Kind::Channel && object.name == *name)
-                || (object.kind == Kind::Membership && field(live, "channel") == Some(name))
+                || (matches!(object.kind, Kind::Membership | Kind::Chaincode) && field(live, "channel") == Some(name))
         }
         RetiredTarget::Member(channel, organization) => {
             object.kind == Kind::Membership && owner == Some(organization) && field(live, "channel") == Some(channel)
         }
+        RetiredTarget::Chaincode(channel, name) => {
+            object.kind == Kind::Chaincode
+                && field(live, "channel") == Some(channel)
+                && field(live, "name") == Some(name)
+        }
     }
+}
+
+/// A live chaincode as the file names it: `channel/chaincode`.
+pub(super) fn chaincode_key(live: &LiveObject) -> String {
+    format!("{}/{}", field(live, "channel").unwrap_or_default(), field(live, "name").unwrap_or_default())
 }
 
 /// The entry of `spec.retired` that would cover a live object.
@@ -138,6 +153,7 @@ fn release(object: &ObjectRef, live: &LiveObject) -> String {
         Kind::Orderer => format!("orderer: {organization}/{name}"),
         Kind::Peer => format!("peer: {organization}/{name}"),
         Kind::Channel => format!("channel: {name}"),
+        Kind::Chaincode => format!("chaincode: {}", chaincode_key(live)),
         Kind::Membership => format!("member: {}/{organization}", field(live, "channel").unwrap_or(name)),
     }
 }

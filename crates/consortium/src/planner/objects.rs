@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Block, Draft, Planner, cannot_tell, diff, namespace_step, object_step};
 use crate::desired::DesiredObject;
 use crate::objects::{
-    CertificateAuthoritySpec, ChannelSpec, Kind, MembershipSpec, NodeSpec, ObjectRef, OrganizationSpec,
+    CertificateAuthoritySpec, ChaincodeSpec, ChannelSpec, Kind, MembershipSpec, NodeSpec, ObjectRef, OrganizationSpec,
 };
 use crate::observation::Observation;
 use crate::observed::LiveObject;
@@ -46,7 +46,7 @@ impl Planner<'_> {
                         Draft::new(Step::AwaitReady { object: object.clone(), state: state(live) }, origins)
                     } else {
                         let blocked = immutable(object.kind, &changes);
-                        let irreversible = irreversible(&changes);
+                        let irreversible = irreversible(object.kind, &changes);
                         let (labels, spec) = (labels.clone(), spec.clone());
                         let step = Step::UpdateObject { object: object.clone(), labels, spec, changes };
                         Draft::new(step, origins).blocked(blocked).irreversible(irreversible)
@@ -82,7 +82,7 @@ impl Planner<'_> {
         let organization_step = StepId(format!("organization/{}/{organization}", self.desired.namespace));
         let authority = StepId(format!("certificateauthority/{namespace}/ca"));
         match object.kind {
-            Kind::Organization | Kind::Channel => {}
+            Kind::Organization | Kind::Channel | Kind::Chaincode => {}
             // Written as soon as what they stand in is there; to wait until that is ready is their controllers' matter.
             // An organization is ready only when its authority and nodes are: waiting here would be waiting for ever.
             Kind::CertificateAuthority => {
@@ -143,6 +143,7 @@ fn known_fields(kind: Kind, live: &Value, wanted: &Value) -> Value {
         Kind::Orderer | Kind::Peer => through::<NodeSpec>(live),
         Kind::Channel => through::<ChannelSpec>(live),
         Kind::Membership => through::<MembershipSpec>(live),
+        Kind::Chaincode => through::<ChaincodeSpec>(live),
     };
     known.unwrap_or_else(|| match (live, wanted) {
         (Value::Object(live), Value::Object(wanted)) => live
@@ -178,7 +179,8 @@ fn immutable(kind: Kind, changes: &[FieldChange]) -> Option<String> {
             (Kind::Orderer | Kind::Peer, "version") => (versions(change)? == std::cmp::Ordering::Less)
                 .then(|| "Fabric cannot go back to an older version on the same ledger".to_owned()),
             (Kind::CertificateAuthority | Kind::Orderer | Kind::Peer | Kind::Membership, "organization")
-            | (Kind::Channel | Kind::Membership, "channel") => {
+            | (Kind::Channel | Kind::Membership | Kind::Chaincode, "channel")
+            | (Kind::Chaincode, "name") => {
                 Some(format!("`{field}` can never change: retire this and add a new one"))
             }
             _ => None,
@@ -203,7 +205,10 @@ fn versions(change: &FieldChange) -> Option<std::cmp::Ordering> {
     Some(release(&change.to)?.cmp(&release(&change.from)?))
 }
 
-fn irreversible(changes: &[FieldChange]) -> Option<String> {
+fn irreversible(kind: Kind, changes: &[FieldChange]) -> Option<String> {
+    if !matches!(kind, Kind::Orderer | Kind::Peer) {
+        return None;
+    }
     let newer = changes
         .iter()
         .any(|change| change.path == "spec.version" && versions(change) == Some(std::cmp::Ordering::Greater));

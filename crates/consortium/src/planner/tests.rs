@@ -1,5 +1,7 @@
 //! Plans of a model world: what they say, and that carrying them out leaves nothing to do.
 
+mod chaincodes;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -76,6 +78,7 @@ fn look(world: &mut Observed, desired: &Desired) {
             seen.peers.entry(peer.clone()).or_insert_with(|| NodeChannel { live: absent(), record: JoinRecord::None });
         }
     }
+    chaincodes::look(world, desired);
 }
 
 macro_rules! vector {
@@ -205,6 +208,9 @@ fn apply(world: &mut Observed, desired: &Desired, plan: &Plan) {
             Step::RemoveObject { object, .. } => {
                 world.objects.remove(object);
             }
+            step @ (Step::StorePackage { .. } | Step::DeployChaincode { .. }) => {
+                chaincodes::apply(world, desired, step);
+            }
         }
     }
 }
@@ -238,8 +244,14 @@ fn render(plan: &Plan) -> String {
             }
             writeln!(out, "  must sign: {}; will: {}", signing.required, signing.own.join(", ")).unwrap();
         }
+        if let step @ Step::DeployChaincode { .. } = &planned.step {
+            write!(out, "{}", chaincodes::render(step)).unwrap();
+        }
         if let Step::AwaitReady { state, .. } = &planned.step {
             writeln!(out, "  state: {state}").unwrap();
+        }
+        if let Step::RemoveObject { object: ObjectRef { kind: Kind::Chaincode, .. }, keeps } = &planned.step {
+            writeln!(out, "  keeps: {keeps}").unwrap();
         }
         for need in &planned.needs {
             writeln!(out, "  needs {need}").unwrap();
@@ -506,7 +518,7 @@ fn a_daemon_acts_for_its_own_organizations_only() {
     let plan = plan(&desired, &world, None);
     assert_eq!(plan.steps.len(), 0, "{}", render(&plan));
     assert_eq!(plan.notes, []);
-    let shared = RepositoryFacts { organizations: vec!["initech".into()] };
+    let shared = RepositoryFacts { organizations: vec!["initech".into()], ..RepositoryFacts::default() };
     let network = load(EXAMPLE.as_bytes(), "network.yaml", &shared).network.unwrap();
     let everyone = super::super::desired::desired(&network, &super::tests::settings());
     assert!(everyone.objects.is_empty() && everyone.refusals.len() == 1);
@@ -562,7 +574,7 @@ fn the_checker_finds_what_it_looks_for() {
 fn definition() -> impl Strategy<Value = String> {
     let organization = (0..5_usize, 0..4_usize, prop::bool::ANY);
     let organizations = prop::collection::vec(organization, 1..5);
-    let channel = (prop::collection::vec(prop::bool::ANY, 5), prop::bool::ANY, prop::bool::ANY);
+    let channel = (prop::collection::vec(prop::bool::ANY, 5), prop::bool::ANY, prop::bool::ANY, 0..4_u32);
     (organizations, prop::collection::vec(channel, 0..3)).prop_map(|(organizations, channels)| {
         let mut text = String::from(
             "apiVersion: tenter.dev/v1alpha1\nkind: Network\nmetadata: {name: trade}\nspec:\n  organizations:\n",
@@ -586,7 +598,8 @@ fn definition() -> impl Strategy<Value = String> {
         }
         text.push_str("  channels:\n");
         let mut any = false;
-        for (index, (members, bft, policy)) in channels.iter().enumerate() {
+        let mut chaincodes = String::new();
+        for (index, (members, bft, policy, chaincode)) in channels.iter().enumerate() {
             let names: Vec<String> = (0..organizations.len())
                 .filter(|organization| members[*organization])
                 .map(|organization| format!("org{organization}"))
@@ -595,6 +608,17 @@ fn definition() -> impl Strategy<Value = String> {
                 continue;
             }
             any = true;
+            // More than half of the members must have peers, or nobody can commit.
+            let peers = organizations.iter().zip(members).filter(|((_, peers, _), member)| **member && *peers > 0);
+            if *chaincode > 0 && peers.count() * 2 > names.len() {
+                let source = format!("{{image: \"docker.io/hyperledger/asset:{}\"}}", chaincode % 2);
+                let version = chaincode / 2;
+                writeln!(
+                    chaincodes,
+                    "    - {{name: asset, channel: channel{index}, version: v{version}, source: {source}}}"
+                )
+                .unwrap();
+            }
             writeln!(text, "    - name: channel{index}\n      members: [{}]", names.join(", ")).unwrap();
             if *bft && orderers >= 4 {
                 writeln!(text, "      consensus: {{type: BFT}}").unwrap();
@@ -602,6 +626,9 @@ fn definition() -> impl Strategy<Value = String> {
             if *policy {
                 writeln!(text, "      policies: {{application: {{Endorsement: ANY Endorsement}}}}").unwrap();
             }
+        }
+        if !chaincodes.is_empty() {
+            writeln!(text, "  chaincodes:\n{chaincodes}").unwrap();
         }
         if any { text } else { text.replace("  channels:\n", "") }
     })

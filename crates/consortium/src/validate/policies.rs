@@ -172,11 +172,28 @@ pub(super) fn check_endorsement(context: &mut Context<'_>, channel: &Channel, te
             return;
         }
     };
-    let parsed = Parsed::Signature(policy);
-    if let Some((reason, help)) = obstacle(context.network, channel, "application", &parsed) {
-        let message = format!("nobody can satisfy {}: {reason}", quoted(text));
-        context.report(rules::POLICY_UNSATISFIABLE, path, message, help);
-    }
+    // Only peers endorse: organizations that merely order, or that joined no peer, are as good as unknown here.
+    let able =
+        |name: &str| channel.members.iter().any(|member| member.organization == name && !member.peers.is_empty());
+    let organizations = context.network.organizations.iter();
+    let known: BTreeSet<&str> =
+        organizations.filter(|organization| able(&organization.name)).map(|found| found.msp_id.as_str()).collect();
+    let strange: BTreeSet<&str> =
+        policy.identities.iter().filter_map(msp_id).map(String::as_str).filter(|name| !known.contains(name)).collect();
+    let Some(first) = strange.first() else {
+        if !holds(&policy.rule, &policy.identities, &known) {
+            let message = format!("nobody can satisfy {}: it asks for more signatures than it names", quoted(text));
+            context.report(rules::POLICY_UNSATISFIABLE, path, message, "lower the number");
+        }
+        return;
+    };
+    let help = match closest(first, known.iter().copied()) {
+        Some(word) => format!("did you mean `{word}`?"),
+        None => format!("members with peers in it: {}", known.iter().copied().collect::<Vec<_>>().join(", ")),
+    };
+    let names: Vec<String> = strange.iter().map(|name| quoted(name)).collect();
+    let message = format!("{} has no peers in channel {}", names.join(", "), channel.name);
+    context.report(rules::ENDORSEMENT_MEMBER, path, message, help);
 }
 
 fn unknown_policy(context: &mut Context<'_>, channel: &Channel, policy: &str, path: &Path) {

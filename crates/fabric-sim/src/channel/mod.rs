@@ -1,5 +1,6 @@
 //! A channel's configuration in use: members, policies, consenters, endpoints (Fabric `common/channelconfig`).
 
+mod application;
 mod consensus;
 mod policy;
 mod read;
@@ -17,7 +18,7 @@ use crate::configtx;
 use crate::msp::{Identity, Msp};
 
 pub use consensus::{Consensus, Consenter, bft_quorum};
-pub use policy::{Policies, SignedData};
+pub use policy::{Policies, SignatureRule, SignedData};
 
 /// What Go's protobuf library says of bytes that are no message.
 pub const UNREADABLE: &str = "proto:\u{a0}cannot parse invalid wire-format data";

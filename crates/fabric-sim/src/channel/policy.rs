@@ -96,7 +96,8 @@ impl Policies {
         self.evaluate_identities(id, msps, &valid_identities(msps, signed))
     }
 
-    fn evaluate_identities(&self, id: &str, msps: &Msps, identities: &[Identity]) -> Result<(), String> {
+    /// The same for signers whose signatures hold, or would.
+    pub(super) fn evaluate_identities(&self, id: &str, msps: &Msps, identities: &[Identity]) -> Result<(), String> {
         let (group, policy) = self.find(id).ok_or_else(|| format!("no such policy: '{id}'"))?;
         match policy {
             Policy::Signatures(gate) => {
@@ -124,6 +125,31 @@ impl Policies {
     }
 }
 
+/// A signature policy outside of a configuration: a chaincode's or a collection's.
+#[derive(Debug, Clone)]
+pub struct SignatureRule(Gate);
+
+impl SignatureRule {
+    /// Compiles it.
+    pub fn compile(envelope: &SignaturePolicyEnvelope) -> Result<Self, String> {
+        compile_envelope(envelope).map(Self)
+    }
+
+    /// Whether the signatures satisfy it.
+    pub fn evaluate(&self, msps: &Msps, signed: &[SignedData]) -> Result<(), String> {
+        if self.would_hold(msps, &valid_identities(msps, signed)) {
+            Ok(())
+        } else {
+            Err("signature set did not satisfy policy".to_owned())
+        }
+    }
+
+    /// Whether signatures of these would.
+    pub fn would_hold(&self, msps: &Msps, identities: &[Identity]) -> bool {
+        self.0.holds(msps, identities, &mut vec![false; identities.len()])
+    }
+}
+
 fn compile_meta(bytes: &[u8], count: usize) -> Result<Policy, String> {
     let meta = ImplicitMetaPolicy::decode(bytes)
         .map_err(|_| format!("Error unmarshalling to ImplicitMetaPolicy: {UNREADABLE}"))?;
@@ -141,13 +167,17 @@ fn compile_meta(bytes: &[u8], count: usize) -> Result<Policy, String> {
 fn compile_signatures(bytes: &[u8]) -> Result<Policy, String> {
     let envelope = SignaturePolicyEnvelope::decode(bytes)
         .map_err(|_| format!("Error unmarshalling to SignaturePolicy: {UNREADABLE}"))?;
+    compile_envelope(&envelope).map(Policy::Signatures)
+}
+
+fn compile_envelope(envelope: &SignaturePolicyEnvelope) -> Result<Gate, String> {
     if envelope.version != 0 {
         return Err(format!(
             "This evaluator only understands messages of version 0, but version was {}",
             envelope.version
         ));
     }
-    compile_gate(envelope.rule.as_ref(), &envelope.identities, 0).map(Policy::Signatures)
+    compile_gate(envelope.rule.as_ref(), &envelope.identities, 0)
 }
 
 fn compile_gate(rule: Option<&SignaturePolicy>, principals: &[MspPrincipal], depth: usize) -> Result<Gate, String> {

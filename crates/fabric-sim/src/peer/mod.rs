@@ -1,16 +1,30 @@
 //! The simulated peer.
 
+mod acl;
+mod builder;
+mod chaincode;
 mod channels;
+mod directory;
+mod gateway;
+mod lifecycle;
 mod node;
+mod package;
+mod private;
 mod proposal;
+mod ranges;
 mod service;
+mod shim;
+mod simulate;
+mod state;
 mod system;
+mod validate;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use tenter_fabric_wire::service::deliver_server::DeliverServer;
 use tenter_fabric_wire::service::endorser_server::EndorserServer;
+use tenter_fabric_wire::service::gateway_server::GatewayServer;
 use tokio::sync::watch;
 use tonic::transport::Server;
 
@@ -22,7 +36,10 @@ use crate::operations::{self, Operations, VERSION};
 use crate::orderer::serve_http;
 use crate::process::{NodeError, Running, stop_signal};
 use crate::settings::peer::PeerSettings;
+use builder::Store;
+use chaincode::Chaincodes;
 use channels::Channels;
+use directory::{PeerService, Peers};
 use node::Node;
 use service::Service;
 
@@ -44,6 +61,7 @@ pub async fn start(settings: PeerSettings) -> Result<Running, NodeError> {
         client_pair,
         client_roots: ClientRoots::of(&settings.tls)?,
         faults: Arc::new(Faults::from_environment()),
+        peers: Peers::default(),
         fatal: watch::Sender::new(None),
         settings,
     });
@@ -80,9 +98,11 @@ async fn serve_grpc(
     let tls = pair.map(|pair| server_tls(pair, required, node.client_roots.clone(), "h2")).transpose()?;
     let incoming = Incoming::bind(&settings.listen, tls).await?;
     let local = incoming.local();
+    let packages = Arc::new(Store::new(settings));
     let service = Service {
         node: node.clone(),
         channels: channels.clone(),
+        chaincodes: Arc::new(Chaincodes::new(packages.clone(), settings.chaincode.clone())),
         rules: Arc::new(Rules {
             time_window: settings.time_window,
             mutual_tls: settings.tls.enabled && required,
@@ -94,10 +114,19 @@ async fn serve_grpc(
     let most = settings.max_message;
     let router = Server::builder()
         .add_service(health)
+        .add_service(PeerService { node: node.clone(), channels: channels.clone(), packages })
         .add_service(
             EndorserServer::new(service.clone()).max_decoding_message_size(most).max_encoding_message_size(most),
         )
-        .add_service(DeliverServer::new(service).max_decoding_message_size(most).max_encoding_message_size(most));
+        .add_service(
+            DeliverServer::new(service.clone()).max_decoding_message_size(most).max_encoding_message_size(most),
+        )
+        .add_optional_service(
+            settings
+                .gateway
+                .enabled
+                .then(|| GatewayServer::new(service).max_decoding_message_size(most).max_encoding_message_size(most)),
+        );
     let stop = stop_signal(stopped.clone());
     tokio::spawn(async move {
         let _ = router.serve_with_incoming_shutdown(incoming.into_stream(), stop).await;

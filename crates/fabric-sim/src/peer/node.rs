@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::directory::Peers;
 use crate::channel::{Bundle, Endpoint};
 use crate::faults::Faults;
 use crate::msp::LocalMsp;
@@ -23,6 +24,8 @@ pub struct Node {
     pub client_roots: ClientRoots,
     /// Faults to simulate.
     pub faults: Arc<Faults>,
+    /// Connections to other peers.
+    pub peers: Peers,
     /// Set when the process must end.
     pub fatal: watch::Sender<Option<String>>,
 }

@@ -5,7 +5,8 @@ use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 use tenter_fabric_wire::common::{ChannelHeader, Header, HeaderType, SignatureHeader};
 use tenter_fabric_wire::protos::{
-    ChaincodeHeaderExtension, ChaincodeInvocationSpec, ChaincodeProposalPayload, Proposal, SignedProposal,
+    ChaincodeHeaderExtension, ChaincodeInput, ChaincodeInvocationSpec, ChaincodeProposalPayload, Proposal,
+    SignedProposal,
 };
 
 use super::node::Node;
@@ -26,6 +27,10 @@ pub struct Unpacked {
     pub chaincode: String,
     /// Its arguments.
     pub args: Vec<Vec<u8>>,
+    /// Arguments, decorations, and whether it is a call of init.
+    pub input: ChaincodeInput,
+    /// As it came.
+    pub envelope: SignedProposal,
     /// The hash that an endorsement covers.
     pub hash: Vec<u8>,
     /// The proposal's bytes and signature, for policies.
@@ -98,7 +103,9 @@ impl Unpacked {
             creator: signature.creator.clone(),
             nonce: signature.nonce,
             chaincode,
-            args: input.args,
+            args: input.args.clone(),
+            input,
+            envelope: signed.clone(),
             hash: hash.finalize().to_vec(),
             signed: SignedData {
                 data: signed.proposal_bytes.clone(),

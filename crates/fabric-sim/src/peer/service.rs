@@ -15,10 +15,14 @@ use tenter_fabric_wire::service::endorser_server::Endorser;
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::acl;
+use super::chaincode::{Chaincodes, SYSTEM, SYSTEM_VERSION, Transaction as Simulated};
 use super::channels::{Channels, validation_codes};
+use super::lifecycle;
 use super::node::Node;
 use super::proposal::{Unpacked, filter};
-use super::system::{Answer, Context, cscc, qscc};
+use super::simulate::{Outcome, Simulator};
+use super::system::{Context, cscc, qscc};
 use crate::block;
 use crate::deliver::{self, Replies, Reply, Rules, from_first_reply};
 use crate::faults::Area;
@@ -31,10 +35,13 @@ pub struct Service {
     pub node: Arc<Node>,
     /// Its channels.
     pub channels: Arc<Channels>,
+    /// Its chaincodes.
+    pub chaincodes: Arc<Chaincodes>,
     /// How Deliver judges requests.
     pub rules: Arc<Rules>,
 }
 
+/// An error of the peer's own.
 fn failed(message: String) -> ProposalResponse {
     ProposalResponse {
         response: Some(ChaincodeResponse { status: 500, message, payload: Vec::new() }),
@@ -42,8 +49,18 @@ fn failed(message: String) -> ProposalResponse {
     }
 }
 
+/// What a chaincode did.
+struct Run {
+    response: ChaincodeResponse,
+    event: Option<ChaincodeEvent>,
+    version: String,
+    /// None for chaincodes that do not touch the state.
+    outcome: Option<Outcome>,
+}
+
 impl Service {
-    fn process(&self, signed: &SignedProposal) -> Result<ProposalResponse, Status> {
+    /// Judges and runs a proposal. A gRPC error is for the proposal itself, everything else is in the response.
+    pub async fn process(&self, signed: &SignedProposal) -> Result<ProposalResponse, Status> {
         filter(&self.node, signed).map_err(Status::unknown)?;
         let proposal = Unpacked::new(signed).map_err(Status::unknown)?;
         let name = &proposal.channel.channel_id;
@@ -62,55 +79,108 @@ impl Service {
                 let creator = hex::encode(&proposal.creator);
                 return Err(Status::unknown(format!("duplicate transaction found [{id}]. Creator [{creator}]")));
             }
-            if !["cscc", "qscc", "_lifecycle", "lscc"].contains(&proposal.chaincode.as_str()) {
-                bundle
-                    .evaluate("/Channel/Application/Writers", std::slice::from_ref(&proposal.signed))
-                    .map_err(|text| {
-                        Status::unknown(format!(
-                            "Failed evaluating policy on signed data during check policy on channel [{name}] with policy [/Channel/Application/Writers]: [{text}]"
-                        ))
-                    })?;
+            if !SYSTEM.contains(&proposal.chaincode.as_str()) {
+                acl::check_signed(&bundle, "peer/Propose", &proposal.signed).map_err(Status::unknown)?;
             }
         }
-        Ok(self.call(&proposal))
+        Ok(match self.run(&proposal).await {
+            Ok(run) => self.respond(&proposal, run),
+            Err(text) => failed(text),
+        })
     }
 
-    fn call(&self, proposal: &Unpacked) -> ProposalResponse {
-        let context = Context { node: &self.node, channels: &self.channels, proposal };
-        let answer: Answer = match proposal.chaincode.as_str() {
+    /// Runs the chaincode; the text of an error is the peer's own, not the chaincode's.
+    async fn run(&self, proposal: &Unpacked) -> Result<Run, String> {
+        let context =
+            Context { node: &self.node, channels: &self.channels, packages: &self.chaincodes.packages, proposal };
+        let answer = match proposal.chaincode.as_str() {
             "cscc" => cscc(&context),
             "qscc" => qscc(&context),
-            other => {
-                return failed(format!(
-                    "make sure the chaincode {other} has been successfully defined on channel {} and try again: chaincode {other} not found",
-                    proposal.channel.channel_id
-                ));
-            }
+            "_lifecycle" => return Ok(self.run_lifecycle(&context)),
+            _ => return self.run_user(proposal).await,
         };
-        match answer {
-            Err(text) => failed(text),
-            Ok(payload) => self.endorse(proposal, payload),
-        }
+        let response = match answer {
+            Ok(payload) => ChaincodeResponse { status: 200, message: String::new(), payload },
+            Err(message) => ChaincodeResponse { status: 500, message, payload: Vec::new() },
+        };
+        Ok(Run { response, event: None, version: SYSTEM_VERSION.to_owned(), outcome: None })
     }
 
-    /// Endorses a success; calls without a channel get none.
-    fn endorse(&self, proposal: &Unpacked, payload: Vec<u8>) -> ProposalResponse {
-        let response = ChaincodeResponse { status: 200, message: String::new(), payload };
-        if proposal.channel.channel_id.is_empty() {
-            return ProposalResponse { response: Some(response), ..ProposalResponse::default() };
+    fn run_lifecycle(&self, context: &Context<'_>) -> Run {
+        let proposal = context.proposal;
+        let channel = self.channels.get(&proposal.channel.channel_id);
+        let bundle = channel.as_ref().map(|channel| channel.bundle());
+        let world = channel.as_ref().map(|channel| channel.world()).unwrap_or_default();
+        let mut simulator = Simulator::new(world, &proposal.channel.tx_id);
+        let response = match lifecycle::invoke(context, bundle.as_deref(), &mut simulator) {
+            Ok(payload) => ChaincodeResponse { status: 200, message: String::new(), payload },
+            Err(refusal) => ChaincodeResponse { status: refusal.status, message: refusal.text, payload: Vec::new() },
+        };
+        let outcome = channel.is_some().then(|| simulator.finish());
+        Run { response, event: None, version: SYSTEM_VERSION.to_owned(), outcome }
+    }
+
+    async fn run_user(&self, proposal: &Unpacked) -> Result<Run, String> {
+        let (name, channel_id) = (&proposal.chaincode, &proposal.channel.channel_id);
+        let undefined = |text: String| {
+            format!(
+                "make sure the chaincode {name} has been successfully defined on channel {channel_id} and try again: {text}"
+            )
+        };
+        let Some(channel) = self.channels.get(channel_id) else {
+            return Err(undefined(format!("could not get channel config for channel '{channel_id}'")));
+        };
+        if SYSTEM.contains(&name.as_str()) {
+            return Err(undefined(format!("chaincode {name} not found")));
         }
+        let id = &proposal.channel.tx_id;
+        let transaction = Arc::new(Simulated {
+            id: id.clone(),
+            bundle: channel.bundle(),
+            simulator: std::sync::Mutex::new(Simulator::new(channel.world(), id)),
+            proposal: proposal.envelope.clone(),
+            signed: proposal.signed.clone(),
+            msp_id: self.node.msp.msp.id.clone(),
+        });
+        let version = self.chaincodes.runnable(&transaction, name).map_err(undefined)?.version;
+        let (response, event) = self
+            .chaincodes
+            .execute(&transaction, name, &proposal.input)
+            .await
+            .map_err(|text| format!("error in simulation: {text}"))?;
+        let event = event.filter(|_| response.status < 400);
+        let empty = Simulator::new(Arc::default(), id);
+        let outcome = std::mem::replace(&mut *transaction.simulator(), empty).finish();
+        Ok(Run { response, event, version, outcome: Some(outcome) })
+    }
+
+    /// The proposal's response: endorsed if the chaincode had success in a channel.
+    fn respond(&self, proposal: &Unpacked, run: Run) -> ProposalResponse {
+        let Run { response, event, version, outcome } = run;
+        let in_channel = !proposal.channel.channel_id.is_empty();
+        if let Some(channel) = self.channels.get(&proposal.channel.channel_id) {
+            for writes in outcome.iter().flat_map(|outcome| &outcome.private) {
+                if let Err(text) = channel.keep_private(writes.clone()) {
+                    return failed(format!("error in simulation: {text}"));
+                }
+            }
+        }
+        let (results, interest) = outcome.map(|outcome| (outcome.results, Some(outcome.interest))).unwrap_or_default();
         let action = ChaincodeAction {
+            results,
+            events: event.map(|event| event.encode_to_vec()).unwrap_or_default(),
             response: Some(response.clone()),
-            chaincode_id: Some(ChaincodeId {
-                name: proposal.chaincode.clone(),
-                version: "syscc".to_owned(),
-                ..ChaincodeId::default()
-            }),
-            ..ChaincodeAction::default()
+            chaincode_id: Some(ChaincodeId { name: proposal.chaincode.clone(), version, ..ChaincodeId::default() }),
         };
         let payload =
             ProposalResponsePayload { proposal_hash: proposal.hash.clone(), extension: action.encode_to_vec() }
                 .encode_to_vec();
+        if response.status >= 500 {
+            return ProposalResponse { response: Some(response), payload, interest, ..ProposalResponse::default() };
+        }
+        if !in_channel || response.status >= 400 {
+            return ProposalResponse { response: Some(response), ..ProposalResponse::default() };
+        }
         let endorser = self.node.msp.serialized.clone();
         let message = [&payload[..], &endorser].concat();
         ProposalResponse {
@@ -118,6 +188,7 @@ impl Service {
             response: Some(response),
             payload,
             endorsement: Some(Endorsement { signature: self.node.msp.key.sign(&message), endorser }),
+            interest,
             ..ProposalResponse::default()
         }
     }
@@ -206,7 +277,7 @@ impl Endorser for Service {
         let signed = request.into_inner();
         let joins =
             Unpacked::new(&signed).is_ok_and(|proposal| proposal.args.first().is_some_and(|name| name == b"JoinChain"));
-        let answer = self.process(&signed)?;
+        let answer = self.process(&signed).await?;
         if joins && answer.response.as_ref().is_some_and(|r| r.status == 200) && self.node.faults.loses_join_reply() {
             peer.cut();
         }

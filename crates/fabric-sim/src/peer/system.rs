@@ -7,6 +7,8 @@ use tenter_fabric_wire::common::{Block, BlockchainInfo, ConfigEnvelope, Envelope
 use tenter_fabric_wire::common::{MspPrincipal, MspRole};
 use tenter_fabric_wire::protos::{ChannelInfo, ChannelQueryResponse, JoinBySnapshotStatus, ProcessedTransaction};
 
+use super::acl;
+use super::builder::Store;
 use super::channels::{Channel, Channels};
 use super::node::Node;
 use super::proposal::Unpacked;
@@ -24,13 +26,15 @@ pub struct Context<'a> {
     pub node: &'a Node,
     /// Its channels.
     pub channels: &'a Channels,
+    /// Its chaincode packages.
+    pub packages: &'a Store,
     /// The proposal.
     pub proposal: &'a Unpacked,
 }
 
 impl Context<'_> {
     /// The peer's own organisation decides: may the creator act as `role`?
-    fn local(&self, role: MspRoleType) -> Result<(), String> {
+    pub(super) fn local(&self, role: MspRoleType) -> Result<(), String> {
         let (policy, msp) = match role {
             MspRoleType::Admin => ("Admins", &self.node.msp.msp),
             _ => ("Members", &self.node.msp.msp),
@@ -51,23 +55,6 @@ impl Context<'_> {
                 "Failed verifying that proposal's creator satisfies local MSP principal during channelless check policy with policy [{policy}]: [{error}]"
             )
         })
-    }
-
-    /// The channel's readers decide.
-    fn reader(&self, channel: &str) -> Result<(), String> {
-        const POLICY: &str = "/Channel/Application/Readers";
-        let found = self
-            .channels
-            .get(channel)
-            .ok_or_else(|| format!("Failed to get policy manager for channel [{channel}]"))?;
-        found
-            .bundle()
-            .evaluate(POLICY, std::slice::from_ref(&self.proposal.signed))
-            .map_err(|text| {
-                format!(
-                    "Failed evaluating policy on signed data during check policy on channel [{channel}] with policy [{POLICY}]: [{text}]"
-                )
-            })
     }
 
     fn text(&self, index: usize) -> String {
@@ -155,7 +142,8 @@ fn channel_config(context: &Context<'_>, function: &str) -> Answer {
     if function == "GetChannelConfig" && name.is_empty() {
         return Err("empty channel name provided".to_owned());
     }
-    context.reader(&name).map_err(|text| format!("access denied for [{function}][{name}]: {text}"))?;
+    acl::check(context, &format!("cscc/{function}"), &name)
+        .map_err(|text| format!("access denied for [{function}][{name}]: {text}"))?;
     let channel = context.channels.get(&name).ok_or_else(|| format!("Unknown channel ID, {name}"))?;
     if function == "GetChannelConfig" {
         let bundle: &Bundle = &channel.bundle();
@@ -179,7 +167,8 @@ pub fn qscc(context: &Context<'_>) -> Answer {
         return Err(format!("missing 3rd argument for {function}"));
     }
     let channel = context.channels.get(&name).ok_or_else(|| format!("Invalid chain ID, {name}"))?;
-    context.reader(&name).map_err(|text| format!("access denied for [{function}][{name}]: [{text}]"))?;
+    acl::check(context, &format!("qscc/{function}"), &name)
+        .map_err(|text| format!("access denied for [{function}][{name}]: [{text}]"))?;
     let third = context.proposal.args.get(2).map(Vec::as_slice).unwrap_or_default();
     match function.as_str() {
         "GetChainInfo" => Ok(chain_info(&channel)),

@@ -37,6 +37,76 @@ pub struct PeerSettings {
     pub operations_tls: TlsFiles,
     /// Whether /metrics answers.
     pub prometheus: bool,
+    /// The address that other peers may use, empty when there is none.
+    pub external_endpoint: String,
+    /// Peers of the own organisation: `peer.gossip.bootstrap`.
+    pub bootstrap: Vec<String>,
+    /// The Gateway.
+    pub gateway: GatewaySettings,
+    /// Chaincode.
+    pub chaincode: ChaincodeSettings,
+}
+
+/// `peer.gateway`.
+#[derive(Debug, Clone)]
+pub struct GatewaySettings {
+    /// Whether it is served.
+    pub enabled: bool,
+    /// How long one peer may take to endorse.
+    pub endorsement_timeout: Duration,
+    /// How long one orderer may take to answer.
+    pub broadcast_timeout: Duration,
+    /// How long a connection may take to be made.
+    pub dial_timeout: Duration,
+}
+
+/// `chaincode`, and what of the ledger's settings concerns it.
+#[derive(Debug, Clone)]
+pub struct ChaincodeSettings {
+    /// The external builders in their order.
+    pub builders: Vec<Builder>,
+    /// Whether `vm.endpoint` is set.
+    pub docker: bool,
+    /// How long a service may take until it is ready.
+    pub startup_timeout: Duration,
+    /// How long a call may take.
+    pub execute_timeout: Duration,
+    /// `chaincode.runtimeParams`.
+    pub batches: Batches,
+    /// How many results a query without pages has at most.
+    pub total_query_limit: usize,
+}
+
+/// What chaincodes may ask for several at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Batches {
+    /// Whether writes may come in batches.
+    pub write: bool,
+    /// How many at most.
+    pub max_write: u32,
+    /// Whether keys may be read in batches.
+    pub get: bool,
+    /// How many at most.
+    pub max_get: u32,
+}
+
+/// One of `chaincode.externalBuilders`.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    /// Its name.
+    pub name: String,
+    /// Its folder.
+    pub path: String,
+    /// Variables that its programs see.
+    pub propagate: Vec<String>,
+}
+
+impl Builder {
+    /// Whether this is Fabric's builder for chaincode as a service.
+    pub fn is_ccaas(&self) -> bool {
+        let folder = self.path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        [self.name.as_str(), folder].contains(&"ccaas_builder")
+    }
 }
 
 /// One entry of `peer.deliveryclient.addressOverrides`.
@@ -96,8 +166,72 @@ impl PeerSettings {
                 client_roots: source.paths("operations.tls.clientRootCAs.files")?,
             },
             prometheus: source.text_or("metrics.provider", "disabled")? == "prometheus",
+            external_endpoint: source.text_or("peer.gossip.externalEndpoint", "")?,
+            bootstrap: source.list("peer.gossip.bootstrap")?,
+            gateway: GatewaySettings {
+                enabled: source.flag("peer.gateway.enabled", true)?,
+                endorsement_timeout: source.duration("peer.gateway.endorsementTimeout", Duration::from_secs(30))?,
+                broadcast_timeout: source.duration("peer.gateway.broadcastTimeout", Duration::from_secs(30))?,
+                dial_timeout: source.duration("peer.gateway.dialTimeout", Duration::from_mins(2))?,
+            },
+            chaincode: chaincode(source)?,
         })
     }
+}
+
+fn chaincode(source: &Source) -> Result<ChaincodeSettings, SettingsError> {
+    // Fabric takes 1000 for a batch of no size.
+    let size = |key: &str| {
+        Ok::<u32, SettingsError>(match source.bytes(key, 1000)? {
+            0 => 1000,
+            count => u32::try_from(count).unwrap_or(u32::MAX),
+        })
+    };
+    Ok(ChaincodeSettings {
+        builders: builders(source),
+        docker: source.text("vm.endpoint")?.is_some(),
+        startup_timeout: source
+            .duration("chaincode.startuptimeout", Duration::from_secs(5))?
+            .max(Duration::from_secs(5)),
+        execute_timeout: Some(source.duration("chaincode.executetimeout", Duration::ZERO)?)
+            .filter(|timeout| *timeout >= Duration::from_secs(1))
+            .unwrap_or(Duration::from_secs(30)),
+        batches: Batches {
+            write: source.flag("chaincode.runtimeParams.useWriteBatch", false)?,
+            max_write: size("chaincode.runtimeParams.maxSizeWriteBatch")?,
+            get: source.flag("chaincode.runtimeParams.useGetMultipleKeys", false)?,
+            max_get: size("chaincode.runtimeParams.maxSizeGetMultipleKeys")?,
+        },
+        total_query_limit: source.bytes("ledger.state.totalQueryLimit", 10_000)?,
+    })
+}
+
+fn builders(source: &Source) -> Vec<Builder> {
+    let Some(items) = source.node("chaincode.externalBuilders").and_then(Value::as_sequence) else {
+        return Vec::new();
+    };
+    let text =
+        |item: &Value, name: &str| field(item, name).and_then(Value::as_str).map(str::to_owned).unwrap_or_default();
+    items
+        .iter()
+        .map(|item| Builder {
+            name: text(item, "name"),
+            path: text(item, "path"),
+            propagate: ["propagateEnvironment", "environmentWhitelist"]
+                .into_iter()
+                .filter_map(|key| field(item, key).and_then(Value::as_sequence))
+                .flatten()
+                .filter_map(|name| name.as_str().map(str::to_owned))
+                .collect(),
+        })
+        .collect()
+}
+
+fn field<'a>(item: &'a Value, name: &str) -> Option<&'a Value> {
+    item.as_mapping()?
+        .iter()
+        .find(|(key, _)| key.as_str().is_some_and(|key| key.eq_ignore_ascii_case(name)))
+        .map(|(_, value)| value)
 }
 
 /// A peer needs a way to build chaincode, or it does not start.
@@ -113,13 +247,7 @@ fn overrides(source: &Source) -> Vec<AddressOverride> {
     let Some(items) = source.node("peer.deliveryclient.addressOverrides").and_then(Value::as_sequence) else {
         return Vec::new();
     };
-    let field = |item: &Value, name: &str| {
-        item.as_mapping()?
-            .iter()
-            .find(|(key, _)| key.as_str().is_some_and(|key| key.eq_ignore_ascii_case(name)))
-            .and_then(|(_, value)| value.as_str())
-            .map(str::to_owned)
-    };
+    let field = |item: &Value, name: &str| field(item, name).and_then(Value::as_str).map(str::to_owned);
     items
         .iter()
         .filter_map(|item| {

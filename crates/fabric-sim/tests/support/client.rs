@@ -14,8 +14,9 @@ use tenter_fabric_wire::orderer::deliver_response::Type as OrdererReply;
 use tenter_fabric_wire::orderer::seek_position::Type as Position;
 use tenter_fabric_wire::orderer::{SeekInfo, SeekNewest, SeekPosition, SeekSpecified};
 use tenter_fabric_wire::protos::{
-    ChaincodeHeaderExtension, ChaincodeId, ChaincodeInput, ChaincodeInvocationSpec, ChaincodeProposalPayload,
-    ChaincodeSpec, Proposal, ProposalResponse, SignedProposal,
+    ChaincodeActionPayload, ChaincodeEndorsedAction, ChaincodeHeaderExtension, ChaincodeId, ChaincodeInput,
+    ChaincodeInvocationSpec, ChaincodeProposalPayload, ChaincodeSpec, Proposal, ProposalResponse, SignedProposal,
+    Transaction, TransactionAction,
 };
 use tenter_fabric_wire::service::atomic_broadcast_client::AtomicBroadcastClient;
 use tenter_fabric_wire::service::endorser_client::EndorserClient;
@@ -134,6 +135,12 @@ pub async fn broadcast(channel: Channel, envelope: Envelope) -> (i32, String) {
 }
 
 pub fn proposal(person: &Person, channel: &str, chaincode: &str, args: &[&[u8]]) -> SignedProposal {
+    let input = ChaincodeInput { args: args.iter().map(|arg| arg.to_vec()).collect(), ..ChaincodeInput::default() };
+    call(person, channel, chaincode, input)
+}
+
+/// A proposal with this very input.
+pub fn call(person: &Person, channel: &str, chaincode: &str, input: ChaincodeInput) -> SignedProposal {
     let nonce = rand::random::<[u8; 24]>().to_vec();
     let id = ChaincodeId { name: chaincode.to_owned(), ..ChaincodeId::default() };
     let mut head = header(HeaderType::EndorserTransaction, channel);
@@ -143,10 +150,7 @@ pub fn proposal(person: &Person, channel: &str, chaincode: &str, args: &[&[u8]])
         chaincode_spec: Some(ChaincodeSpec {
             r#type: 1,
             chaincode_id: Some(id),
-            input: Some(ChaincodeInput {
-                args: args.iter().map(|arg| arg.to_vec()).collect(),
-                ..ChaincodeInput::default()
-            }),
+            input: Some(input),
             ..ChaincodeSpec::default()
         }),
     };
@@ -162,6 +166,31 @@ pub fn proposal(person: &Person, channel: &str, chaincode: &str, args: &[&[u8]])
     }
     .encode_to_vec();
     SignedProposal { signature: person.key.sign(&bytes), proposal_bytes: bytes }
+}
+
+/// The id of a proposal's transaction.
+pub fn transaction_id(signed: &SignedProposal) -> String {
+    let header = Proposal::decode(&signed.proposal_bytes[..]).unwrap().header;
+    let header = Header::decode(&header[..]).unwrap().channel_header;
+    ChannelHeader::decode(&header[..]).unwrap().tx_id
+}
+
+/// The transaction of a proposal with its responses, signed by the proposer.
+pub fn assemble(person: &Person, signed: &SignedProposal, responses: &[ProposalResponse]) -> Envelope {
+    let proposal = Proposal::decode(&signed.proposal_bytes[..]).unwrap();
+    let header = Header::decode(&proposal.header[..]).unwrap();
+    let action = ChaincodeActionPayload {
+        chaincode_proposal_payload: proposal.payload,
+        action: Some(ChaincodeEndorsedAction {
+            proposal_response_payload: responses[0].payload.clone(),
+            endorsements: responses.iter().map(|response| response.endorsement.clone().unwrap()).collect(),
+        }),
+    };
+    let transaction = Transaction {
+        actions: vec![TransactionAction { header: header.signature_header.clone(), payload: action.encode_to_vec() }],
+    };
+    let payload = Payload { header: Some(header), data: transaction.encode_to_vec() }.encode_to_vec();
+    Envelope { signature: person.key.sign(&payload), payload }
 }
 
 /// The response, or the text of a gRPC error.

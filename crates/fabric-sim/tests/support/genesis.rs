@@ -19,6 +19,7 @@ use tenter_fabric_wire::msp::{
     FabricCryptoConfig, FabricMspConfig, FabricNodeOus, FabricOuIdentifier, MspConfig, SerializedIdentity,
 };
 use tenter_fabric_wire::orderer::{BatchSize, BatchTimeout, ChannelRestrictions, ConsensusType};
+use tenter_fabric_wire::protos::{AnchorPeer, AnchorPeers};
 use tenter_fabric_wire::smartbft;
 
 use super::organization::Organization;
@@ -33,6 +34,8 @@ pub struct Profile<'a> {
     /// Host, port, TLS certificate in PEM.
     pub consenters: Vec<(String, u16, String)>,
     pub nonce: u8,
+    /// Ports of anchor peers on 127.0.0.1, by MSP ID.
+    pub anchors: Vec<(String, u16)>,
 }
 
 fn value(message: &impl Message) -> ConfigValue {
@@ -249,7 +252,20 @@ pub fn application_org(org: &Organization) -> ConfigGroup {
 }
 
 fn application_group(profile: &Profile<'_>) -> ConfigGroup {
-    let orgs = profile.members.iter().map(|org| (org.msp_id.clone(), application_org(org))).collect();
+    let orgs = profile
+        .members
+        .iter()
+        .map(|org| {
+            let mut group = application_org(org);
+            let anchors = profile.anchors.iter().filter(|(id, _)| *id == org.msp_id);
+            let anchor_peers: Vec<AnchorPeer> =
+                anchors.map(|(_, port)| AnchorPeer { host: "127.0.0.1".to_owned(), port: i32::from(*port) }).collect();
+            if !anchor_peers.is_empty() {
+                group.values.insert("AnchorPeers".to_owned(), value(&AnchorPeers { anchor_peers }));
+            }
+            (org.msp_id.clone(), group)
+        })
+        .collect();
     let endorsement = meta(2, "Endorsement");
     group(
         orgs,

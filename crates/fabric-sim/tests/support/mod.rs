@@ -1,6 +1,7 @@
 //! A network for tests: organisations with CAs of their own, node folders, processes, and a small client.
 #![allow(dead_code, missing_docs, reason = "each test file uses a part of it")]
 
+pub mod chaincode;
 pub mod client;
 pub mod genesis;
 pub mod network;

@@ -201,12 +201,18 @@ impl Network {
 
     /// A peer's folder; not started.
     pub fn peer(&self, org: &Organization, name: &str) -> Node {
+        self.peer_beside(org, name, None)
+    }
+
+    /// A peer that knows another of its organisation.
+    pub fn peer_beside(&self, org: &Organization, name: &str, other: Option<&Node>) -> Node {
         let dir = self.dir.path().join(name);
         let tls = org.write_node(&dir, name, "peer");
         let node = self.node("peer", name, &dir, tls);
         let yaml = format!(
-            "peer:\n  id: {name}\n  networkId: test\n  listenAddress: 127.0.0.1:{port}\n  address: 127.0.0.1:{port}\n  chaincodeListenAddress: 127.0.0.1:{chaincode}\n  localMspId: {msp}\n  localMspType: bccsp\n  mspConfigPath: msp\n  fileSystemPath: data\n  authentication:\n    timewindow: 15m\n  gateway:\n    enabled: true\n  gossip:\n    bootstrap: 127.0.0.1:{port}\n    useLeaderElection: false\n    orgLeader: true\n    externalEndpoint: 127.0.0.1:{port}\n    state:\n      enabled: false\n    pvtData:\n      implicitCollectionDisseminationPolicy:\n        requiredPeerCount: 0\n        maxPeerCount: 1\n  tls:\n    enabled: true\n    cert: {{file: tls/server.crt}}\n    key: {{file: tls/server.key}}\n    rootcert: {{file: tls/ca.crt}}\n  deliveryclient:\n    blockGossipEnabled: false\n    reconnectTotalTimeThreshold: 3600s\n  BCCSP:\n    Default: SW\n    SW: {{Hash: SHA2, Security: 256}}\n  handlers:\n    authFilters:\n      - name: DefaultAuth\n      - name: ExpirationCheck\n      - name: TimeWindowCheck\n    decorators:\n      - name: DefaultDecorator\n    endorsers:\n      escc: {{name: DefaultEndorsement}}\n    validators:\n      vscc: {{name: DefaultValidation}}\n  limits:\n    concurrency: {{endorserService: 2500, deliverService: 2500, gatewayService: 500}}\nchaincode:\n  externalBuilders:\n    - name: none\n      path: {dir}/builder\n  installTimeout: 30s\n  startuptimeout: 30s\n  executetimeout: 30s\n  mode: net\n  system: {{_lifecycle: enable, cscc: enable, lscc: enable, qscc: enable}}\n  logging: {{level: info, shim: warning}}\nledger:\n  state:\n    stateDatabase: goleveldb\n    totalQueryLimit: 1000\n  history:\n    enableHistoryDatabase: true\n  pvtdataStore:\n    collElgProcMaxDbBatchSize: 5000\n    collElgProcDbBatchesInterval: 1000\n  snapshots:\n    rootDir: {dir}/data/snapshots\noperations:\n  listenAddress: 127.0.0.1:{operations}\nmetrics:\n  provider: prometheus\n",
+            "peer:\n  id: {name}\n  networkId: test\n  listenAddress: 127.0.0.1:{port}\n  address: 127.0.0.1:{port}\n  chaincodeListenAddress: 127.0.0.1:{chaincode}\n  localMspId: {msp}\n  localMspType: bccsp\n  mspConfigPath: msp\n  fileSystemPath: data\n  authentication:\n    timewindow: 15m\n  gateway:\n    enabled: true\n  gossip:\n    bootstrap: 127.0.0.1:{beside}\n    useLeaderElection: false\n    orgLeader: true\n    externalEndpoint: 127.0.0.1:{port}\n    state:\n      enabled: false\n    pvtData:\n      implicitCollectionDisseminationPolicy:\n        requiredPeerCount: 0\n        maxPeerCount: 1\n  tls:\n    enabled: true\n    cert: {{file: tls/server.crt}}\n    key: {{file: tls/server.key}}\n    rootcert: {{file: tls/ca.crt}}\n  deliveryclient:\n    blockGossipEnabled: false\n    reconnectTotalTimeThreshold: 3600s\n  BCCSP:\n    Default: SW\n    SW: {{Hash: SHA2, Security: 256}}\n  handlers:\n    authFilters:\n      - name: DefaultAuth\n      - name: ExpirationCheck\n      - name: TimeWindowCheck\n    decorators:\n      - name: DefaultDecorator\n    endorsers:\n      escc: {{name: DefaultEndorsement}}\n    validators:\n      vscc: {{name: DefaultValidation}}\n  limits:\n    concurrency: {{endorserService: 2500, deliverService: 2500, gatewayService: 500}}\nchaincode:\n  externalBuilders:\n    - name: ccaas_builder\n      path: {dir}/builder\n      propagateEnvironment: [CHAINCODE_AS_A_SERVICE_BUILDER_CONFIG]\n  installTimeout: 30s\n  startuptimeout: 30s\n  executetimeout: 3s\n  runtimeParams: {{useWriteBatch: true, maxSizeWriteBatch: 1000, useGetMultipleKeys: true, maxSizeGetMultipleKeys: 1000}}\n  mode: net\n  system: {{_lifecycle: enable, cscc: enable, lscc: enable, qscc: enable}}\n  logging: {{level: info, shim: warning}}\nledger:\n  state:\n    stateDatabase: goleveldb\n    totalQueryLimit: 1000\n  history:\n    enableHistoryDatabase: true\n  pvtdataStore:\n    collElgProcMaxDbBatchSize: 5000\n    collElgProcDbBatchesInterval: 1000\n  snapshots:\n    rootDir: {dir}/data/snapshots\noperations:\n  listenAddress: 127.0.0.1:{operations}\nmetrics:\n  provider: prometheus\n",
             port = node.port,
+            beside = other.map_or(node.port, |other| other.port),
             chaincode = node.admin,
             msp = org.msp_id,
             dir = dir.display(),
@@ -220,6 +226,12 @@ impl Network {
     /// The genesis block of a channel ordered by these nodes.
     pub fn genesis(&self, channel: &str, orderers: &[&Node], nonce: u8) -> Block {
         genesis::block(&self.profile(channel, orderers, nonce))
+    }
+
+    /// The same with anchor peers, by MSP ID.
+    pub fn genesis_with_anchors(&self, channel: &str, orderers: &[&Node], anchors: &[(&str, &Node)]) -> Block {
+        let anchors = anchors.iter().map(|(id, node)| ((*id).to_owned(), node.port)).collect();
+        genesis::block(&Profile { anchors, ..self.profile(channel, orderers, 1) })
     }
 
     /// The same with Byzantine ordering.
@@ -239,6 +251,7 @@ impl Network {
             members: vec![&self.acme, &self.globex],
             consenters: orderers.iter().map(|node| ("127.0.0.1".to_owned(), node.port, node.tls.clone())).collect(),
             nonce,
+            anchors: Vec::new(),
         }
     }
 

@@ -8,9 +8,10 @@ use rcgen::{
 use tenter_fabric_sim::x509::SigningKey;
 use tenter_fabric_wire::msp::SerializedIdentity;
 
+#[derive(Clone)]
 pub struct Authority {
     pub pem: String,
-    issuer: Issuer<'static, KeyPair>,
+    issuer: std::sync::Arc<Issuer<'static, KeyPair>>,
 }
 
 impl Authority {
@@ -23,7 +24,13 @@ impl Authority {
         params.not_after = date_time_ymd(2044, 1, 1);
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
-        Self { pem, issuer: Issuer::new(params, key) }
+        Self { pem, issuer: Issuer::new(params, key).into() }
+    }
+
+    /// An authority of the recordings.
+    pub fn from_pem(certificate: &str, key: &str) -> Self {
+        let issuer = Issuer::from_ca_cert_pem(certificate, KeyPair::from_pem(key).unwrap()).unwrap();
+        Self { pem: certificate.to_owned(), issuer: issuer.into() }
     }
 
     fn issue(&self, name: &str, unit: Option<&str>, expired: bool) -> (String, String) {
@@ -62,6 +69,7 @@ impl Person {
     }
 }
 
+#[derive(Clone)]
 pub struct Organization {
     pub msp_id: String,
     pub ca: Authority,

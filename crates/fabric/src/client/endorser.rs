@@ -1,13 +1,11 @@
-//! A peer's Endorser: system chaincodes called with signed proposals (`core/endorser/endorser.go`).
+//! A peer's Endorser: chaincodes called with signed proposals (`core/endorser/endorser.go`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use prost::Message;
-use tenter_fabric_wire::common::{BlockchainInfo, Header, HeaderType};
-use tenter_fabric_wire::protos::{
-    ChaincodeHeaderExtension, ChaincodeId, ChaincodeInput, ChaincodeInvocationSpec, ChaincodeProposalPayload,
-    ChaincodeSpec, ChannelQueryResponse, Proposal, ProposalResponse, SignedProposal, chaincode_spec,
-};
+use tenter_fabric_wire::common::BlockchainInfo;
+use tenter_fabric_wire::protos::{ChannelQueryResponse, ProposalResponse, SignedProposal};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic_prost::ProstCodec;
 
@@ -18,12 +16,17 @@ use super::deliver::checked;
 use super::envelope;
 use super::grpc::Channel;
 use crate::block::{Block, BlockError};
-use crate::identity::{self, IdentityError, SigningIdentity};
+use crate::chaincode::lifecycle::{self, InstalledChaincode, LIFECYCLE, LifecycleError, Refusal};
+use crate::chaincode::transaction::EndorsedError;
+use crate::chaincode::{Approved, Call, Committed, Definition, Endorsed, Package, PackageId, SignedCall};
+use crate::identity::{IdentityError, SigningIdentity};
 
 const PATH: PathAndQuery = PathAndQuery::from_static("/protos.Endorser/ProcessProposal");
 const CSCC: &str = "cscc";
 const QSCC: &str = "qscc";
 const SUCCESS: i32 = 200;
+/// Answered for chaincodes without a definition, and for nothing else (`core/chaincode/lifecycle/scc.go`).
+const NOT_DEFINED: i32 = 404;
 /// How much of a node's error text is kept.
 const MAX_TEXT: usize = 2000;
 
@@ -67,6 +70,16 @@ pub enum EndorserError {
         target: Target,
         /// About what.
         channel: String,
+    },
+    /// `_lifecycle` refused because of where the definition or the package stands.
+    #[error("{target} refused {function}: {refusal}")]
+    Lifecycle {
+        /// Who was asked.
+        target: Target,
+        /// What was called.
+        function: String,
+        /// Why.
+        refusal: Refusal,
     },
     /// The peer understood and refused, or the chaincode failed.
     #[error("{target} refused {function} with status {status}: {text}")]
@@ -138,6 +151,7 @@ impl EndorserError {
             Self::AccessDenied { .. } => FailureKind::Forbidden,
             Self::AlreadyJoined { .. }
             | Self::UnknownChannel { .. }
+            | Self::Lifecycle { .. }
             | Self::Refused { .. }
             | Self::Rejected { .. }
             | Self::Identity(_) => FailureKind::Refused,
@@ -147,47 +161,22 @@ impl EndorserError {
     }
 }
 
-/// A call of a chaincode.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
-    /// Channel in the header; empty for what concerns the peer itself.
-    pub channel: String,
-    /// Chaincode.
-    pub chaincode: String,
-    /// Arguments; the first is the function's name.
-    pub args: Vec<Vec<u8>>,
+/// A call with these arguments.
+fn call(channel: &str, chaincode: &str, function: &str, args: &[&[u8]]) -> Call {
+    Call::new(channel, chaincode, function, args.iter().map(|arg| arg.to_vec()))
 }
 
-impl Call {
-    fn new(channel: &str, chaincode: &str, function: &str, more: &[&[u8]]) -> Self {
-        let mut args = vec![function.as_bytes().to_vec()];
-        args.extend(more.iter().map(|arg| arg.to_vec()));
-        Self { channel: channel.to_owned(), chaincode: chaincode.to_owned(), args }
+/// The channel that a call is about: the one in its header, or its second argument.
+fn subject(call: &Call) -> String {
+    if !call.channel.is_empty() {
+        return call.channel.clone();
     }
-
-    fn function(&self) -> String {
-        let name = self.args.first().map(|arg| String::from_utf8_lossy(arg)).unwrap_or_default();
-        format!("{}.{name}", self.chaincode)
-    }
-
-    /// The channel it is about: the one in its header, or its second argument.
-    fn subject(&self) -> String {
-        if !self.channel.is_empty() {
-            return self.channel.clone();
-        }
-        self.args.get(1).map(|arg| String::from_utf8_lossy(arg).into_owned()).unwrap_or_default()
-    }
+    call.args.get(1).map(|arg| String::from_utf8_lossy(arg).into_owned()).unwrap_or_default()
 }
 
-/// A proposal with what is needed to make a transaction of it.
-#[derive(Debug, Clone)]
-pub struct PreparedProposal {
-    /// The transaction's id.
-    pub tx_id: String,
-    /// The encoded proposal.
-    pub bytes: Vec<u8>,
-    /// The identity's signature over it.
-    pub signature: Vec<u8>,
+/// Signs a call that is made now, to be endorsed by several peers.
+pub fn sign(call: &Call, identity: &SigningIdentity) -> Result<SignedCall, EndorserError> {
+    Ok(SignedCall::new(call, identity, envelope::nonce()?, Timestamp::now())?)
 }
 
 /// A client of one peer's Endorser.
@@ -206,19 +195,19 @@ impl EndorserClient {
     /// Makes the peer join the channel of this genesis block. Needs an administrator of the peer's local MSP.
     /// A second join is refused whatever the block, so look at [`Self::list_channels`] and block 0 first.
     pub async fn join_channel(&self, genesis: &[u8]) -> Result<(), EndorserError> {
-        self.call(&Call::new("", CSCC, "JoinChain", &[genesis])).await.map(drop)
+        self.call(&call("", CSCC, "JoinChain", &[genesis])).await.map(drop)
     }
 
     /// Channels that the peer has joined. Any member of the peer's organisation may ask.
     pub async fn list_channels(&self) -> Result<BTreeSet<String>, EndorserError> {
-        let call = Call::new("", CSCC, "GetChannels", &[]);
+        let call = call("", CSCC, "GetChannels", &[]);
         let answer: ChannelQueryResponse = self.decode(&call, &self.call(&call).await?)?;
         Ok(answer.channels.into_iter().map(|channel| channel.channel_id).collect())
     }
 
     /// Where the peer stands in a channel.
     pub async fn channel_info(&self, channel: &str) -> Result<PeerChannel, EndorserError> {
-        let call = Call::new(channel, QSCC, "GetChainInfo", &[channel.as_bytes()]);
+        let call = call(channel, QSCC, "GetChainInfo", &[channel.as_bytes()]);
         let info: BlockchainInfo = self.decode(&call, &self.call(&call).await?)?;
         Ok(PeerChannel {
             height: info.height,
@@ -231,7 +220,7 @@ impl EndorserClient {
     /// Block `number` as the peer keeps it.
     pub async fn block(&self, channel: &str, number: u64) -> Result<Block, EndorserError> {
         let text = number.to_string();
-        let call = Call::new(channel, QSCC, "GetBlockByNumber", &[channel.as_bytes(), text.as_bytes()]);
+        let call = call(channel, QSCC, "GetBlockByNumber", &[channel.as_bytes(), text.as_bytes()]);
         let block = self.parse_block(channel, self.call(&call).await?)?;
         if block.number() != number {
             return Err(EndorserError::OtherBlock {
@@ -246,65 +235,114 @@ impl EndorserClient {
 
     /// The config block in force on the peer.
     pub async fn channel_config(&self, channel: &str) -> Result<Block, EndorserError> {
-        let call = Call::new(channel, CSCC, "GetConfigBlock", &[channel.as_bytes()]);
+        let call = call(channel, CSCC, "GetConfigBlock", &[channel.as_bytes()]);
         self.parse_block(channel, self.call(&call).await?)
+    }
+
+    /// The packages that are installed on the peer. Its administrators may ask.
+    pub async fn installed_chaincodes(&self) -> Result<BTreeMap<PackageId, InstalledChaincode>, EndorserError> {
+        let call = lifecycle::installed_call();
+        self.read(&call, lifecycle::read_installed(&self.call(&call).await?))
+    }
+
+    /// Installs a package; one that is there already is a success. Needs an administrator of the peer's local MSP. The
+    /// peer answers when the package is built, which it may take minutes for: if the wait for it ends early, look at
+    /// [`Self::installed_chaincodes`] later.
+    pub async fn install_chaincode(&self, package: &Package) -> Result<PackageId, EndorserError> {
+        let call = lifecycle::install_call(package);
+        let installed = match self.call(&call).await {
+            Ok(payload) => self.read(&call, lifecycle::read_install(&payload))?,
+            Err(EndorserError::Lifecycle { refusal: Refusal::Installed { package_id }, .. }) => package_id,
+            Err(error) => return Err(error),
+        };
+        if installed == *package.id() {
+            return Ok(installed);
+        }
+        let evidence = format!("it gave {} the id {installed}", package.id());
+        Err(EndorserError::Protocol { target: self.target(), function: call.function(), evidence })
+    }
+
+    /// The committed definition of a chaincode, or `None` if the channel has none of this name. Needs the channel's
+    /// Writers policy, unless its ACLs say otherwise.
+    pub async fn committed_chaincode(&self, channel: &str, name: &str) -> Result<Option<Committed>, EndorserError> {
+        let call = lifecycle::committed_call(channel, name);
+        match self.call(&call).await {
+            Ok(payload) => self.read(&call, lifecycle::read_committed(name, &payload)).map(Some),
+            Err(EndorserError::Refused { status: NOT_DEFINED, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All committed definitions of a channel, by name, without their approvals.
+    pub async fn committed_chaincodes(&self, channel: &str) -> Result<BTreeMap<String, Committed>, EndorserError> {
+        let call = lifecycle::all_committed_call(channel);
+        self.read(&call, lifecycle::read_all_committed(&self.call(&call).await?))
+    }
+
+    /// What the peer's organisation has approved for a sequence, or the newest that it has approved; `None` if it has
+    /// approved nothing there. Needs an administrator of the peer's local MSP.
+    pub async fn approved_chaincode(
+        &self,
+        channel: &str,
+        name: &str,
+        sequence: Option<i64>,
+    ) -> Result<Option<Approved>, EndorserError> {
+        let call = lifecycle::approved_call(channel, name, sequence);
+        match self.call(&call).await {
+            Ok(payload) => self.read(&call, lifecycle::read_approved(name, &payload)).map(Some),
+            Err(EndorserError::Refused { text, .. }) if lifecycle::says_not_approved(&text, channel, name) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether each member, by MSP ID, has approved exactly this definition, which must be the next one.
+    pub async fn commit_readiness(
+        &self,
+        channel: &str,
+        definition: &Definition,
+        sequence: i64,
+    ) -> Result<BTreeMap<String, bool>, EndorserError> {
+        let call = lifecycle::readiness_call(channel, definition, sequence);
+        self.read(&call, lifecycle::read_readiness(&self.call(&call).await?))
+    }
+
+    /// Asks the peer to endorse a call that may also be shown to others (see [`sign`]).
+    pub async fn endorse(&self, signed: &SignedCall) -> Result<Endorsed, EndorserError> {
+        let call = signed.call();
+        let response = self.propose(signed).await?;
+        Endorsed::from_wire(response).map_err(|error| match error {
+            EndorsedError::Failed { status, text } => self.refused(call, status, &text),
+            EndorsedError::Decode(_) | EndorsedError::Unsigned => EndorserError::Protocol {
+                target: self.target(),
+                function: call.function(),
+                evidence: error.to_string(),
+            },
+        })
     }
 
     /// Calls a chaincode and returns the payload of a successful response.
     pub async fn call(&self, call: &Call) -> Result<Vec<u8>, EndorserError> {
-        let proposal = self.prepare(call)?;
-        let response = self.propose(call, &proposal).await?.response.unwrap_or_default();
+        let response = self.propose(&self.sign(call)?).await?.response.unwrap_or_default();
         if response.status == SUCCESS {
             return Ok(response.payload);
         }
         Err(self.refused(call, response.status, &response.message))
     }
 
-    /// Makes and signs a proposal.
-    pub fn prepare(&self, call: &Call) -> Result<PreparedProposal, EndorserError> {
-        let nonce = envelope::nonce()?;
-        let chaincode_id = || Some(ChaincodeId { name: call.chaincode.clone(), ..ChaincodeId::default() });
-        let mut header = envelope::channel_header(
-            HeaderType::EndorserTransaction,
-            &call.channel,
-            self.channel.endpoint().tls_hash(),
-        );
-        header.tx_id = identity::tx_id(&nonce, self.identity.creator());
-        header.extension = ChaincodeHeaderExtension { chaincode_id: chaincode_id() }.encode_to_vec();
-        let spec = ChaincodeInvocationSpec {
-            chaincode_spec: Some(ChaincodeSpec {
-                r#type: chaincode_spec::Type::Golang.into(),
-                chaincode_id: chaincode_id(),
-                input: Some(ChaincodeInput { args: call.args.clone(), ..ChaincodeInput::default() }),
-                timeout: 0,
-            }),
-        };
-        let payload = ChaincodeProposalPayload { input: spec.encode_to_vec(), ..ChaincodeProposalPayload::default() };
-        let bytes = Proposal {
-            header: Header {
-                channel_header: header.encode_to_vec(),
-                signature_header: self.identity.signature_header(nonce),
-            }
-            .encode_to_vec(),
-            payload: payload.encode_to_vec(),
-            extension: Vec::new(),
-        }
-        .encode_to_vec();
-        let signature = self.identity.sign(&bytes)?;
-        Ok(PreparedProposal { tx_id: header.tx_id, bytes, signature })
+    /// Signs a call that is made now, for this peer.
+    pub fn sign(&self, call: &Call) -> Result<SignedCall, EndorserError> {
+        let tls_hash = self.channel.endpoint().tls_hash();
+        Ok(SignedCall::bound(call, &self.identity, envelope::nonce()?, Timestamp::now(), tls_hash)?)
     }
 
     /// Sends a proposal and returns the response, whatever its status.
-    async fn propose(&self, call: &Call, proposal: &PreparedProposal) -> Result<ProposalResponse, EndorserError> {
+    async fn propose(&self, signed: &SignedCall) -> Result<ProposalResponse, EndorserError> {
         let mut grpc = self.channel.grpc().await?;
-        let request = tonic::Request::new(SignedProposal {
-            proposal_bytes: proposal.bytes.clone(),
-            signature: proposal.signature.clone(),
-        });
+        let request = tonic::Request::new(signed.to_wire());
         let codec = ProstCodec::<SignedProposal, ProposalResponse>::default();
         match self.channel.bounded("a proposal", grpc.unary(request, PATH, codec)).await? {
             Ok(response) => Ok(response.into_inner()),
-            Err(status) => Err(self.rejected(call, &status)),
+            Err(status) => Err(self.rejected(signed.call(), &status)),
         }
     }
 
@@ -315,9 +353,11 @@ impl EndorserClient {
         if text.contains("already exists with state") {
             EndorserError::AlreadyJoined { target }
         } else if is_unknown_channel(&text) {
-            EndorserError::UnknownChannel { target, channel: call.subject() }
+            EndorserError::UnknownChannel { target, channel: subject(call) }
         } else if is_denied(&text) {
             EndorserError::AccessDenied { target, identity: self.identity_text(), text }
+        } else if let Some(refusal) = Refusal::from_text(&text).filter(|_| call.chaincode == LIFECYCLE) {
+            EndorserError::Lifecycle { target, function: call.function(), refusal }
         } else {
             EndorserError::Refused { target, function: call.function(), status, text }
         }
@@ -338,6 +378,14 @@ impl EndorserClient {
             target: self.target(),
             function: call.function(),
             evidence: error.to_string(),
+        })
+    }
+
+    fn read<T>(&self, call: &Call, answer: Result<T, LifecycleError>) -> Result<T, EndorserError> {
+        answer.map_err(|error| EndorserError::Protocol {
+            target: self.target(),
+            function: call.function(),
+            evidence: chain(&error),
         })
     }
 
@@ -369,8 +417,14 @@ fn is_unknown_channel(text: &str) -> bool {
 }
 
 /// cscc, qscc and the endorser say the first, `_lifecycle` the second (`core/chaincode/lifecycle/scc.go`).
-fn is_denied(text: &str) -> bool {
+pub(super) fn is_denied(text: &str) -> bool {
     text.contains("access denied") || text.contains("failed ACL check")
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |error| error.source())
+        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn cut(text: &str) -> String {

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use prost::Message;
 use tenter_fabric_wire::common::{ChannelHeader, Envelope, Header, HeaderType, Payload};
-use tenter_fabric_wire::google;
 
 use super::connect::TransportError;
+use crate::header;
 use crate::identity::{IdentityError, NONCE_BYTES, SigningIdentity};
 
 /// A nonce from the system.
@@ -17,14 +17,7 @@ pub(crate) fn nonce() -> Result<[u8; NONCE_BYTES], TransportError> {
 
 /// A channel header for a request made now. Nodes refuse times more than 15 minutes off (`common/deliver/deliver.go`).
 pub(crate) fn channel_header(kind: HeaderType, channel: &str, tls_hash: Option<[u8; 32]>) -> ChannelHeader {
-    let now = Timestamp::now();
-    ChannelHeader {
-        r#type: kind.into(),
-        timestamp: Some(google::Timestamp { seconds: now.as_second(), nanos: now.subsec_nanosecond() }),
-        channel_id: channel.to_owned(),
-        tls_cert_hash: tls_hash.map(|hash| hash.to_vec()).unwrap_or_default(),
-        ..ChannelHeader::default()
-    }
+    header::channel_header(kind, channel, Timestamp::now(), tls_hash)
 }
 
 /// Wraps and signs `data`.

@@ -8,6 +8,7 @@ mod connect;
 pub mod deliver;
 pub mod endorser;
 mod envelope;
+pub mod gateway;
 mod grpc;
 mod http;
 pub mod operations;

@@ -226,7 +226,7 @@ impl SignaturePolicy {
         Self { rule: SignatureRule::OutOf { n, rules }, identities }
     }
 
-    fn from_wire(wire: &common::SignaturePolicyEnvelope) -> Option<Self> {
+    pub(crate) fn from_wire(wire: &common::SignaturePolicyEnvelope) -> Option<Self> {
         if wire.version != 0 {
             return None;
         }
@@ -234,7 +234,7 @@ impl SignaturePolicy {
         Some(Self { rule, identities: wire.identities.iter().map(Principal::from_wire).collect() })
     }
 
-    fn to_wire(&self) -> common::SignaturePolicyEnvelope {
+    pub(crate) fn to_wire(&self) -> common::SignaturePolicyEnvelope {
         common::SignaturePolicyEnvelope {
             version: 0,
             rule: Some(self.rule.to_wire()),

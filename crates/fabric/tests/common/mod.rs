@@ -5,6 +5,7 @@ use tenter_fabric::ca::{Issued, Role};
 use tenter_fabric::client::broadcast::BroadcastClient;
 use tenter_fabric::client::deliver::DeliverClient;
 use tenter_fabric::client::endorser::EndorserClient;
+use tenter_fabric::client::gateway::GatewayClient;
 use tenter_fabric::client::participation::ParticipationClient;
 use tenter_fabric::config::{
     ApplicationOrganization, ChannelConfig, Consensus, OrdererOrganization, RaftConsenter, RaftOptions,
@@ -25,7 +26,7 @@ pub struct Network {
     /// Client role, listed in the peer's own `admincerts`.
     pub node_administrator: Issued,
     pub genesis: Vec<u8>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Network {
@@ -59,7 +60,7 @@ impl Network {
         }
         peer.start().await.unwrap();
         let genesis = genesis(&hub, (&acme, revocations.as_deref()), &nodes);
-        Self { hub, acme, orderers: nodes, peer, node_administrator, genesis, _folder: folder }
+        Self { hub, acme, orderers: nodes, peer, node_administrator, genesis, folder }
     }
 
     pub fn participation(&self, orderer: usize) -> ParticipationClient {
@@ -76,6 +77,19 @@ impl Network {
 
     pub fn endorser(&self, identity: &SigningIdentity) -> EndorserClient {
         EndorserClient::new(self.peer.endpoint().unwrap(), identity.clone())
+    }
+
+    pub fn gateway(&self, identity: &SigningIdentity) -> GatewayClient {
+        GatewayClient::new(self.peer.endpoint().unwrap(), identity.clone())
+    }
+
+    /// Gives the peer Fabric's builder for chaincode as a service, if it lies beside the peer's program.
+    pub fn bring_builder(&self) -> bool {
+        let Programs::Real { peer, .. } = Programs::find().unwrap() else { return false };
+        let builder = peer.parent().unwrap().join("ccaas_builder");
+        // Where the peer's settings say.
+        let place = self.folder.path().join(&self.acme.name).join(&self.peer.name).join("builder");
+        builder.is_dir() && std::os::unix::fs::symlink(builder, place).is_ok()
     }
 
     pub fn peer_deliver(&self, identity: &SigningIdentity) -> DeliverClient {

@@ -8,6 +8,7 @@ mod checks;
 mod configtx;
 mod genesis;
 mod judge;
+mod lifecycle;
 mod msp;
 mod policies;
 mod updates;

@@ -1,0 +1,274 @@
+//! Looks at a chaincode: the ledger and the peers, the channel's policy, and the services in organizations' namespaces.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service as KubeService};
+use kube::ResourceExt as _;
+use tenter_consortium::chaincode::{Lifecycle, LifecyclePolicy, Progress, package_id, progress, service_name, wanted};
+use tenter_consortium::objects::{ChaincodeMember, ConsortiumSpec};
+use tenter_consortium::observation::Observation;
+use tenter_consortium::settings::{image_allowed, organization_allowed, resolve_image};
+use tenter_fabric::chaincode::PackageId;
+use tenter_fabric::config::CurrentConfig;
+use tenter_fabric::x509::CertificateInfo;
+
+use super::act;
+use super::decide::{Issue, Service, View};
+use super::service::{COMPONENT, Wanted, progress as rollout, request, tls_secret};
+use crate::controllers::channel::form::own_consenters;
+use crate::controllers::children::{self, pending};
+use crate::controllers::labels::{self, Belonging};
+use crate::controllers::materials::{self, Need, need};
+use crate::controllers::node::PodFacts;
+use crate::controllers::{Context, Failure, Scope, Verdict, apply, gates};
+use crate::nodes::records::{block_hash, read_pinned};
+use crate::nodes::{Node, Nodes, chain};
+use crate::observe::{chaincode, channel};
+use crate::resources::{CertificateAuthority, Chaincode, Channel};
+
+/// Name of an organization's [`CertificateAuthority`] object.
+const AUTHORITY: &str = "ca";
+
+/// What a chaincode's decision is made on, and what its actions need.
+pub struct Observed {
+    /// For the decision.
+    pub view: View,
+    /// What the peers said; nothing if they were not asked.
+    pub seen: Option<chaincode::Seen>,
+    /// Own consenters of the channel, to hand transactions to.
+    pub orderers: Vec<Node>,
+    /// Anchor peers of the channel's members and the TLS roots that verify them, PEM, by MSP ID; known while something is to
+    /// be committed.
+    pub anchors: BTreeMap<String, (Vec<(String, u16)>, String)>,
+    /// The Consortium object's name.
+    pub consortium: String,
+}
+
+/// Looks at everything that the decision needs.
+pub async fn look(ctx: &Context, scope: &Scope, nodes: &Nodes, object: &Chaincode) -> Result<Observed, Failure> {
+    let spec = &object.spec;
+    let settings = &scope.consortium.spec;
+    let refused = |error: &dyn std::error::Error| Failure::terminal("SpecRefused", chain(error));
+    let definition = wanted(spec).map_err(|error| refused(&error))?;
+    let package = package_id(spec).map_err(|error| refused(&error))?;
+    let channel = apply::get::<Channel>(ctx, &ctx.namespace, &spec.channel)
+        .await?
+        .ok_or_else(|| Failure::new("NoChannel", format!("there is no Channel {}/{}", ctx.namespace, spec.channel)))?;
+    for member in own_members(object, settings) {
+        gates::admit(settings, &member.organization, &member.namespace)
+            .map_err(|verdict| Failure::terminal(verdict.reason(), verdict.message()))?;
+    }
+    let orderers = own_consenters(&channel.spec, &settings.organizations);
+    let seen = chaincode::look(nodes, &ctx.namespace, spec, &settings.organizations, &definition).await;
+    let hosted: BTreeSet<String> = own_members(object, settings).map(|member| member.organization.clone()).collect();
+    let progress = match progress(spec, &definition, &package, &seen.observed, &hosted) {
+        Some(value) => Observation::Present { value },
+        None if seen.pending => {
+            Observation::Absent { evidence: format!("no own peer is in channel {} yet", spec.channel) }
+        }
+        // Nothing is known of the ledger: the observation says why.
+        None => unknown(&seen.observed.committed),
+    };
+    let mut view = View {
+        // What was in force stays so, whether or not the ledger can be read now.
+        defined: seen.observed.committed.value().is_some()
+            || object.status.as_ref().is_some_and(|status| status.sequence.is_some()),
+        lifecycle: Observation::Unreachable { evidence: "it is not asked yet".to_owned() },
+        refused: Vec::new(),
+        initialized: Observation::Unreachable { evidence: "it is not asked yet".to_owned() },
+        outside: seen.outside.clone(),
+        services: BTreeMap::new(),
+        progress,
+    };
+    for member in own_members(object, settings) {
+        let service = match spec.source.image {
+            Some(_) => service(ctx, scope, object, member, &package).await?,
+            None => left_over(ctx, object, member).await?,
+        };
+        view.services.insert(member.organization.clone(), service);
+    }
+    let mut anchors = BTreeMap::new();
+    if let Observation::Present { value: progress } = &view.progress {
+        if progress.next.is_change() {
+            let sources: Vec<Node> = orderers.iter().chain(&seen.joined).cloned().collect();
+            let config = config(ctx, nodes, &channel, &sources).await;
+            let known = config.value().map(members_of);
+            if let Some(known) = &known {
+                let previous = seen.observed.committed.value().map(|committed| &committed.definition);
+                let problems = progress.definition.check(known, previous);
+                view.refused = problems.iter().map(ToString::to_string).collect();
+            }
+            anchors = config.value().map(anchors_of).unwrap_or_default();
+            view.lifecycle = config.map(|current| met(&current, progress, &seen.joined));
+        } else if progress.definition.init_required {
+            view.initialized = act::initialized(nodes, &seen, object).await;
+        }
+    }
+    Ok(Observed { view, seen: Some(seen), orderers, anchors, consortium: scope.consortium.name_any() })
+}
+
+fn unknown<T, U>(seen: &Observation<T>) -> Observation<U> {
+    let evidence = seen.evidence().unwrap_or("it was not told").to_owned();
+    match seen {
+        Observation::Forbidden { .. } => Observation::Forbidden { evidence },
+        Observation::Present { .. } | Observation::Absent { .. } | Observation::Unreachable { .. } => {
+            Observation::Unreachable { evidence }
+        }
+    }
+}
+
+/// The members that this daemon acts for.
+pub fn own_members<'a>(
+    object: &'a Chaincode,
+    settings: &'a ConsortiumSpec,
+) -> impl Iterator<Item = &'a ChaincodeMember> {
+    object.spec.members.iter().filter(|member| organization_allowed(&member.organization, &settings.organizations))
+}
+
+fn members_of(current: &CurrentConfig) -> BTreeSet<String> {
+    current.config().application.organizations.values().map(|member| member.msp.msp_id.clone()).collect()
+}
+
+fn anchors_of(current: &CurrentConfig) -> BTreeMap<String, (Vec<(String, u16)>, String)> {
+    let members = current.config().application.organizations.values();
+    members
+        .map(|member| {
+            let anchors = member.anchors.iter().map(|anchor| (anchor.host.clone(), anchor.port)).collect();
+            let roots: Vec<String> =
+                member.msp.tls_root_certs.iter().map(|pem| String::from_utf8_lossy(pem.bytes()).into_owned()).collect();
+            (member.msp.msp_id.clone(), (anchors, roots.join("\n")))
+        })
+        .collect()
+}
+
+/// How the policy is met: by own peers if they are enough, because others have to be dialled.
+fn met(current: &CurrentConfig, progress: &Progress, joined: &[Node]) -> Lifecycle {
+    let policy = LifecyclePolicy::live(current.config());
+    let approved = progress.approved();
+    let own: BTreeSet<String> =
+        approved.iter().filter(|msp_id| joined.iter().any(|node| node.msp_id == **msp_id)).cloned().collect();
+    let met = policy.met_by(&own);
+    if met.endorsers.is_some() { met } else { policy.met_by(&approved) }
+}
+
+/// The channel's configuration in force.
+async fn config(ctx: &Context, nodes: &Nodes, object: &Channel, orderers: &[Node]) -> Observation<CurrentConfig> {
+    let name = &object.spec.channel;
+    let pinned = read_pinned(nodes.store(), &ctx.namespace, name, block_hash).await;
+    let hash = pinned.value().map(|pinned| pinned.hash.clone());
+    match channel::config(nodes, orderers, name, hash.as_deref()).await {
+        Observation::Present { value } => match CurrentConfig::from_bytes(name, &value.config) {
+            Ok(value) => Observation::Present { value },
+            Err(error) => Observation::Unreachable { evidence: chain(&error) },
+        },
+        Observation::Absent { evidence } => Observation::Absent { evidence },
+        Observation::Forbidden { evidence } => Observation::Forbidden { evidence },
+        Observation::Unreachable { evidence } => Observation::Unreachable { evidence },
+    }
+}
+
+/// What an earlier image of a contract has left that others serve now.
+async fn left_over(ctx: &Context, object: &Chaincode, member: &ChaincodeMember) -> Result<Service, Failure> {
+    let deployments = apply::list::<Deployment>(ctx, &member.namespace, &act::selector(object)).await?;
+    let old = deployments.iter().map(|deployment| (member.namespace.clone(), deployment.name_any())).collect();
+    Ok(Service { refused: None, issue: None, pending: Vec::new(), runs: Ok(()), old })
+}
+
+/// What serves the contract in one namespace.
+async fn service(
+    ctx: &Context,
+    scope: &Scope,
+    object: &Chaincode,
+    member: &ChaincodeMember,
+    package: &PackageId,
+) -> Result<Service, Failure> {
+    let (spec, settings) = (&object.spec, &scope.consortium.spec);
+    let (namespace, organization) = (member.namespace.as_str(), member.organization.as_str());
+    let refuse = |verdict: Verdict| Service {
+        refused: Some(verdict),
+        issue: None,
+        pending: Vec::new(),
+        runs: Err("it is not made".to_owned()),
+        old: Vec::new(),
+    };
+    let consortium = scope.consortium.name_any();
+    let facts = gates::namespace(ctx, namespace).await?;
+    if let Err(verdict) = gates::own_namespace(facts.as_ref(), &consortium, organization, namespace) {
+        return Ok(refuse(verdict));
+    }
+    let image = spec.source.image.as_deref().unwrap_or_default();
+    if !image_allowed(image, &settings.images) {
+        let message = format!(
+            "this daemon may not run {image}: add its registry or repository to spec.images.allowed of the Consortium, or name \
+             another image"
+        );
+        return Ok(refuse(Verdict::stalled("ImageNotAllowed", message)));
+    }
+    let authority = apply::get::<CertificateAuthority>(ctx, namespace, AUTHORITY).await?;
+    let msp = apply::get::<ConfigMap>(ctx, namespace, labels::MSP).await?;
+    let roots = msp.and_then(|msp| msp.data?.remove(labels::MSP_TLSCACERTS));
+    let (Some(authority), Some(roots)) = (authority, roots) else {
+        let message = format!("the certificate authority of {namespace} has not published its roots yet");
+        return Ok(refuse(Verdict::reconciling("AuthorityNotReady", message)));
+    };
+    let root =
+        CertificateInfo::from_pem(&roots).map_err(|error| Failure::terminal("AuthorityUnusable", error.to_string()))?;
+    let object_name = object.name_any();
+    let name = service_name(spec);
+    let deployments = apply::list::<Deployment>(ctx, namespace, &act::selector(object)).await?;
+    let mut served: BTreeSet<String> = deployments.iter().map(kube::ResourceExt::name_any).collect();
+    let old =
+        served.iter().filter(|other| **other != name).map(|other| (namespace.to_owned(), other.clone())).collect();
+    served.insert(name.clone());
+    let secret = tls_secret(&object_name);
+    let material = materials::observe(ctx, namespace, &secret).await?;
+    let request = request(&object_name, namespace, &served, authority.spec.certificate_lifetime_hours);
+    let issue = |same_key| Issue {
+        namespace: namespace.to_owned(),
+        organization: organization.to_owned(),
+        request: request.clone(),
+        root: Box::new(root.clone()),
+        same_key,
+    };
+    let issue = match need(&material, &request, &root, ctx.now()) {
+        Need::Nothing => None,
+        Need::New => Some(issue(false)),
+        Need::Renewal(_) => Some(issue(true)),
+        Need::Person(why) => {
+            let message = format!("{why}: remove Secret {namespace}/{secret} to have it issued anew");
+            return Ok(refuse(Verdict::stalled("SecretUnusable", message)));
+        }
+    };
+    let certificate = material.certificate().map(|info| info.certificate_fingerprint.clone()).unwrap_or_default();
+    let resolved = resolve_image(image, &settings.images);
+    let wanted = Wanted {
+        object: &object_name,
+        name: &name,
+        image: &resolved,
+        package_id: &package.to_string(),
+        certificate,
+        belonging: Belonging { consortium: &consortium, organization, namespace, component: COMPONENT, node: None },
+    };
+    let mut live = Vec::new();
+    children::read::<KubeService>(ctx, namespace, &name, &mut live).await?;
+    let deployment = deployments.into_iter().find(|deployment| deployment.name_any() == name);
+    let runs = deployment.as_ref().map_or_else(|| Err(format!("Deployment {name} is being made")), rollout);
+    live.extend(deployment.map(children::Child::from));
+    let children = wanted.children().map_err(|error| Failure::terminal("Service", error.to_string()))?;
+    let pending = pending(children, &live);
+    let runs = match runs {
+        Err(why) => Err(trouble(ctx, namespace, &name).await?.unwrap_or(why)),
+        Ok(()) => Ok(()),
+    };
+    let runs = if pending.is_empty() { runs } else { Err(format!("Deployment {name} is being brought up to date")) };
+    Ok(Service { refused: None, issue, pending, runs, old })
+}
+
+/// What keeps the Pods of a service from running, if anything does.
+async fn trouble(ctx: &Context, namespace: &str, name: &str) -> Result<Option<String>, Failure> {
+    let selector = format!("{}={COMPONENT},{}={name}", labels::COMPONENT, labels::INSTANCE);
+    let pods = apply::list::<Pod>(ctx, namespace, &selector).await?;
+    let trouble = pods.iter().find_map(|pod| PodFacts::of(pod).trouble.map(|trouble| (pod.name_any(), trouble)));
+    Ok(trouble.map(|(pod, trouble)| format!("Pod {namespace}/{pod}: {}: {}", trouble.reason, trouble.message)))
+}

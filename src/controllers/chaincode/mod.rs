@@ -1,0 +1,136 @@
+//! Chaincodes: a contract on a channel, from its package to its service. Each organization that this daemon acts for runs
+//! the service, installs the package and approves the definition; one of them commits it.
+
+pub mod act;
+pub mod decide;
+pub mod look;
+pub mod service;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Api;
+use kube::ResourceExt as _;
+use kube::runtime::controller::Controller;
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use tenter_consortium::objects::LABEL_CHAINCODE;
+use tenter_consortium::status::ChaincodeStatus;
+
+use self::decide::{Action, decide};
+use self::look::{Observed, look};
+use super::driver::DecisionOf;
+use super::{Cleanup, Context, Controlled, Decision, Failure, Scope};
+use crate::nodes::Nodes;
+use crate::resources::{Chaincode, Channel, Membership, TenterObject as _};
+
+/// The controller of [`Chaincode`] objects.
+pub struct ChaincodeController {
+    nodes: Arc<Nodes>,
+}
+
+impl ChaincodeController {
+    /// A controller that talks to these nodes.
+    pub const fn new(nodes: Arc<Nodes>) -> Self {
+        Self { nodes }
+    }
+}
+
+fn status(object: &Chaincode, observed: &Observed, decision: &decide::Decision) -> ChaincodeStatus {
+    let committed = observed.seen.as_ref().and_then(|seen| seen.observed.committed.value());
+    let author = observed.seen.as_ref().and_then(|seen| seen.observed.author.clone());
+    let progress = observed.view.progress.value();
+    if progress.is_none() {
+        // What was known stays, with the reason why it is not known now beside it.
+        let phase = Some(decision.phase);
+        return ChaincodeStatus { phase, ..object.status.clone().unwrap_or_default() };
+    }
+    let drift = author.as_ref().filter(|author| author.foreign).and(progress).map(|progress| match &progress.next {
+        tenter_consortium::chaincode::Next::Change { differences, .. } => {
+            differences.iter().map(ToString::to_string).collect()
+        }
+        tenter_consortium::chaincode::Next::InSync { .. } => Vec::new(),
+    });
+    ChaincodeStatus {
+        phase: Some(decision.phase),
+        sequence: committed.and_then(|committed| u64::try_from(committed.sequence).ok()),
+        version: committed.map(|committed| committed.definition.version.clone()),
+        package_id: progress.map(|progress| progress.package.to_string()),
+        committed_by: author.as_ref().map(|author| author.creator.clone()),
+        committed_block: author.map(|author| author.block),
+        approved: progress.map(tenter_consortium::chaincode::Progress::approved_count),
+        drift: drift.unwrap_or_default(),
+        organizations: progress.map(|progress| progress.organizations(&decision.serving)).unwrap_or_default(),
+        ..ChaincodeStatus::default()
+    }
+}
+
+impl Controlled for ChaincodeController {
+    type Object = Chaincode;
+    type Observed = Observed;
+    type Action = Action;
+    const INDEPENDENT: bool = true;
+
+    fn watch(&self, controller: Controller<Chaincode>, ctx: &Context) -> Controller<Chaincode> {
+        let (client, namespace) = (ctx.client.clone(), ctx.namespace.clone());
+        let store = controller.store();
+        let of_channel = move |channel: &str| {
+            let same = store.state().into_iter().filter(|chaincode| chaincode.spec.channel == channel);
+            same.map(|chaincode| ObjectRef::from_obj(chaincode.as_ref())).collect::<Vec<_>>()
+        };
+        let of_membership = of_channel.clone();
+        // Nothing owns a service across namespaces: its label says whose it is.
+        let of_deployment = move |deployment: Deployment| {
+            let name = deployment.labels().get(LABEL_CHAINCODE).cloned();
+            name.map(|name| ObjectRef::<Chaincode>::new(&name).within(&namespace))
+        };
+        let services = watcher::Config::default().labels(LABEL_CHAINCODE);
+        controller
+            .watches(
+                Api::<Channel>::namespaced(client.clone(), &ctx.namespace),
+                watcher::Config::default(),
+                move |channel: Channel| of_channel(&channel.spec.channel),
+            )
+            .watches(
+                Api::<Membership>::all(client.clone()),
+                watcher::Config::default(),
+                move |membership: Membership| of_membership(&membership.spec.channel),
+            )
+            .watches(Api::<Deployment>::all(client), services, of_deployment)
+    }
+
+    async fn observe(&self, ctx: &Context, scope: &Scope, object: &Chaincode) -> Result<Observed, Failure> {
+        look(ctx, scope, &self.nodes, object).await
+    }
+
+    fn decide(&self, object: &Chaincode, observed: &Observed, _now: Timestamp) -> DecisionOf<Self> {
+        let decision = decide(&observed.view);
+        Decision {
+            status: status(object, observed, &decision),
+            actions: decision.actions,
+            verdict: decision.outlook.verdict,
+            requeue: decision.outlook.pause,
+        }
+    }
+
+    async fn act(
+        &self,
+        ctx: &Context,
+        object: &Chaincode,
+        observed: &Observed,
+        action: &Action,
+    ) -> Result<(), Failure> {
+        tracing::info!(object = object.describe(), ?action, "acting");
+        act::perform(ctx, &self.nodes, object, observed, action).await
+    }
+
+    /// The services go; the ledger keeps the definition, and peers keep the package.
+    async fn cleanup(&self, ctx: &Context, object: &Chaincode) -> Result<Cleanup, Failure> {
+        act::remove_services(ctx, object).await?;
+        Ok(Cleanup::Done(Some(format!(
+            "chaincode {} stays defined on channel {}, and its package on the peers: Fabric has no way to take them back",
+            object.spec.name, object.spec.channel
+        ))))
+    }
+}

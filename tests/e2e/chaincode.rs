@@ -1,0 +1,210 @@
+//! Contracts: from lines in the file to an answer.
+
+use std::time::Instant;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::scenarios::{announce, example, plan};
+use crate::world::World;
+
+/// Where the cluster has the example contract.
+const CONTRACT: &str = "localhost/tenter/assets";
+
+/// The example network with the contract on its channel; `more` are further lines of the chaincode's entry.
+fn with_contract(file: &str, image: &str, version: &str, more: &[&str]) -> String {
+    let lines = [
+        "  chaincodes:".to_owned(),
+        "    - name: assets".to_owned(),
+        "      channel: settlement".to_owned(),
+        format!("      version: \"{version}\""),
+        format!("      source: {{image: \"{image}\"}}"),
+    ];
+    let more = more.iter().map(|line| format!("      {line}"));
+    format!("{}\n{}\n", file.trim_end(), lines.into_iter().chain(more).collect::<Vec<_>>().join("\n"))
+}
+
+async fn converge(world: &World, file: &str) {
+    settle(world, &world.commit(file)).await;
+}
+
+/// Waits until a commit is carried out, and nothing is left to do.
+async fn settle(world: &World, commit: &str) {
+    let start = Instant::now();
+    world.applied(commit).await;
+    println!("converged in {:.1} s", start.elapsed().as_secs_f32());
+    world
+        .eventually("an empty plan", async || {
+            let (code, plan) = plan(world);
+            if code == 0 { Ok(()) } else { Err(plan.to_string()) }
+        })
+        .await;
+}
+
+/// Calls the contract, and gives what it answered.
+fn call(world: &World, verb: &str, arguments: &[&str]) -> Result<Value, String> {
+    let arguments: Vec<&str> = ["-o", "json", verb].into_iter().chain(arguments.iter().copied()).collect();
+    let output = world.run(&arguments);
+    if output.status.success() {
+        serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+async fn chaincode(world: &World) -> Value {
+    let object = world.objects("Chaincode", &world.namespace).get("settlement-assets").await.expect("the Chaincode");
+    object.data["status"].clone()
+}
+
+/// Names of the Deployments that serve the contract for an organization.
+async fn services(world: &World, organization: &str) -> Vec<String> {
+    let api = Api::<Deployment>::namespaced(world.client.clone(), &world.organization(organization));
+    let list = api.list(&ListParams::default().labels("tenter.dev/chaincode")).await.expect("Deployments");
+    list.into_iter().filter_map(|deployment| deployment.metadata.name).collect()
+}
+
+/// Says which organizations the daemon acts for.
+async fn organizations(world: &World, names: Value) {
+    let patch = Patch::Merge(json!({"spec": {"organizations": names}}));
+    let api = world.objects("Consortium", &world.namespace);
+    api.patch(&world.name, &PatchParams::default(), &patch).await.expect("the settings");
+}
+
+/// Kills the daemon as soon as the Chaincode is in a phase, and starts it again.
+async fn kill_at(world: &mut World, phases: &[&str]) {
+    world
+        .eventually("the contract to be on its way", async || {
+            let api = world.objects("Chaincode", &world.namespace);
+            let phase = api
+                .get_opt("settlement-assets")
+                .await
+                .ok()
+                .flatten()
+                .map(|object| object.data["status"]["phase"].clone());
+            let phase = phase.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
+            if phases.contains(&phase.as_str()) { Ok(()) } else { Err(phase) }
+        })
+        .await;
+    world.kill();
+    world.start();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contract_is_served_upgraded_and_kept() {
+    announce("a contract");
+    let mut world = World::new("cc").await;
+    world.consortium(json!({})).await;
+    world.start();
+    let file = example(&world.name);
+    converge(&world, &file).await;
+
+    let image = |tag: &str| format!("{CONTRACT}:{tag}");
+    let first = with_contract(&file, &image("1.0"), "1.0", &[]);
+    std::fs::write(world.repository().join("network.yaml"), &first).expect("the definition");
+    let (code, before) = plan(&world);
+    let step = before["steps"]["chaincode/settlement/assets"].clone();
+    assert_eq!((code, step["step"]["sequence"].clone()), (2, json!(1)), "{before}");
+    let commit = world.commit(&first);
+    kill_at(&mut world, &["Installing", "Approving", "Committing"]).await;
+    settle(&world, &commit).await;
+    call(&world, "invoke", &["assets", "Create", "a1", "alice", "100"]).expect("a valid transaction");
+    let read = |organization: &str| call(&world, "query", &["--organization", organization, "assets", "Read", "a1"]);
+    world
+        .eventually("the other organisation to see it", async || {
+            read("globex").map(|answer| assert_eq!(answer["result"]["owner"], "alice"))
+        })
+        .await;
+    let refused = call(&world, "invoke", &["assets", "Create", "a1", "bob", "1"]).expect_err("it exists already");
+    assert!(refused.contains("exists"), "what the contract says reaches the caller: {refused}");
+
+    // Another program: what was written stays, and the program that nobody calls any more goes.
+    let old = services(&world, "acme").await;
+    let second = with_contract(&file, &image("2.0"), "2.0", &[]);
+    let commit = world.commit(&second);
+    kill_at(&mut world, &["Upgrading", "Serving"]).await;
+    settle(&world, &commit).await;
+    assert_eq!(
+        (chaincode(&world).await["sequence"].clone(), chaincode(&world).await["version"].clone()),
+        (json!(2), json!("2.0"))
+    );
+    world
+        .eventually("the earlier services to be taken down", async || {
+            let now = services(&world, "acme").await;
+            if now.len() == 1 && now != old { Ok(()) } else { Err(format!("{old:?} {now:?}")) }
+        })
+        .await;
+    assert_eq!(call(&world, "query", &["assets", "Read", "a1"]).expect("an answer")["result"]["owner"], "alice");
+
+    // The policy alone, then a collection: sequences of their own, and the same program.
+    let both = "endorsement: AND('AcmeMSP.peer', 'GlobexMSP.peer')";
+    let third = with_contract(&file, &image("2.0"), "2.0", &[both]);
+    let commit = world.commit(&third);
+    kill_at(&mut world, &["Upgrading", "Serving"]).await;
+    settle(&world, &commit).await;
+    assert_eq!(chaincode(&world).await["sequence"], 3);
+    let transfer = call(&world, "invoke", &["--organization", "globex", "assets", "Transfer", "a1", "bob"]);
+    transfer.expect("both organisations endorse");
+    let collection = "collections: [{name: prices, members: [acme, globex]}]";
+    let fourth = with_contract(&file, &image("2.0"), "2.0", &[both, collection]);
+    let commit = world.commit(&fourth);
+    kill_at(&mut world, &["Upgrading", "Serving"]).await;
+    settle(&world, &commit).await;
+    assert_eq!(chaincode(&world).await["sequence"], 4);
+    assert_eq!(call(&world, "query", &["assets", "Read", "a1"]).expect("an answer")["result"]["owner"], "bob");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contract_waits_for_what_it_lacks_and_says_so() {
+    announce("a contract that waits");
+    let mut world = World::new("ccwait").await;
+    world.consortium(json!({})).await;
+    world.start();
+    let file = example(&world.name);
+    converge(&world, &file).await;
+
+    // A program that ends at once.
+    let broken = with_contract(&file, "localhost/tenter/tenter:dev", "1.0", &[]);
+    world.commit(&broken);
+    world
+        .eventually("the crash to be named", async || {
+            let api = world.objects("Chaincode", &world.namespace);
+            let status =
+                api.get_opt("settlement-assets").await.ok().flatten().map(|object| object.data["status"].to_string());
+            let status = status.unwrap_or_default();
+            if status.contains("CrashLoopBackOff") { Ok(()) } else { Err(status) }
+        })
+        .await;
+    assert!(chaincode(&world).await["sequence"].is_null(), "nothing is committed that nobody could call");
+
+    // An organisation that this daemon does not act for any more: its approval is waited for, by name.
+    organizations(&world, json!(["hub", "acme"])).await;
+    let good = with_contract(&file, &format!("{CONTRACT}:1.0"), "1.0", &[]);
+    let commit = world.commit(&good);
+    let status = world
+        .eventually("the missing approval to be named", async || {
+            let status = chaincode(&world).await;
+            let text = status.to_string();
+            if text.contains("ApprovalMissing") && text.contains("globex") { Ok(status) } else { Err(text) }
+        })
+        .await;
+    assert!(status["sequence"].is_null(), "half of the organisations is no majority: {status}");
+    world.kill();
+    organizations(&world, json!(["*"])).await;
+    world.start();
+    settle(&world, &commit).await;
+    call(&world, "invoke", &["assets", "Create", "a1", "alice", "100"]).expect("a valid transaction");
+
+    // A member that comes later installs, approves and serves by itself.
+    let more = good
+        .replace("  channels:\n", "    - name: initech\n      peers: [peer1]\n  channels:\n")
+        .replace("members: [acme, globex]", "members: [acme, globex, initech]");
+    assert_ne!(more, good);
+    let commit = world.commit(&more);
+    kill_at(&mut world, &["Upgrading", "Degraded", "Serving"]).await;
+    settle(&world, &commit).await;
+    let answer = call(&world, "query", &["--organization", "initech", "assets", "Read", "a1"]).expect("an answer");
+    assert_eq!(answer["result"]["owner"], "alice");
+    assert_eq!(chaincode(&world).await["sequence"], 1, "nothing was committed for it");
+}
