@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -207,4 +208,84 @@ async fn a_contract_waits_for_what_it_lacks_and_says_so() {
     let answer = call(&world, "query", &["--organization", "initech", "assets", "Read", "a1"]).expect("an answer");
     assert_eq!(answer["result"]["owner"], "alice");
     assert_eq!(chaincode(&world).await["sequence"], 1, "nothing was committed for it");
+}
+
+/// A contract that somebody else runs, in the clear, for a package of this id.
+async fn run_elsewhere(world: &World, namespace: &str, package: &str) {
+    let labels = json!({"app": "contract"});
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "contract", "namespace": namespace},
+        "spec": {"selector": labels, "ports": [{"port": 9999}]},
+    });
+    let environment = json!([
+        {"name": "CHAINCODE_ID", "value": package},
+        {"name": "CHAINCODE_SERVER_ADDRESS", "value": "0.0.0.0:9999"},
+    ]);
+    let container = json!({"name": "contract", "image": format!("{CONTRACT}:1.0"), "env": environment});
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "contract", "namespace": namespace},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+        },
+    });
+    let parameters = PatchParams::apply("somebody").force();
+    let services = Api::<Service>::namespaced(world.client.clone(), namespace);
+    services.patch("contract", &parameters, &Patch::Apply(service)).await.expect("a Service");
+    let deployments = Api::<Deployment>::namespaced(world.client.clone(), namespace);
+    deployments.patch("contract", &parameters, &Patch::Apply(deployment)).await.expect("a Deployment");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contracts_come_from_the_repository_or_from_elsewhere() {
+    announce("a contract of somebody else");
+    let mut world = World::new("ccfrom").await;
+    world.consortium(json!({})).await;
+    world.start();
+    let file = example(&world.name);
+    converge(&world, &file).await;
+    let acme = world.organization("acme");
+    let address = format!("contract.{acme}.svc:9999");
+    let with_source = |source: &str, version: &str| {
+        format!(
+            "{}\n  chaincodes:\n    - {{name: assets, channel: settlement, version: \"{version}\", source: {source}}}\n",
+            file.trim_end()
+        )
+    };
+    let answers = async |world: &World| {
+        world
+            .eventually("an answer", async || {
+                call(world, "query", &["assets", "List"]).map(|answer| answer["result"].clone())
+            })
+            .await
+    };
+
+    let external = with_source(&format!("{{external: {{address: \"{address}\"}}}}"), "1.0");
+    converge(&world, &external).await;
+    let first = chaincode(&world).await["packageID"].as_str().unwrap_or_default().to_owned();
+    run_elsewhere(&world, &acme, &first).await;
+    assert_eq!(answers(&world).await, json!([]));
+    assert!(services(&world, "acme").await.is_empty(), "Tenter runs nothing of it");
+
+    // A folder of the repository: the same bytes make the same package, wherever it is read.
+    let folder = world.repository().join("contracts/assets");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let connection = json!({"address": address, "dial_timeout": "10s", "tls_required": false});
+    std::fs::write(folder.join("connection.json"), connection.to_string()).expect("a file");
+    converge(&world, &with_source("{package: contracts/assets}", "2.0")).await;
+    let status = chaincode(&world).await;
+    let second = status["packageID"].as_str().unwrap_or_default().to_owned();
+    assert!(second.starts_with("assets_2.0:") && second != first, "{status}");
+    assert_eq!(status["sequence"], 2);
+    run_elsewhere(&world, &acme, &second).await;
+    assert_eq!(answers(&world).await, json!([]));
+
+    // Its tombstone takes the object; the ledger keeps the definition.
+    converge(&world, &format!("{}\n  retired: [{{chaincode: settlement/assets}}]\n", file.trim_end())).await;
+    world
+        .eventually("the Chaincode to go", async || {
+            let object = world.objects("Chaincode", &world.namespace).get_opt("settlement-assets").await;
+            if matches!(object, Ok(None)) { Ok(()) } else { Err("it is there".to_owned()) }
+        })
+        .await;
 }
