@@ -47,8 +47,7 @@ pub async fn perform(
         Action::Apply(child) => child.apply(ctx).await,
         Action::Remove { namespace, name } => remove(ctx, namespace, name).await,
         Action::Install(reference) => {
-            let seen = seen(observed)?;
-            let peer = seen.peers.iter().find(|node| node.reference == *reference);
+            let peer = observed.seen.peers.iter().find(|node| node.reference == *reference);
             let peer = peer.ok_or_else(|| Failure::new("NoPeer", format!("{} was not seen", reference.name)))?;
             let package = bytes(ctx, nodes, object).await?;
             ctx.fabric_changes.count("InstallChaincode");
@@ -64,7 +63,7 @@ pub async fn perform(
         }
         Action::Initialize => {
             // The Gateway finds who must endorse, and refuses what too few do before it is ordered.
-            let (peer, identity) = initializer(nodes, seen(observed)?, object).await?;
+            let (peer, identity) = initializer(nodes, &observed.seen, object).await?;
             ctx.fabric_changes.count("InitializeChaincode");
             let called = nodes.invoke(peer, &init_call(object), &[], &identity).await;
             called.map(drop).map_err(|error| failed("Initialize", &error))
@@ -88,10 +87,6 @@ async fn initializer<'a>(
     let member = object.spec.members.iter().find(|member| member.msp_id == peer.msp_id);
     let member = member.ok_or_else(|| Failure::new("NoMember", format!("{peer} is of no member")))?;
     Ok((peer, node_admin(nodes, member).await?))
-}
-
-fn seen(observed: &Observed) -> Result<&Seen, Failure> {
-    observed.seen.as_ref().ok_or_else(|| Failure::new("NotSeen", "the peers were not asked"))
 }
 
 fn progress(observed: &Observed) -> Result<&Progress, Failure> {
@@ -165,11 +160,10 @@ async fn approve(
     sequence: i64,
 ) -> Result<(), Failure> {
     let progress = progress(observed)?;
-    let seen = seen(observed)?;
     let member = object.spec.members.iter().find(|member| member.organization == organization);
     let member = member.ok_or_else(|| Failure::new("NoMember", format!("{organization} is no member")))?;
     // Its own peers alone may endorse it, and one of them is enough.
-    let peer = seen.joined.iter().find(|node| node.msp_id == member.msp_id).ok_or_else(|| {
+    let peer = observed.seen.joined.iter().find(|node| node.msp_id == member.msp_id).ok_or_else(|| {
         Failure::new("NoPeer", format!("no peer of {organization} serves channel {} yet", object.spec.channel))
     })?;
     let call = approve_call(&object.spec.channel, &progress.definition, sequence, Some(&progress.package));
@@ -195,7 +189,7 @@ async fn transact(
     call: Call,
     endorsers: &BTreeSet<String>,
 ) -> Result<(), Failure> {
-    let joined = &seen(observed)?.joined;
+    let joined = &observed.seen.joined;
     let first = joined
         .first()
         .ok_or_else(|| Failure::new("NoPeer", format!("no own peer serves channel {} yet", object.spec.channel)))?;
@@ -225,7 +219,7 @@ async fn submit(
     for msp_id in others {
         endorsements.push(elsewhere(nodes, observed, &call, msp_id, identity).await?);
     }
-    let own = observed.seen.as_ref().and_then(|seen| seen.joined.first());
+    let own = observed.seen.joined.first();
     let witness = peers.first().copied().or(own);
     let witness = witness.ok_or_else(|| TransactionError::Assemble("nobody endorsed".to_owned()))?;
     nodes.transact((witness, &observed.orderers), &call, &endorsements, identity).await.map(drop)

@@ -34,8 +34,8 @@ const AUTHORITY: &str = "ca";
 pub struct Observed {
     /// For the decision.
     pub view: View,
-    /// What the peers said; nothing if they were not asked.
-    pub seen: Option<chaincode::Seen>,
+    /// What the peers said.
+    pub seen: chaincode::Seen,
     /// Own consenters of the channel, to hand transactions to.
     pub orderers: Vec<Node>,
     /// Anchor peers of the channel's members and the TLS roots that verify them, PEM, by MSP ID; known while something is to
@@ -105,7 +105,7 @@ pub async fn look(ctx: &Context, scope: &Scope, nodes: &Nodes, object: &Chaincod
             view.initialized = act::initialized(nodes, &seen, object).await;
         }
     }
-    Ok(Observed { view, seen: Some(seen), orderers, anchors, consortium: scope.consortium.name_any() })
+    Ok(Observed { view, seen, orderers, anchors, consortium: scope.consortium.name_any() })
 }
 
 fn unknown<T, U>(seen: &Observation<T>) -> Observation<U> {

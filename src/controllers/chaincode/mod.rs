@@ -15,6 +15,7 @@ use kube::ResourceExt as _;
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
+use tenter_consortium::chaincode::{Next, Progress};
 use tenter_consortium::objects::LABEL_CHAINCODE;
 use tenter_consortium::status::ChaincodeStatus;
 
@@ -38,8 +39,8 @@ impl ChaincodeController {
 }
 
 fn status(object: &Chaincode, observed: &Observed, decision: &decide::Decision) -> ChaincodeStatus {
-    let committed = observed.seen.as_ref().and_then(|seen| seen.observed.committed.value());
-    let author = observed.seen.as_ref().and_then(|seen| seen.observed.author.clone());
+    let committed = observed.seen.observed.committed.value();
+    let author = observed.seen.observed.author.clone();
     let progress = observed.view.progress.value();
     if progress.is_none() {
         // What was known stays, with the reason why it is not known now beside it.
@@ -47,10 +48,8 @@ fn status(object: &Chaincode, observed: &Observed, decision: &decide::Decision) 
         return ChaincodeStatus { phase, ..object.status.clone().unwrap_or_default() };
     }
     let drift = author.as_ref().filter(|author| author.foreign).and(progress).map(|progress| match &progress.next {
-        tenter_consortium::chaincode::Next::Change { differences, .. } => {
-            differences.iter().map(ToString::to_string).collect()
-        }
-        tenter_consortium::chaincode::Next::InSync { .. } => Vec::new(),
+        Next::Change { differences, .. } => differences.iter().map(ToString::to_string).collect(),
+        Next::InSync { .. } => Vec::new(),
     });
     ChaincodeStatus {
         phase: Some(decision.phase),
@@ -59,7 +58,7 @@ fn status(object: &Chaincode, observed: &Observed, decision: &decide::Decision) 
         package_id: progress.map(|progress| progress.package.to_string()),
         committed_by: author.as_ref().map(|author| author.creator.clone()),
         committed_block: author.map(|author| author.block),
-        approved: progress.map(tenter_consortium::chaincode::Progress::approved_count),
+        approved: progress.map(Progress::approved_count),
         drift: drift.unwrap_or_default(),
         organizations: progress.map(|progress| progress.organizations(&decision.serving)).unwrap_or_default(),
         ..ChaincodeStatus::default()
