@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -17,6 +18,8 @@ use crate::{Organization, Programs, ensure, wait_for};
 
 /// How long a node may take to start or to stop.
 const START: Duration = Duration::from_secs(40);
+/// The ports of nodes: from the first to below the second, which the system gives to no connection by itself.
+const PORTS: (u16, u16) = (10_000, 32_000);
 /// How much of a node's log goes into an error.
 const LOG_TAIL: usize = 3000;
 
@@ -333,8 +336,17 @@ metrics: {{provider: prometheus}}
     }
 }
 
-/// A loopback port that is free now. Another program could take it before the node does; the node then fails to start.
+/// A loopback port that is free now, each once. It is below those that the system gives to connections: a node that starts
+/// again finds its ports as it left them. Another program could still take one, and the node then fails to start.
 fn free_port() -> Result<Target> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    Ok(Target::new("127.0.0.1", listener.local_addr()?.port()))
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
+    let first = u16::try_from(getrandom::u32()? % u32::from(PORTS.1 - PORTS.0))?;
+    let next = NEXT.get_or_init(|| AtomicU16::new(first));
+    for _ in PORTS.0..PORTS.1 {
+        let port = PORTS.0 + next.fetch_add(1, Ordering::SeqCst) % (PORTS.1 - PORTS.0);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(Target::new("127.0.0.1", port));
+        }
+    }
+    bail!("none of the ports {} to {} of 127.0.0.1 is free", PORTS.0, PORTS.1)
 }
