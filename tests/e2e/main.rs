@@ -9,5 +9,6 @@
 mod chaincode;
 mod changes;
 mod proxy;
+mod rights;
 mod scenarios;
 mod world;
