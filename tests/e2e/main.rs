@@ -8,6 +8,8 @@
 
 mod chaincode;
 mod changes;
+mod faults;
 mod proxy;
 mod scenarios;
+mod updates;
 mod world;
