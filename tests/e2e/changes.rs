@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service};
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tenter::nodes::dial::PortForwardRoute;
@@ -152,9 +153,35 @@ async fn members_and_settings_change_by_signed_updates() {
         })
         .await;
     world.phase("Peer", &world.organization("initech"), "peer1", "Running").await;
+    an_organization_is_taken_down(&world, &without).await;
     let all = proposals(&world).await;
     assert_eq!(all.len(), 4, "one proposal for each update: {all:?}");
     assert!(all.iter().all(|(.., phase)| phase == "Committed"), "{all:?}");
+}
+
+/// The nodes of an organization that is no member any more go by its tombstone; the ledger's volume stays.
+async fn an_organization_is_taken_down(world: &World, without: &str) {
+    let gone = without.replace("    - name: initech\n      peers: [peer1]\n", "");
+    assert_ne!(gone, without);
+    let retired = format!("{gone}  retired:\n    - organization: initech\n");
+    std::fs::write(world.repository().join("network.yaml"), &retired).expect("the definition");
+    let initech = world.organization("initech");
+    let (_, before) = plan(world);
+    let step = &before["steps"][format!("remove/peer/{initech}/peer1")];
+    assert!(step["step"]["keeps"].to_string().contains("data-peer1-0") && step["blocked"].is_null(), "{before}");
+    converge(world, &retired).await;
+    let sets = Api::<StatefulSet>::namespaced(world.client.clone(), &initech);
+    let services = Api::<Service>::namespaced(world.client.clone(), &initech);
+    world
+        .eventually("the peer to be gone", async || {
+            let sets = sets.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items.len();
+            let services = services.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items.len();
+            if sets + services == 0 { Ok(()) } else { Err(format!("{sets} StatefulSets, {services} Services")) }
+        })
+        .await;
+    let claims = Api::<PersistentVolumeClaim>::namespaced(world.client.clone(), &initech);
+    let claim = claims.get("data-peer1-0").await.expect("the volume stays");
+    assert!(claim.metadata.deletion_timestamp.is_none(), "{claim:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,11 +1,14 @@
 //! What can go wrong around one config update: each ends with the update made once, or with a condition that names what
 //! to do. The daemon is killed and started again in the middle of every scenario.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tenter_fabric::ca::{Authority, CertificateRequest, CertificateRoot, Role, Usage};
+use tenter_fabric::config::ChannelConfig;
 use tenter_fabric::keys::SecretKey;
 use tenter_fabric::policy::{Policy, SignaturePolicy};
 use tenter_fabric::x509::CertificateInfo;
@@ -48,6 +51,28 @@ async fn says(world: &World, topic: &str, reason: &str) -> String {
         .await
 }
 
+/// The example network with a channel that orders, and a commit whose one update waits for an approval: it is there, and
+/// nothing of it is signed. Gives the commit and the Proposal's name and digest.
+async fn waiting(scenario: &str) -> (World, String, (String, String)) {
+    let mut world = World::new(scenario).await;
+    world.consortium(json!({})).await;
+    world.start();
+    let old = with_channel(&example(&world.name), &["capabilities: {application: V2_0}"]);
+    converge(&world, &old).await;
+    let commit = world.commit(&old.replace("V2_0", "V2_5"));
+    says(&world, "capabilities", "ApprovalNeeded").await;
+    let all = world.objects("Proposal", &world.namespace).list(&ListParams::default()).await.expect("proposals");
+    let found = all.into_iter().find(|object| object.data["spec"]["topic"] == "capabilities").expect("it is there");
+    let digest = found.data["spec"]["digest"].as_str().expect("a digest").to_owned();
+    (world, commit, (found.metadata.name.expect("a name"), digest))
+}
+
+async fn approve(world: &World, (name, digest): &(String, String)) {
+    let patch = json!({"metadata": {"annotations": {"tenter.dev/approved": digest}}});
+    let api = world.objects("Proposal", &world.namespace);
+    api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.expect("the approval");
+}
+
 fn restart(world: &mut World) {
     world.kill();
     world.start();
@@ -62,7 +87,6 @@ async fn made_once(world: &World, commit: &str, topic: &str) -> Value {
     assert_eq!(all.len(), 1, "no second proposal: {all:?}");
     let live = configuration(world).await;
     assert_eq!(live.config().sequence, 1, "no second update");
-    assert_eq!(live.config().orderer.batch.timeout, "1s");
     committed
 }
 
@@ -113,40 +137,38 @@ async fn a_late_block_is_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_leader_an_update_waits() {
     announce("no leader");
-    let (mut world, change) = formed("leader").await;
+    let (mut world, commit, proposal) = waiting("leader").await;
     let Some(stopped) = stop(&world, &["orderer2", "orderer3"]).await else { return };
-    let commit = world.commit(&change);
-    let message = says(&world, "orderer-settings", "NoLeader").await;
+    approve(&world, &proposal).await;
+    let message = says(&world, "capabilities", "NoLeader").await;
     println!("no leader: {message}");
     assert!(message.contains("settlement") && message.contains("it is tried again"), "{message}");
     restart(&mut world);
-    says(&world, "orderer-settings", "NoLeader").await;
-    assert_eq!(configuration(&world).await.config().sequence, 0, "nothing is ordered");
     drop(stopped);
-    made_once(&world, &commit, "orderer-settings").await;
+    made_once(&world, &commit, "capabilities").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_update_by_hand_in_between_makes_another_one_of_it() {
+async fn an_update_by_hand_in_between_is_not_made_again() {
     announce("an update by hand in between");
-    let (mut world, change) = formed("between").await;
-    // Signed, and not taken, as long as there is no leader.
-    let Some(stopped) = stop(&world, &["orderer2", "orderer3"]).await else { return };
-    let commit = world.commit(&change);
-    says(&world, "orderer-settings", "NoLeader").await;
+    let (mut world, commit, _) = waiting("between").await;
     world.kill();
-    drop(stopped);
-    let timeout = |config: &mut tenter_fabric::config::ChannelConfig| config.orderer.batch.timeout = "7s".to_owned();
-    by_hand(&world, timeout, &ALL[..1], "identity-reader").await;
+    // Somebody else does the same and more, so that it is another update; the one that waits is void.
+    let change = |config: &mut ChannelConfig| {
+        config.application.capabilities = BTreeSet::from(["V2_5".to_owned()]);
+        config.orderer.batch.timeout = "7s".to_owned();
+    };
+    by_hand(&world, change, &ALL, "identity-reader").await;
     world.start();
     world.applied(&commit).await;
     in_sync(&world).await;
-    let mut phases: Vec<String> = proposals(&world).await.into_iter().map(|(.., phase)| phase).collect();
-    phases.sort();
-    assert_eq!(phases, ["Committed", "Superseded"], "the signed one is void, another one is made");
+    let mut all: Vec<(String, String)> =
+        proposals(&world).await.into_iter().map(|(_, topic, phase)| (topic, phase)).collect();
+    all.sort();
+    let expected = [("capabilities", "Superseded"), ("orderer-settings", "Committed")];
+    assert_eq!(all, expected.map(|(topic, phase)| (topic.to_owned(), phase.to_owned())));
     let live = configuration(&world).await;
-    assert_eq!(live.config().orderer.batch.timeout, "1s");
-    assert_eq!(live.config().sequence, 2, "the one by hand and one of ours");
+    assert_eq!(live.config().sequence, 2, "the one by hand, and one of ours that puts the timeout back");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,7 +181,7 @@ async fn a_submitter_that_may_not_write_is_told_what_to_do() {
     let live = configuration(&world).await;
     let normal = live.config().policies["Writers"].clone();
     let writers = |policy: Policy| {
-        |config: &mut tenter_fabric::config::ChannelConfig| {
+        |config: &mut ChannelConfig| {
             config.policies.insert("Writers".to_owned(), policy);
         }
     };
@@ -182,7 +204,8 @@ async fn a_submitter_that_may_not_write_is_told_what_to_do() {
     let mut all: Vec<(String, String)> =
         proposals(&world).await.into_iter().map(|(_, topic, phase)| (topic, phase)).collect();
     all.sort();
-    let expected = [("orderer-settings", "Committed"), ("policies", "Superseded")];
+    // What was done by hand is exactly the update that was proposed.
+    let expected = [("orderer-settings", "Committed"), ("policies", "Committed")];
     assert_eq!(all, expected.map(|(topic, phase)| (topic.to_owned(), phase.to_owned())));
     assert_eq!(configuration(&world).await.config().sequence, 3, "two by hand and one of ours");
 }
@@ -220,11 +243,11 @@ async fn expires_in(world: &World, organization: &str, secret: &str, role: Role,
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_that_expire_meanwhile_are_renewed() {
     announce("certificates expire");
-    let (mut world, change) = formed("expire").await;
+    let (mut world, commit, proposal) = waiting("expire").await;
     let Some(stopped) = stop(&world, &["orderer2", "orderer3"]).await else { return };
-    let commit = world.commit(&change);
+    approve(&world, &proposal).await;
     // It is signed, and waits; then the submitters' and the signer's certificates run out while the daemon is down.
-    says(&world, "orderer-settings", "NoLeader").await;
+    says(&world, "capabilities", "NoLeader").await;
     world.kill();
     let mut expired = Vec::new();
     for (organization, _) in ALL {
@@ -236,7 +259,7 @@ async fn certificates_that_expire_meanwhile_are_renewed() {
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     drop(stopped);
     world.start();
-    made_once(&world, &commit, "orderer-settings").await;
+    made_once(&world, &commit, "capabilities").await;
     for (namespace, secret, old) in expired {
         let live = Api::<Secret>::namespaced(world.client.clone(), &namespace).get(secret).await.expect("the Secret");
         let text = String::from_utf8(live.data.expect("data")["tls.crt"].0.clone()).expect("PEM");
