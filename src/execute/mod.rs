@@ -90,7 +90,11 @@ pub trait World: Sync {
     ) -> impl Future<Output = Result<StepOutcome, Failure>> + Send;
 
     /// Takes away an object that the file releases.
-    fn remove_object(&self, object: &ObjectRef) -> impl Future<Output = Result<StepOutcome, Failure>> + Send;
+    fn remove_object(
+        &self,
+        object: &ObjectRef,
+        volume: Option<&str>,
+    ) -> impl Future<Output = Result<StepOutcome, Failure>> + Send;
 }
 
 /// What came of a pass over a plan.
@@ -221,7 +225,7 @@ async fn perform<W: World>(world: &W, step: &Step) -> StepOutcome {
             Step::CreateNamespace { namespace, organization } => world.create_namespace(namespace, organization).await,
             Step::CreateObject { object, labels, spec } => world.create_object(object, labels, spec).await,
             Step::UpdateObject { object, labels, spec, .. } => world.update_object(object, labels, spec).await,
-            Step::RemoveObject { object, .. } => world.remove_object(object).await,
+            Step::RemoveObject { object, volume, .. } => world.remove_object(object, volume.as_deref()).await,
             Step::StorePackage { namespace, config_map, package, .. } => {
                 world.store_package(namespace, config_map, &package.0).await
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim};
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Map, Value, json};
@@ -96,10 +96,12 @@ impl World for Cluster<'_> {
         })
     }
 
-    async fn remove_object(&self, object: &ObjectRef) -> Result<StepOutcome, Failure> {
+    async fn remove_object(&self, object: &ObjectRef, volume: Option<&str>) -> Result<StepOutcome, Failure> {
         match object.kind {
-            Kind::Membership => remove_as::<Membership>(self.ctx, object).await,
-            Kind::Chaincode => remove_as::<Chaincode>(self.ctx, object).await,
+            Kind::Membership => remove_as::<Membership>(self.ctx, object, volume).await,
+            Kind::Chaincode => remove_as::<Chaincode>(self.ctx, object, volume).await,
+            Kind::Orderer => remove_as::<Orderer>(self.ctx, object, volume).await,
+            Kind::Peer => remove_as::<Peer>(self.ctx, object, volume).await,
             kind => {
                 let message = format!("{object}: objects of kind {kind} are not taken away by this version");
                 Err(Failure::terminal("NotCarriedOut", message))
@@ -137,7 +139,11 @@ impl Cluster<'_> {
 }
 
 /// Deletes an object of this daemon's; one that is gone, or going, is as it should be.
-async fn remove_as<K: TenterObject>(ctx: &Context, object: &ObjectRef) -> Result<StepOutcome, Failure> {
+async fn remove_as<K: TenterObject>(
+    ctx: &Context,
+    object: &ObjectRef,
+    volume: Option<&str>,
+) -> Result<StepOutcome, Failure> {
     let Some(live) = apply::get::<K>(ctx, &object.namespace, &object.name).await? else {
         return Ok(StepOutcome::AlreadyTrue);
     };
@@ -148,6 +154,10 @@ async fn remove_as<K: TenterObject>(ctx: &Context, object: &ObjectRef) -> Result
         let message =
             format!("{object} is not Tenter's (it has no label {MANAGED_BY}={FIELD_MANAGER}): remove it by hand");
         return Err(Failure::terminal(format!("Foreign{}", object.kind), message));
+    }
+    // The claim first: it goes when the Pod that uses it does, and what is stopped in between starts here again.
+    if let Some(claim) = volume {
+        apply::delete::<PersistentVolumeClaim>(ctx, &object.namespace, claim).await?;
     }
     apply::delete::<K>(ctx, &object.namespace, &object.name).await?;
     Ok(StepOutcome::Done)

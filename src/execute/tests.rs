@@ -56,7 +56,7 @@ impl World for Memory {
         self.write(config_map.to_owned())
     }
 
-    async fn remove_object(&self, object: &ObjectRef) -> Result<StepOutcome, Failure> {
+    async fn remove_object(&self, object: &ObjectRef, _volume: Option<&str>) -> Result<StepOutcome, Failure> {
         self.write(format!("{} gone", object.name))
     }
 }

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service};
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tenter::nodes::dial::PortForwardRoute;
@@ -11,8 +12,8 @@ use tenter::nodes::identity::signing_identity;
 use tenter::nodes::store::KubeStore;
 use tenter::nodes::{Node, NodeKind, Nodes, nonce};
 use tenter_consortium::observed::NodeRef;
-use tenter_fabric::config::CurrentConfig;
 use tenter_fabric::config::update::ConfigUpdate;
+use tenter_fabric::config::{ChannelConfig, CurrentConfig};
 use tenter_fabric::identity::SigningIdentity;
 use tenter_fabric::keys::SecretKey;
 use tenter_fabric::policy::Judge;
@@ -28,12 +29,12 @@ fn with_initech(name: &str) -> String {
 }
 
 /// The example network with lines added to its channel.
-fn with_channel(file: &str, lines: &[&str]) -> String {
+pub fn with_channel(file: &str, lines: &[&str]) -> String {
     format!("{}\n      {}\n", file.trim_end(), lines.join("\n      "))
 }
 
 /// The Proposals of a world, as name, topic and phase.
-async fn proposals(world: &World) -> Vec<(String, String, String)> {
+pub async fn proposals(world: &World) -> Vec<(String, String, String)> {
     let list = world.objects("Proposal", &world.namespace).list(&ListParams::default()).await.expect("proposals");
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     list.into_iter()
@@ -45,7 +46,7 @@ async fn proposals(world: &World) -> Vec<(String, String, String)> {
 }
 
 /// Waits until the one Proposal of a topic is in a phase; there must never be a second one.
-async fn proposal(world: &World, topic: &str, phase: &str) -> Value {
+pub async fn proposal(world: &World, topic: &str, phase: &str) -> Value {
     world
         .eventually(&format!("the proposal of {topic} to be {phase}"), async || {
             let all = proposals(world).await;
@@ -69,13 +70,13 @@ fn update_step(plan: &Value, topic: &str) -> Value {
     step
 }
 
-async fn channel_status(world: &World) -> Value {
+pub async fn channel_status(world: &World) -> Value {
     let channel = world.objects("Channel", &world.namespace).get("settlement").await.expect("the Channel");
     channel.data["status"].clone()
 }
 
 /// A commit that converges, and after which nothing is left to do.
-async fn converge(world: &World, file: &str) -> String {
+pub async fn converge(world: &World, file: &str) -> String {
     let start = Instant::now();
     let commit = world.commit(file);
     world.applied(&commit).await;
@@ -85,7 +86,7 @@ async fn converge(world: &World, file: &str) -> String {
 }
 
 /// Waits until planning again changes nothing.
-async fn in_sync(world: &World) {
+pub async fn in_sync(world: &World) {
     world
         .eventually("an empty plan", async || {
             let (code, plan) = plan(world);
@@ -152,9 +153,35 @@ async fn members_and_settings_change_by_signed_updates() {
         })
         .await;
     world.phase("Peer", &world.organization("initech"), "peer1", "Running").await;
+    an_organization_is_taken_down(&world, &without).await;
     let all = proposals(&world).await;
     assert_eq!(all.len(), 4, "one proposal for each update: {all:?}");
     assert!(all.iter().all(|(.., phase)| phase == "Committed"), "{all:?}");
+}
+
+/// The nodes of an organization that is no member any more go by its tombstone; the ledger's volume stays.
+async fn an_organization_is_taken_down(world: &World, without: &str) {
+    let gone = without.replace("    - name: initech\n      peers: [peer1]\n", "");
+    assert_ne!(gone, without);
+    let retired = format!("{gone}  retired:\n    - organization: initech\n");
+    std::fs::write(world.repository().join("network.yaml"), &retired).expect("the definition");
+    let initech = world.organization("initech");
+    let (_, before) = plan(world);
+    let step = &before["steps"][format!("remove/peer/{initech}/peer1")];
+    assert!(step["step"]["keeps"].to_string().contains("data-peer1-0") && step["blocked"].is_null(), "{before}");
+    converge(world, &retired).await;
+    let sets = Api::<StatefulSet>::namespaced(world.client.clone(), &initech);
+    let services = Api::<Service>::namespaced(world.client.clone(), &initech);
+    world
+        .eventually("the peer to be gone", async || {
+            let sets = sets.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items.len();
+            let services = services.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items.len();
+            if sets + services == 0 { Ok(()) } else { Err(format!("{sets} StatefulSets, {services} Services")) }
+        })
+        .await;
+    let claims = Api::<PersistentVolumeClaim>::namespaced(world.client.clone(), &initech);
+    let claim = claims.get("data-peer1-0").await.expect("the volume stays");
+    assert!(claim.metadata.deletion_timestamp.is_none(), "{claim:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -206,13 +233,13 @@ async fn killed_at_any_point_an_update_is_made_once() {
 }
 
 /// The nodes of a world, reached as the daemon reaches them.
-fn nodes(world: &World) -> Nodes {
+pub fn nodes(world: &World) -> Nodes {
     let store = std::sync::Arc::new(KubeStore::new(world.client.clone()));
     Nodes::new(store, std::sync::Arc::new(PortForwardRoute::new(world.client.clone())))
 }
 
 /// The first orderer of a world.
-fn orderer(world: &World) -> Node {
+pub fn orderer(world: &World) -> Node {
     Node {
         reference: NodeRef { namespace: world.organization("hub"), name: "orderer1".to_owned() },
         kind: NodeKind::Orderer,
@@ -221,13 +248,24 @@ fn orderer(world: &World) -> Node {
     }
 }
 
-/// Changes the batch timeout by hand, as administrators of the organizations in `signers` would, and waits for the block.
-async fn change_by_hand(world: &World, timeout: &str, signers: &[(&str, &str)]) -> u64 {
+/// The configuration of the channel that the first orderer has.
+pub async fn configuration(world: &World) -> CurrentConfig {
+    let block = nodes(world).config_block(&orderer(world), "settlement").await;
+    CurrentConfig::from_block(block.value().expect("the config block")).expect("the configuration")
+}
+
+/// Changes the channel's configuration by hand, signed by the administrators of the organizations in `signers` and
+/// submitted by the hub's identity in the Secret `submitter`. Waits for the block, and returns its number.
+pub async fn by_hand(
+    world: &World,
+    change: impl FnOnce(&mut ChannelConfig),
+    signers: &[(&str, &str)],
+    submitter: &str,
+) -> u64 {
     let (nodes, hub, orderer) = (nodes(world), world.organization("hub"), orderer(world));
-    let block = nodes.config_block(&orderer, "settlement").await.value().cloned().expect("the config block");
-    let current = CurrentConfig::from_block(&block).expect("the configuration");
+    let current = configuration(world).await;
     let mut wanted = current.config().clone();
-    wanted.orderer.batch.timeout = timeout.to_owned();
+    change(&mut wanted);
     let update = ConfigUpdate::compute(&current, &wanted).expect("a difference");
     let mut signatures = Vec::new();
     for (organization, msp_id) in signers {
@@ -236,19 +274,27 @@ async fn change_by_hand(world: &World, timeout: &str, signers: &[(&str, &str)]) 
         let identity = identity.value().cloned().expect("the administrator");
         signatures.push(update.sign(&identity, nonce().expect("a nonce")).expect("a signature"));
     }
-    let reader = signing_identity(nodes.store(), &hub, "identity-reader", "HubMSP").await;
-    let reader = reader.value().cloned().expect("the reader");
-    nodes.submit(&orderer, &update, &signatures, &reader).await.expect("taken");
-    let before = block.number();
+    let submitter = signing_identity(nodes.store(), &hub, submitter, "HubMSP").await;
+    let submitter = submitter.value().cloned().expect("the submitter");
+    // Orderers that were stopped a moment ago may have no leader yet.
+    world
+        .eventually("the orderers to take it", async || {
+            nodes.submit(&orderer, &update, &signatures, &submitter).await.map_err(|error| format!("{error:?}"))
+        })
+        .await;
     world
         .eventually("the change by hand", async || {
             let seen = nodes.config_block(&orderer, "settlement").await;
-            match seen.value() {
-                Some(block) if block.number() > before => Ok(block.number()),
-                other => Err(format!("{:?}", other.map(tenter_fabric::block::Block::number))),
-            }
+            let seen = seen.value().ok_or("no config block")?;
+            let sequence = CurrentConfig::from_block(seen).map_err(|error| error.to_string())?.config().sequence;
+            if sequence > current.config().sequence { Ok(seen.number()) } else { Err(format!("sequence {sequence}")) }
         })
         .await
+}
+
+/// Changes the batch timeout by hand.
+async fn change_by_hand(world: &World, timeout: &str, signers: &[(&str, &str)]) -> u64 {
+    by_hand(world, |config| config.orderer.batch.timeout = timeout.to_owned(), signers, "identity-reader").await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,9 @@
 
 mod chaincode;
 mod changes;
+mod faults;
 mod proxy;
 mod rights;
 mod scenarios;
+mod updates;
 mod world;

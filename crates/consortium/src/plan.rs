@@ -156,6 +156,9 @@ pub enum Step {
         object: ObjectRef,
         /// What stays of it.
         keeps: String,
+        /// The volume claim in the object's namespace that is deleted with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        volume: Option<String>,
     },
     /// Wait for an object that is as the file says but not ready.
     AwaitReady {

@@ -315,7 +315,7 @@ impl Planner<'_> {
                     "its services are taken down; the definition of {name} stays on the ledger of channel {channel} and the \
                      packages stay on the peers: Fabric has no way to take them away"
                 );
-                let step = Step::RemoveObject { object: object.clone(), keeps };
+                let step = Step::RemoveObject { object: object.clone(), keeps, volume: None };
                 let draft = Draft::new(step, std::slice::from_ref(&retired.origin));
                 self.add(StepId(format!("remove/{}", object_step(object))), draft);
             }

@@ -221,6 +221,7 @@ impl Planner<'_> {
                 let step = Step::RemoveObject {
                     object: object.clone(),
                     keeps: "the peers keep the ledger: Fabric has no way to leave a channel while they run".to_owned(),
+                    volume: None,
                 };
                 let need = config_step(channel, &format!("member/{organization}"));
                 let unread = config_step(channel, UNREAD);

@@ -11,6 +11,7 @@ mod diff;
 mod hash;
 mod notes;
 mod objects;
+mod retire;
 #[cfg(test)]
 mod tests;
 
@@ -50,6 +51,7 @@ pub fn plan(desired: &Desired, observed: &Observed, revision: Option<&str>) -> P
     }
     planner.remove_released();
     planner.remove_chaincodes();
+    planner.remove_nodes();
     planner.note_definition();
     planner.note_orphans();
     Plan {

@@ -38,14 +38,16 @@ impl Planner<'_> {
         }
         for retired in &self.desired.retired {
             let left = self.observed.objects.iter().filter(|(object, live)| retires(retired, object, live));
-            // Memberships and chaincodes are taken away by steps of their own.
-            let (parts, rest): (Vec<_>, Vec<_>) = left.partition(|(object, _)| self.leaves_by_steps(retired, object));
+            // Memberships, chaincodes and nodes are taken away by steps of their own.
+            let (parts, rest): (Vec<_>, Vec<_>) =
+                left.partition(|(object, live)| self.leaves_by_steps(retired, object, live));
             let message = if !rest.is_empty() {
+                let rest: Vec<String> = rest.iter().map(|(object, _)| object.to_string()).collect();
                 format!(
-                    "line {}: it may be taken down (ledger: {}); taking down nodes is not carried out yet, so they are left as \
-                     they are",
+                    "line {}: these are left as they are: {}; taking them away is not carried out by this version, and keys are never \
+                     deleted",
                     retired.origin.line,
-                    retired.ledger.as_str()
+                    rest.join(", ")
                 )
             } else if parts.is_empty() {
                 "nothing of it is left: the entry of spec.retired can go".to_owned()
@@ -57,10 +59,11 @@ impl Planner<'_> {
     }
 
     /// Whether an object that the file releases goes by steps of the plan.
-    fn leaves_by_steps(&self, retired: &Retired, object: &ObjectRef) -> bool {
+    fn leaves_by_steps(&self, retired: &Retired, object: &ObjectRef, live: &LiveObject) -> bool {
         match object.kind {
             Kind::Membership => self.desired.channels.contains_key(&object.name),
             Kind::Chaincode => matches!(retired.target, RetiredTarget::Chaincode(..)),
+            Kind::Orderer | Kind::Peer => live.deleting || self.leaves_as_node(object, live),
             _ => false,
         }
     }
@@ -87,7 +90,7 @@ impl Planner<'_> {
     }
 
     /// Whether an object that the file does not name would be this daemon's to name.
-    fn governs(&self, object: &ObjectRef, live: &LiveObject) -> bool {
+    pub(super) fn governs(&self, object: &ObjectRef, live: &LiveObject) -> bool {
         match owner(object, live) {
             None if object.kind == Kind::Chaincode => !self.desired.all_chaincodes.contains(&chaincode_key(live)),
             None => object.kind == Kind::Channel && !self.desired.all_channels.contains(&object.name),
@@ -100,7 +103,7 @@ impl Planner<'_> {
     }
 }
 
-fn field<'a>(live: &'a LiveObject, name: &str) -> Option<&'a str> {
+pub(super) fn field<'a>(live: &'a LiveObject, name: &str) -> Option<&'a str> {
     live.spec.get(name).and_then(Value::as_str)
 }
 
@@ -114,7 +117,7 @@ fn owner<'a>(object: &'a ObjectRef, live: &'a LiveObject) -> Option<&'a str> {
 }
 
 /// Whether an entry of `spec.retired` covers a live object.
-fn retires(retired: &Retired, object: &ObjectRef, live: &LiveObject) -> bool {
+pub(super) fn retires(retired: &Retired, object: &ObjectRef, live: &LiveObject) -> bool {
     let owner = owner(object, live);
     match &retired.target {
         RetiredTarget::Organization(name) => owner == Some(name),

@@ -250,7 +250,12 @@ fn render(plan: &Plan) -> String {
         if let Step::AwaitReady { state, .. } = &planned.step {
             writeln!(out, "  state: {state}").unwrap();
         }
-        if let Step::RemoveObject { object: ObjectRef { kind: Kind::Chaincode, .. }, keeps } = &planned.step {
+        if let Step::RemoveObject {
+            object: ObjectRef { kind: Kind::Chaincode | Kind::Orderer | Kind::Peer, .. },
+            keeps,
+            ..
+        } = &planned.step
+        {
             writeln!(out, "  keeps: {keeps}").unwrap();
         }
         for need in &planned.needs {
@@ -371,7 +376,48 @@ fn a_peer_that_the_file_no_longer_names() {
     let smaller = edited(("peers: [peer1, peer2]", "peers: [peer1]"));
     insta::assert_snapshot!(render(&plan_of(&smaller, &mut converged(EXAMPLE))));
     let released = format!("{smaller}  retired:\n    - peer: acme/peer2\n      ledger: delete\n");
-    insta::assert_snapshot!(render(&plan_of(&released, &mut converged(EXAMPLE))));
+    let mut world = converged(EXAMPLE);
+    let plan = plan_of(&released, &mut world);
+    insta::assert_snapshot!(render(&plan));
+    apply(&mut world, &wanted(&released), &plan);
+    assert!(!world.objects.contains_key(&object(Kind::Peer, "trade-acme", "peer2")));
+    let again = plan_of(&released, &mut world);
+    assert_eq!(again.steps.len(), 0, "{}", render(&again));
+    // A snapshot cannot be asked for yet, and a ledger is not deleted without it.
+    let snapshot = released.replace("ledger: delete", "ledger: snapshotThenDelete");
+    let plan = plan_of(&snapshot, &mut converged(EXAMPLE));
+    let step = &plan.steps[&crate::plan::StepId("remove/peer/trade-acme/peer2".into())];
+    assert!(step.blocked.as_ref().is_some_and(|why| why.contains("snapshot")), "{step:?}");
+}
+
+#[test]
+fn nodes_of_a_released_organization_go_after_its_membership() {
+    let without = edited(("[acme, globex]", "[acme]"));
+    let start = without.find("    - name: globex").expect("globex");
+    let end = start + without[start..].find("  channels:").expect("channels");
+    let released = format!("{}{}  retired:\n    - organization: globex\n", &without[..start], &without[end..]);
+    let mut world = converged(EXAMPLE);
+    let plan = plan_of(&released, &mut world);
+    insta::assert_snapshot!(render(&plan));
+    apply(&mut world, &wanted(&released), &plan);
+    assert!(!world.objects.contains_key(&object(Kind::Peer, "trade-globex", "peer1")));
+    let again = plan_of(&released, &mut world);
+    assert_eq!(again.steps.len(), 0, "{}", render(&again));
+    // As long as nobody can say that the channel does without it, it stays.
+    let mut world = converged(EXAMPLE);
+    world.channels.get_mut("settlement").unwrap().config = Observation::Unreachable { evidence: "timed out".into() };
+    let plan = plan_of(&released, &mut world);
+    let step = &plan.steps[&crate::plan::StepId("remove/peer/trade-globex/peer1".into())];
+    assert!(step.blocked.is_some() && step.unseen.is_some(), "{step:?}");
+}
+
+#[test]
+fn an_orderer_that_is_a_consenter_stays() {
+    let fewer = edited(("[orderer1, orderer2, orderer3]", "[orderer1, orderer2]"));
+    let released = format!("{fewer}  retired:\n    - orderer: hub/orderer3\n");
+    let plan = plan_of(&released, &mut converged(EXAMPLE));
+    let step = &plan.steps[&crate::plan::StepId("remove/orderer/trade-hub/orderer3".into())];
+    assert!(step.blocked.as_ref().is_some_and(|why| why.contains("consenter")), "{step:?}");
 }
 
 #[test]

@@ -1,0 +1,84 @@
+//! What can go wrong with a node's process, asked for from outside: no program of Tenter knows about it.
+
+use std::path::Path;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::Api;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::world::{World, fabric};
+
+/// The hub's orderers of the example network.
+pub const ORDERERS: [&str; 3] = ["orderer1", "orderer2", "orderer3"];
+
+/// Processes that are stopped, until this is dropped.
+pub struct Stopped(Vec<Pid>);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        for process in &self.0 {
+            let _ = kill_process(*process, Signal::CONT);
+        }
+    }
+}
+
+/// Stops the processes of some of the hub's orderers where they are, as a machine that hangs would.
+/// Says so and gives nothing where Pods run elsewhere: then their processes cannot be reached.
+pub async fn stop(world: &World, orderers: &[&str]) -> Option<Stopped> {
+    let pods = Api::<Pod>::namespaced(world.client.clone(), &world.organization("hub"));
+    let mut stopped = Stopped(Vec::new());
+    for orderer in orderers {
+        let pod = pods.get(&format!("{orderer}-0")).await.expect("the Pod");
+        let Some(process) = process(&pod.metadata.uid.expect("a uid"), "orderer") else {
+            println!(
+                "SKIPPED: the processes of the cluster's Pods are not on this machine, or only root may stop them"
+            );
+            return None;
+        };
+        kill_process(process, Signal::STOP).expect("stop it");
+        stopped.0.push(process);
+    }
+    Some(stopped)
+}
+
+/// The process of a Pod that runs a program, by the name of its control group.
+fn process(pod: &str, program: &str) -> Option<Pid> {
+    let names = [format!("pod{pod}"), format!("pod{}", pod.replace('-', "_"))];
+    let text = |path: &Path, name: &str| std::fs::read_to_string(path.join(name)).unwrap_or_default();
+    let found = std::fs::read_dir("/proc").ok()?.filter_map(Result::ok).find(|entry| {
+        let groups = text(&entry.path(), "cgroup");
+        names.iter().any(|name| groups.contains(name)) && text(&entry.path(), "comm").trim() == program
+    })?;
+    Pid::from_raw(found.file_name().to_str()?.parse().ok()?)
+}
+
+/// Asks all of the hub's orderers to fail in a way. Says so and gives false where they are real.
+pub async fn ask(world: &World, faults: &str) -> bool {
+    if fabric() != "simulated" {
+        println!("SKIPPED {faults}: real orderers cannot be told to fail like this");
+        return false;
+    }
+    for orderer in ORDERERS {
+        let request =
+            http::Request::post(faults_of(world, orderer)).body(faults.as_bytes().to_vec()).expect("a request");
+        world.client.request_text(request).await.expect("the faults are taken");
+    }
+    true
+}
+
+/// How many faults of a kind the hub's orderers still have to bring about.
+pub async fn left(world: &World, kind: &str) -> u64 {
+    let mut left = 0;
+    for orderer in ORDERERS {
+        let request = http::Request::get(faults_of(world, orderer)).body(Vec::<u8>::new()).expect("a request");
+        let answer: Value = world.client.request(request).await.expect("the faults in force");
+        left += answer[kind].as_u64().expect("a number");
+    }
+    left
+}
+
+/// Path of a simulated orderer's faults, through the API server.
+fn faults_of(world: &World, orderer: &str) -> String {
+    format!("/api/v1/namespaces/{}/pods/https:{orderer}-0:9443/proxy/sim/faults", world.organization("hub"))
+}

@@ -1,0 +1,269 @@
+//! What can go wrong around one config update: each ends with the update made once, or with a condition that names what
+//! to do. The daemon is killed and started again in the middle of every scenario.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+use tenter_fabric::ca::{Authority, CertificateRequest, CertificateRoot, Role, Usage};
+use tenter_fabric::config::ChannelConfig;
+use tenter_fabric::keys::SecretKey;
+use tenter_fabric::policy::{Policy, SignaturePolicy};
+use tenter_fabric::x509::CertificateInfo;
+
+use crate::changes::{by_hand, configuration, converge, in_sync, proposal, proposals, with_channel};
+use crate::faults::{ask, left, stop};
+use crate::scenarios::{announce, example};
+use crate::world::World;
+
+/// Organizations whose administrators are enough for everything.
+const ALL: [(&str, &str); 3] = [("hub", "HubMSP"), ("acme", "AcmeMSP"), ("globex", "GlobexMSP")];
+
+/// The example network with a channel that orders, and the file of one change to its settings.
+async fn formed(scenario: &str) -> (World, String) {
+    let mut world = World::new(scenario).await;
+    world.consortium(json!({})).await;
+    world.start();
+    let file = example(&world.name);
+    converge(&world, &file).await;
+    let change = with_channel(&file, &["batch: {timeout: 1s}"]);
+    (world, change)
+}
+
+/// Waits until the one proposal of the settings says a reason, in any phase; returns its message.
+async fn says(world: &World, topic: &str, reason: &str) -> String {
+    let objects = world.objects("Proposal", &world.namespace);
+    world
+        .eventually(&format!("the proposal of {topic} to say {reason}"), async || {
+            let all = proposals(world).await;
+            let of_topic: Vec<_> = all.iter().filter(|(_, other, _)| other == topic).collect();
+            assert!(of_topic.len() <= 1, "one update needs one proposal: {all:?}");
+            let (name, ..) = of_topic.first().ok_or("there is none")?;
+            let object = objects.get(name).await.map_err(|error| error.to_string())?;
+            let conditions = object.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            match conditions.iter().find(|condition| condition["reason"] == reason) {
+                Some(found) => Ok(found["message"].as_str().unwrap_or_default().to_owned()),
+                None => Err(object.data["status"].to_string()),
+            }
+        })
+        .await
+}
+
+/// The example network with a channel that orders, and a commit whose one update waits for an approval: it is there, and
+/// nothing of it is signed. Gives the commit and the Proposal's name and digest.
+async fn waiting(scenario: &str) -> (World, String, (String, String)) {
+    let mut world = World::new(scenario).await;
+    world.consortium(json!({})).await;
+    world.start();
+    let old = with_channel(&example(&world.name), &["capabilities: {application: V2_0}"]);
+    converge(&world, &old).await;
+    let commit = world.commit(&old.replace("V2_0", "V2_5"));
+    says(&world, "capabilities", "ApprovalNeeded").await;
+    let all = world.objects("Proposal", &world.namespace).list(&ListParams::default()).await.expect("proposals");
+    let found = all.into_iter().find(|object| object.data["spec"]["topic"] == "capabilities").expect("it is there");
+    let digest = found.data["spec"]["digest"].as_str().expect("a digest").to_owned();
+    (world, commit, (found.metadata.name.expect("a name"), digest))
+}
+
+async fn approve(world: &World, (name, digest): &(String, String)) {
+    let patch = json!({"metadata": {"annotations": {"tenter.dev/approved": digest}}});
+    let api = world.objects("Proposal", &world.namespace);
+    api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.expect("the approval");
+}
+
+fn restart(world: &mut World) {
+    world.kill();
+    world.start();
+}
+
+/// The commit is applied by one update that one proposal brought, and nothing is left to do.
+async fn made_once(world: &World, commit: &str, topic: &str) -> Value {
+    world.applied(commit).await;
+    let committed = proposal(world, topic, "Committed").await;
+    in_sync(world).await;
+    let all = proposals(world).await;
+    assert_eq!(all.len(), 1, "no second proposal: {all:?}");
+    let live = configuration(world).await;
+    assert_eq!(live.config().sequence, 1, "no second update");
+    committed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_reply_is_no_second_update() {
+    announce("a lost reply");
+    let (mut world, change) = formed("reply").await;
+    if !ask(&world, r#"{"loseBroadcastReply": 1}"#).await {
+        return;
+    }
+    let before = left(&world, "loseBroadcastReply").await;
+    let commit = world.commit(&change);
+    proposal(&world, "orderer-settings", "Committed").await;
+    restart(&mut world);
+    made_once(&world, &commit, "orderer-settings").await;
+    assert!(left(&world, "loseBroadcastReply").await < before, "a reply was lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_was_taken_and_lost_is_handed_over_again() {
+    announce("a lost update");
+    let (mut world, change) = formed("taken").await;
+    if !ask(&world, r#"{"loseUpdate": 1}"#).await {
+        return;
+    }
+    let before = left(&world, "loseUpdate").await;
+    let commit = world.commit(&change);
+    says(&world, "orderer-settings", "Submitted").await;
+    assert!(left(&world, "loseUpdate").await < before, "the update was lost");
+    restart(&mut world);
+    made_once(&world, &commit, "orderer-settings").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_block_is_waited_for() {
+    announce("a late block");
+    let (mut world, change) = formed("late").await;
+    if !ask(&world, r#"{"commitDelayMs": 5000}"#).await {
+        return;
+    }
+    let commit = world.commit(&change);
+    says(&world, "orderer-settings", "Submitted").await;
+    assert_eq!(configuration(&world).await.config().sequence, 0, "the block is late");
+    restart(&mut world);
+    made_once(&world, &commit, "orderer-settings").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_leader_an_update_waits() {
+    announce("no leader");
+    let (mut world, commit, proposal) = waiting("leader").await;
+    let Some(stopped) = stop(&world, &["orderer2", "orderer3"]).await else { return };
+    approve(&world, &proposal).await;
+    let message = says(&world, "capabilities", "NoLeader").await;
+    println!("no leader: {message}");
+    assert!(message.contains("settlement") && message.contains("it is tried again"), "{message}");
+    restart(&mut world);
+    drop(stopped);
+    made_once(&world, &commit, "capabilities").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_by_hand_in_between_is_not_made_again() {
+    announce("an update by hand in between");
+    let (mut world, commit, _) = waiting("between").await;
+    world.kill();
+    // Somebody else does the same and more, so that it is another update; the one that waits is void.
+    let change = |config: &mut ChannelConfig| {
+        config.application.capabilities = BTreeSet::from(["V2_5".to_owned()]);
+        config.orderer.batch.timeout = "7s".to_owned();
+    };
+    by_hand(&world, change, &ALL, "identity-reader").await;
+    world.start();
+    world.applied(&commit).await;
+    in_sync(&world).await;
+    let mut all: Vec<(String, String)> =
+        proposals(&world).await.into_iter().map(|(_, topic, phase)| (topic, phase)).collect();
+    all.sort();
+    let expected = [("capabilities", "Superseded"), ("orderer-settings", "Committed")];
+    assert_eq!(all, expected.map(|(topic, phase)| (topic.to_owned(), phase.to_owned())));
+    let live = configuration(&world).await;
+    assert_eq!(live.config().sequence, 2, "the one by hand, and one of ours that puts the timeout back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submitter_that_may_not_write_is_told_what_to_do() {
+    announce("no writer");
+    let (mut world, change) = formed("writer").await;
+    world.kill();
+    // By hand, for the plan would refuse it: only orderers may write, whose keys the daemon does not submit with.
+    let rule: SignaturePolicy = "OR('HubMSP.orderer')".parse().expect("a rule");
+    let live = configuration(&world).await;
+    let normal = live.config().policies["Writers"].clone();
+    let writers = |policy: Policy| {
+        |config: &mut ChannelConfig| {
+            config.policies.insert("Writers".to_owned(), policy);
+        }
+    };
+    by_hand(&world, writers(Policy::Signature(rule)), &ALL, "identity-reader").await;
+    let commit = world.commit(&change);
+    world.start();
+    for topic in ["orderer-settings", "policies"] {
+        let message = says(&world, topic, "NoWriter").await;
+        println!("{topic}: {message}");
+        assert!(message.contains("have its administrators change the policy Writers"), "{message}");
+    }
+    restart(&mut world);
+    says(&world, "orderer-settings", "NoWriter").await;
+    assert_eq!(configuration(&world).await.config().sequence, 1, "nothing was submitted");
+    // What the message says, done with a key that may.
+    by_hand(&world, writers(normal), &ALL, "orderer1-enrolment").await;
+    world.applied(&commit).await;
+    proposal(&world, "orderer-settings", "Committed").await;
+    in_sync(&world).await;
+    let mut all: Vec<(String, String)> =
+        proposals(&world).await.into_iter().map(|(_, topic, phase)| (topic, phase)).collect();
+    all.sort();
+    // What was done by hand is exactly the update that was proposed.
+    let expected = [("orderer-settings", "Committed"), ("policies", "Committed")];
+    assert_eq!(all, expected.map(|(topic, phase)| (topic.to_owned(), phase.to_owned())));
+    assert_eq!(configuration(&world).await.config().sequence, 3, "two by hand and one of ours");
+}
+
+/// Replaces the certificate of an organization's identity by one of the same key that ends in `seconds`.
+async fn expires_in(world: &World, organization: &str, secret: &str, role: Role, seconds: i64) -> String {
+    let secrets = Api::<Secret>::namespaced(world.client.clone(), &world.organization(organization));
+    let text = |secret: &Secret, key: &str| {
+        let data = secret.data.as_ref().expect("data");
+        String::from_utf8(data[key].0.clone()).expect("PEM")
+    };
+    let root = secrets.get("ca-enrolment").await.expect("the root");
+    let authority = Authority::load(&CertificateRoot {
+        cert_pem: text(&root, "tls.crt"),
+        key_pem: SecretKey::from_pem(text(&root, "tls.key")),
+    })
+    .expect("the root");
+    let old = CertificateInfo::from_pem(&text(&secrets.get(secret).await.expect("the Secret"), "tls.crt"));
+    let old = old.expect("a certificate");
+    let request = CertificateRequest {
+        common_name: old.common_name.clone().expect("a common name"),
+        usage: Usage::Enrolment(role),
+        // It started five minutes ago.
+        lifetime: SignedDuration::from_secs(300 + seconds),
+    };
+    let random = &mut getrandom::rand_core::UnwrapErr(getrandom::SysRng);
+    let short =
+        authority.issue_for(&request, &old.public_key().expect("its key"), Timestamp::now(), random).expect("issued");
+    let serial = CertificateInfo::from_pem(&short).expect("a certificate").serial;
+    let patch = json!({"stringData": {"tls.crt": short}});
+    secrets.patch(secret, &PatchParams::default(), &Patch::Merge(patch)).await.expect("patch");
+    serial
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_that_expire_meanwhile_are_renewed() {
+    announce("certificates expire");
+    let (mut world, commit, proposal) = waiting("expire").await;
+    let Some(stopped) = stop(&world, &["orderer2", "orderer3"]).await else { return };
+    approve(&world, &proposal).await;
+    // It is signed, and waits; then the submitters' and the signer's certificates run out while the daemon is down.
+    says(&world, "capabilities", "NoLeader").await;
+    world.kill();
+    let mut expired = Vec::new();
+    for (organization, _) in ALL {
+        for (secret, role) in [("identity-reader", Role::Client), ("identity-config-admin", Role::Admin)] {
+            let serial = expires_in(&world, organization, secret, role, 1).await;
+            expired.push((world.organization(organization), secret, serial));
+        }
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    drop(stopped);
+    world.start();
+    made_once(&world, &commit, "capabilities").await;
+    for (namespace, secret, old) in expired {
+        let live = Api::<Secret>::namespaced(world.client.clone(), &namespace).get(secret).await.expect("the Secret");
+        let text = String::from_utf8(live.data.expect("data")["tls.crt"].0.clone()).expect("PEM");
+        let now = CertificateInfo::from_pem(&text).expect("a certificate");
+        assert!(now.serial != old && now.not_after > Timestamp::now(), "{namespace}/{secret} is renewed");
+    }
+}
