@@ -145,7 +145,7 @@ pub enum Format {
     Markdown,
     /// SARIF 2.1.0.
     Sarif,
-    /// JUnit's XML.
+    /// `JUnit`'s XML.
     Junit,
     /// GitHub's annotations, and its job summary.
     Github,

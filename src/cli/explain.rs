@@ -71,15 +71,13 @@ impl Report for Page {
 pub fn run(args: &Args) -> Result<Outcome, CliError> {
     let Some(id) = &args.rule else { return Ok(Outcome::shown(List)) };
     let by_name = || rules::suggest(id).filter(|rule| rule.id.as_str().ends_with(&format!("/{id}")));
-    match rules::find(id).or_else(by_name) {
-        Some(rule) => Ok(Outcome::shown(Page(rule))),
-        None => {
-            let message = format!("there is no rule {}", tenter_consortium::diagnostic::quoted(id));
-            let hint = rules::suggest(id).map_or_else(
-                || "tenter explain lists them all".to_owned(),
-                |rule| format!("did you mean `{}`? tenter explain lists them all", rule.id),
-            );
-            Err(CliError::new(Exit::Usage, message, hint))
-        }
+    if let Some(rule) = rules::find(id).or_else(by_name) {
+        return Ok(Outcome::shown(Page(rule)));
     }
+    let message = format!("there is no rule {}", tenter_consortium::diagnostic::quoted(id));
+    let hint = rules::suggest(id).map_or_else(
+        || "tenter explain lists them all".to_owned(),
+        |rule| format!("did you mean `{}`? tenter explain lists them all", rule.id),
+    );
+    Err(CliError::new(Exit::Usage, message, hint))
 }

@@ -116,7 +116,7 @@ fn write_all(global: &Global, report: &dyn Report) -> Result<(), String> {
         let text = rendered(*format, report, review.as_ref(), style, global.markdown_limit);
         match file {
             Some(file) => {
-                std::fs::write(file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))?
+                std::fs::write(file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
             }
             None => match write_out(&text) {
                 Ok(()) => {}

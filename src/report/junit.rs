@@ -1,4 +1,4 @@
-//! JUnit's XML: what test reports of CI servers read.
+//! `JUnit`'s XML: what test reports of CI servers read.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

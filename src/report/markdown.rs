@@ -80,8 +80,12 @@ impl Markdown {
     pub fn render(&self, limit: usize) -> String {
         let limit = limit.max(LEAST);
         let room = limit - RESERVE;
-        let marker: String =
-            self.marker.chars().filter(|c| c.is_alphanumeric() || ":/._ ".contains(*c)).take(QUOTED).collect();
+        let allowed = |c: &char| c.is_alphanumeric() || "-:/._ ".contains(*c);
+        let mut marker: String = self.marker.chars().filter(allowed).take(QUOTED).collect();
+        // Two of them would end an HTML comment.
+        while marker.contains("--") {
+            marker = marker.replace("--", "-");
+        }
         let mut text = format!("<!-- tenter:{marker} -->\n### {}\n", self.heading);
         let mut left_out = false;
         for part in &self.head {
@@ -89,7 +93,7 @@ impl Markdown {
                 left_out = true;
                 continue;
             }
-            let _ = write!(text, "{}{part}\n", if part.starts_with("- ") { "" } else { "\n" });
+            let _ = writeln!(text, "{}{part}", if part.starts_with("- ") { "" } else { "\n" });
         }
         for section in &self.sections {
             left_out |= !section.render(&mut text, room);
@@ -168,7 +172,7 @@ mod tests {
         assert_eq!(code("a`b``"), "``` a`b`` ```");
         assert_eq!(code("a|b"), "`a|b`");
         let marker = Markdown { marker: "plan:--> x".to_owned(), ..Markdown::default() };
-        assert!(marker.render(LIMIT).starts_with("<!-- tenter:plan: x -->\n"));
+        assert!(marker.render(LIMIT).starts_with("<!-- tenter:plan:- x -->\n"));
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl PlanReport {
             failure: planned.blocked.clone(),
             output: planned.irreversible.as_ref().map(|why| format!("cannot be undone: {why}")),
         };
-        let mut rules: Vec<RuleText> = PLAN_RULES.iter().map(|rule| rule.text()).collect();
+        let mut rules: Vec<RuleText> = PLAN_RULES.iter().map(PlanRule::text).collect();
         for note in &remarks {
             if rules.iter().all(|rule| rule.id != note.rule) {
                 let title = format!("{} of the plan.", note.rule.trim_start_matches("plan/"));

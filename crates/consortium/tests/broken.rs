@@ -6,8 +6,6 @@
 //!
 //! Rule, line and column, one line for each finding, in their order.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop at what it does not expect")]
-
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
