@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tenter_fabric::chaincode::{Approved, Committed, PackageId};
 
@@ -10,7 +11,7 @@ use crate::objects::{Batch, Capabilities, ChannelPolicies, Condition, ConsensusT
 use crate::observation::Observation;
 
 /// A node by its namespace and name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct NodeRef {
     /// Its organization's namespace.
     pub namespace: String,
