@@ -68,7 +68,7 @@ pub async fn look(ctx: &Context, scope: &Scope, nodes: &Nodes, object: &Chaincod
             Observation::Absent { evidence: format!("no own peer is in channel {} yet", spec.channel) }
         }
         // Nothing is known of the ledger: the observation says why.
-        None => unknown(&seen.observed.committed),
+        None => seen.observed.committed.unseen(),
     };
     let mut view = View {
         // What was in force stays so, whether or not the ledger can be read now.
@@ -106,16 +106,6 @@ pub async fn look(ctx: &Context, scope: &Scope, nodes: &Nodes, object: &Chaincod
         }
     }
     Ok(Observed { view, seen, orderers, anchors, consortium: scope.consortium.name_any() })
-}
-
-fn unknown<T, U>(seen: &Observation<T>) -> Observation<U> {
-    let evidence = seen.evidence().unwrap_or("it was not told").to_owned();
-    match seen {
-        Observation::Forbidden { .. } => Observation::Forbidden { evidence },
-        Observation::Present { .. } | Observation::Absent { .. } | Observation::Unreachable { .. } => {
-            Observation::Unreachable { evidence }
-        }
-    }
 }
 
 /// The members that this daemon acts for.
@@ -157,15 +147,8 @@ async fn config(ctx: &Context, nodes: &Nodes, object: &Channel, orderers: &[Node
     let name = &object.spec.channel;
     let pinned = read_pinned(nodes.store(), &ctx.namespace, name, block_hash).await;
     let hash = pinned.value().map(|pinned| pinned.hash.clone());
-    match channel::config(nodes, orderers, name, hash.as_deref()).await {
-        Observation::Present { value } => match CurrentConfig::from_bytes(name, &value.config) {
-            Ok(value) => Observation::Present { value },
-            Err(error) => Observation::Unreachable { evidence: chain(&error) },
-        },
-        Observation::Absent { evidence } => Observation::Absent { evidence },
-        Observation::Forbidden { evidence } => Observation::Forbidden { evidence },
-        Observation::Unreachable { evidence } => Observation::Unreachable { evidence },
-    }
+    let live = channel::config(nodes, orderers, name, hash.as_deref()).await;
+    live.try_map(|live| CurrentConfig::from_bytes(name, &live.config).map_err(|error| chain(&error)))
 }
 
 /// What an earlier image of a contract has left that others serve now.
