@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::future::FutureExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service as KubeService};
 use kube::ResourceExt as _;
@@ -24,6 +25,7 @@ use crate::controllers::node::PodFacts;
 use crate::controllers::{Context, Failure, Scope, Verdict, apply, gates};
 use crate::nodes::records::{block_hash, read_pinned};
 use crate::nodes::{Node, Nodes, chain};
+use crate::observe::channel::{bounded, each};
 use crate::observe::{chaincode, channel};
 use crate::resources::{CertificateAuthority, Chaincode, Channel};
 
@@ -60,7 +62,9 @@ pub async fn look(ctx: &Context, scope: &Scope, nodes: &Nodes, object: &Chaincod
             .map_err(|verdict| Failure::terminal(verdict.reason(), verdict.message()))?;
     }
     let orderers = own_consenters(&channel.spec, &settings.organizations);
-    let seen = chaincode::look(nodes, &ctx.namespace, spec, &settings.organizations, &definition).await;
+    let tip = tip(nodes, &orderers, &spec.channel).boxed();
+    let place = (ctx.namespace.as_str(), spec, settings.organizations.as_slice());
+    let seen = chaincode::look(nodes, place, &definition, tip).await;
     let hosted: BTreeSet<String> = own_members(object, settings).map(|member| member.organization.clone()).collect();
     let progress = match progress(spec, &definition, &package, &seen.observed, &hosted) {
         Some(value) => Observation::Present { value },
@@ -106,6 +110,13 @@ pub async fn look(ctx: &Context, scope: &Scope, nodes: &Nodes, object: &Chaincod
         }
     }
     Ok(Observed { view, seen, orderers, anchors, consortium: scope.consortium.name_any() })
+}
+
+/// How many blocks own orderers have.
+async fn tip(nodes: &Nodes, orderers: &[Node], channel: &str) -> u64 {
+    let ask = |node| bounded(node, "participation API", nodes.orderer_channel(node, channel).boxed());
+    let channels = each(orderers, ask).await;
+    channels.values().filter_map(|seen| Some(seen.value()?.height)).max().unwrap_or_default()
 }
 
 /// The members that this daemon acts for.
