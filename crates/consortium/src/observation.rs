@@ -77,10 +77,11 @@ impl<T> Observation<T> {
     pub fn try_map<U>(self, f: impl FnOnce(T) -> Result<U, String>) -> Observation<U> {
         match self.map(f) {
             Observation::Present { value: Ok(value) } => Observation::Present { value },
-            Observation::Present { value: Err(evidence) } => Observation::Unreachable { evidence },
             Observation::Absent { evidence } => Observation::Absent { evidence },
             Observation::Forbidden { evidence } => Observation::Forbidden { evidence },
-            Observation::Unreachable { evidence } => Observation::Unreachable { evidence },
+            Observation::Present { value: Err(evidence) } | Observation::Unreachable { evidence } => {
+                Observation::Unreachable { evidence }
+            }
         }
     }
 
