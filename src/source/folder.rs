@@ -168,8 +168,8 @@ impl Follower {
         let mut watcher = RecommendedWatcher::new(notice, config).map_err(local)?;
         watcher.watch(folder, RecursiveMode::NonRecursive).map_err(local)?;
         let (folder, path) = (folder.to_owned(), path.to_owned());
-        let mut watched = named(&folder, &path);
-        watch_all(&mut watcher, &BTreeMap::new(), &watched);
+        let mut followed = named(&folder, &path);
+        watch_all(&mut watcher, &BTreeMap::new(), &followed);
         let (sender, changes) = watch::channel(0);
         tokio::spawn(async move {
             loop {
@@ -180,8 +180,8 @@ impl Follower {
                 while tokio::time::timeout(SETTLE, raw.recv()).await.is_ok_and(|more| more.is_some()) {}
                 // Before the reader is woken, so that nothing changes unseen between its reading and this.
                 let now = named(&folder, &path);
-                watch_all(&mut watcher, &watched, &now);
-                watched = now;
+                watch_all(&mut watcher, &followed, &now);
+                followed = now;
                 sender.send_modify(|count| *count += 1);
             }
         });

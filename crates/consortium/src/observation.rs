@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_was_not_seen() {
-        let half = |value: u32| if value % 2 == 0 { Ok(value / 2) } else { Err("it is odd".to_owned()) };
+        let half = |value: u32| if value.is_multiple_of(2) { Ok(value / 2) } else { Err("it is odd".to_owned()) };
         assert_eq!(Observation::Present { value: 4 }.try_map(half), Observation::Present { value: 2 });
         let odd = Observation::Unreachable { evidence: "it is odd".to_owned() };
         assert_eq!(Observation::Present { value: 3 }.try_map(half), odd);
