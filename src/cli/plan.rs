@@ -95,6 +95,15 @@ pub struct SettingsArgs {
     /// Subjects that may be granted roles: User:NAME, Group:NAME or ServiceAccount:NAMESPACE:NAME
     #[arg(long, env = "TENTER_ALLOW_SUBJECT", hide_env_values = true, value_name = "SUBJECT", value_delimiter = ',', value_parser = subject)]
     pub allow_subject: Vec<Subject>,
+    /// Servers of chaincode elsewhere that peers may be sent to: host:port, or *.domain:port
+    #[arg(
+        long,
+        env = "TENTER_ALLOW_CHAINCODE_SERVER",
+        hide_env_values = true,
+        value_name = "ADDRESS",
+        value_delimiter = ','
+    )]
+    pub allow_chaincode_server: Vec<String>,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -138,6 +147,7 @@ impl SettingsArgs {
                 mirrors: self.mirror_image.iter().cloned().collect::<BTreeMap<_, _>>(),
             },
             subjects: self.allow_subject.clone(),
+            chaincode_servers: self.allow_chaincode_server.clone(),
         })
     }
 }

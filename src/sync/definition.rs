@@ -171,7 +171,7 @@ pub fn from_folder(path: &Path) -> Newest {
         Err(error) => Newest::failed(None, problem(&error)),
         Ok((file, bytes)) => {
             let facts = folder::facts(&file, &bytes);
-            read(folder::revision(&bytes), &bytes, &file.display().to_string(), &facts)
+            read(folder::revision(&bytes, &facts), &bytes, &file.display().to_string(), &facts)
         }
     }
 }

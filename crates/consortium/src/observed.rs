@@ -34,6 +34,9 @@ pub struct LiveObject {
     pub generation: i64,
     /// The phase in its status, to show only.
     pub phase: Option<String>,
+    /// The committed sequence in its status, of a chaincode. The ledger's never goes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
     /// Its conditions.
     pub conditions: Vec<Condition>,
     /// Whether it is being deleted.
