@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use super::{apply, call, completions, crds, operator, plan, run, schema, status, sync, validate};
+use super::{
+    apply, call, completions, consent, crds, export, genesis, operator, plan, run, schema, status, sync, validate,
+};
 
 /// Keeps a Hyperledger Fabric consortium in the shape that its git repository says.
 #[derive(Debug, Parser)]
@@ -166,6 +168,12 @@ pub enum Command {
     Invoke(call::Invoke),
     /// Call a function of a contract on one peer
     Query(call::Query),
+    /// Write an organization's folder for the definition repository
+    Export(export::Args),
+    /// Compute a channel's genesis block from the definition repository
+    Genesis(genesis::Args),
+    /// Give an organization's consent to what the definition says of it
+    Consent(consent::Args),
     /// Print the custom resource definitions
     Crds(crds::Args),
     /// Print the JSON schema of network.yaml

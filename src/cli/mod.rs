@@ -5,9 +5,12 @@ pub mod args;
 pub mod call;
 pub mod cluster;
 pub mod completions;
+pub mod consent;
 pub mod crds;
 pub mod definition;
 pub mod exit;
+pub mod export;
+pub mod genesis;
 pub mod operator;
 pub mod outcome;
 pub mod plan;
@@ -60,6 +63,9 @@ fn dispatch(global: &Global, command: Command) -> Result<Outcome, CliError> {
         Command::GitFetch => crate::source::process::serve()
             .map(|answer| Outcome::shown(outcome::Verbatim(answer)))
             .map_err(|error| CliError::plain(Exit::Failure, error.to_string())),
+        Command::Genesis(args) => genesis::run(&args),
+        Command::Consent(args) => consent::run(&args),
+        Command::Export(args) => block_on(export::run(global, args)),
         Command::Plan(args) => block_on(plan::run(global, args)),
         Command::Apply(args) => block_on(apply::run(global, args)),
         Command::Status(args) => block_on(status::run(global, args)),

@@ -15,6 +15,7 @@ use serde::Deserialize as _;
 use tenter_consortium::chaincode::wanted;
 use tenter_consortium::channel_config::{Material, updates};
 use tenter_consortium::desired::{Desired, DesiredChannel};
+use tenter_consortium::document::Blob;
 use tenter_consortium::objects::{ChannelSpec, Kind, NodeSpec, ObjectRef};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{
@@ -25,8 +26,10 @@ use tenter_fabric::config::CurrentConfig;
 
 use self::channel::each;
 use crate::controllers::Context;
-use crate::controllers::channel::material::available;
+use crate::controllers::channel::form::foreign as foreign_organizations;
+use crate::controllers::channel::material::{Others, available};
 use crate::nodes::records::{block_hash, read_pinned, with_record};
+use crate::nodes::store::Entries;
 use crate::nodes::{Node, NodeKind, Nodes};
 
 /// Looks at everything that a plan of `desired` needs to know.
@@ -54,7 +57,13 @@ pub async fn observe(ctx: &Context, nodes: &Nodes, desired: &Desired) -> Observe
         stream::iter(questions).buffer_unordered(4).collect().await
     };
     let chaincodes = chaincodes(ctx, nodes, desired, &channels, &objects).await;
-    Observed { kinds, objects, namespaces, channels, chaincodes }
+    let mut materials = BTreeMap::new();
+    for name in desired.materials.keys() {
+        let seen = nodes.store().config_map(&desired.namespace, name).await;
+        let blobs = |entries: Entries| entries.into_iter().map(|(key, bytes)| (key, Blob(bytes))).collect();
+        materials.insert(name.clone(), seen.map(blobs));
+    }
+    Observed { kinds, objects, namespaces, channels, chaincodes, materials }
 }
 
 /// What the own peers say of the chaincodes. One whose spec makes no definition is named by the planner.
@@ -225,7 +234,9 @@ async fn compare(
     let Some((spec, current)) = spec.zip(CurrentConfig::from_bytes(name, &live.config).ok()) else {
         return (Material::default(), Vec::new());
     };
-    let material = available(nodes.store(), &spec).await;
+    let organizations: Vec<String> = desired.organizations.iter().cloned().collect();
+    let others = Others { namespace: &desired.namespace, organizations: &foreign_organizations(&spec, &organizations) };
+    let material = available(nodes.store(), &spec, &others).await;
     let differs = updates(&current, &spec, &material).is_ok_and(|found| !found.topics.is_empty());
     let foreign =
         if differs { channel::foreign_changes(nodes, sources, name, live, proposed).await } else { Vec::new() };

@@ -1,5 +1,6 @@
 //! A definition in a local folder, followed with the file system's notifications.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -47,7 +48,12 @@ pub fn facts(file: &Path, definition: &[u8]) -> RepositoryFacts {
         .filter_map(|entry| entry.file_name().into_string().ok())
         .collect();
     organizations.sort();
-    RepositoryFacts { organizations, files: items::read(&OnDisk(root), &document::repository_paths(definition)) }
+    RepositoryFacts {
+        organizations,
+        files: items::read(&OnDisk(root), &document::repository_paths(definition)),
+        members: items::members(&OnDisk(root)),
+        commits: BTreeMap::new(),
+    }
 }
 
 /// A folder on a disk.

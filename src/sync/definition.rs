@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use tenter_consortium::diagnostic::{Diagnostic, Severity};
 use tenter_consortium::document::{self, RepositoryFacts};
 use tenter_consortium::network::Network;
 use tenter_consortium::objects::{ConsortiumSource, ConsortiumSpec};
+use tenter_consortium::repository;
 use tenter_consortium::status::ConsortiumStatus;
 
 use super::conclude::{Problem, line};
@@ -130,13 +132,13 @@ pub async fn from_repository(
         credentials,
     };
     match process::fetch(&request, limit).await {
-        Ok(fetched) => judge(fetched, spec, last_good),
+        Ok(fetched) => judge(fetched, spec, last_good, ctx.now()),
         Err(error) => Newest::failed(None, problem(&error)),
     }
 }
 
 /// Whether a commit may be applied.
-fn judge(fetched: Fetched, spec: &ConsortiumSpec, last_good: Option<&str>) -> Newest {
+fn judge(fetched: Fetched, spec: &ConsortiumSpec, last_good: Option<&str>, now: Timestamp) -> Newest {
     let Fetched { commit, subject: _, fast_forward, facts, definition } = fetched;
     if !fast_forward {
         let message = format!(
@@ -161,17 +163,17 @@ fn judge(fetched: Fetched, spec: &ConsortiumSpec, last_good: Option<&str>) -> Ne
     }
     match definition {
         Err(error) => Newest::failed(Some(commit), problem(&error)),
-        Ok(bytes) => read(commit, &bytes, &spec.source.path, &facts),
+        Ok(bytes) => read(commit, &bytes, &spec.source.path, &facts, now),
     }
 }
 
 /// Reads a definition from a local folder.
-pub fn from_folder(path: &Path) -> Newest {
+pub fn from_folder(path: &Path, now: Timestamp) -> Newest {
     match folder::read(path) {
         Err(error) => Newest::failed(None, problem(&error)),
         Ok((file, bytes)) => {
             let facts = folder::facts(&file, &bytes);
-            read(folder::revision(&bytes), &bytes, &file.display().to_string(), &facts)
+            read(folder::revision(&bytes), &bytes, &file.display().to_string(), &facts, now)
         }
     }
 }
@@ -183,9 +185,11 @@ fn one_line(finding: &Diagnostic) -> String {
 }
 
 /// Parses and validates.
-fn read(revision: String, bytes: &[u8], name: &str, facts: &RepositoryFacts) -> Newest {
+fn read(revision: String, bytes: &[u8], name: &str, facts: &RepositoryFacts, now: Timestamp) -> Newest {
     let loaded = document::load(bytes, name, facts);
-    let findings: Vec<String> = loaded.diagnostics.iter().take(LISTED).map(one_line).collect();
+    // What is wrong with a member's folder stops only the channels that need it.
+    let members = loaded.network.as_ref().map(|network| repository::check(network, Some(now))).unwrap_or_default();
+    let findings: Vec<String> = loaded.diagnostics.iter().chain(&members).take(LISTED).map(one_line).collect();
     let attempted = Some(revision.clone());
     if let Some(network) = loaded.network {
         return Newest { attempted, good: Some(Good { revision, network }), problem: None, findings };
@@ -220,7 +224,7 @@ mod tests {
                         organizations: [{name: acme, peers: [peer1]}]\n";
 
     fn check(fetched: Fetched, organizations: &[&str], expect: Option<&str>) {
-        let newest = judge(fetched, &spec(organizations), Some("old"));
+        let newest = judge(fetched, &spec(organizations), Some("old"), Timestamp::UNIX_EPOCH);
         assert_eq!(newest.attempted.as_deref(), Some("new"));
         assert_eq!(newest.problem.as_ref().map(|problem| problem.reason.as_str()), expect, "{newest:?}");
         assert_eq!(newest.good.is_some(), expect.is_none());

@@ -289,7 +289,7 @@ impl Loop {
         let generation = object.metadata.generation.unwrap_or_default();
         let Shared { engine, options, telemetry: _ } = &*self.shared;
         let newest = if let Some(folder) = &options.folder {
-            from_folder(folder)
+            from_folder(folder, engine.ctx.now())
         } else {
             if let Some(last) = &self.last_fetch
                 && last.generation == generation

@@ -173,7 +173,7 @@ pub enum NodeEntry {
 }
 
 /// A node with settings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NodeSettings {
     /// Name, a DNS label, unique in the organization.

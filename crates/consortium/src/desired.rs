@@ -7,6 +7,7 @@ use serde_json::Value;
 use tenter_fabric::policy::SignaturePolicy;
 
 use crate::chaincode;
+use crate::channel_config::chain as config_chain;
 use crate::definition::{ChaincodeEntry, CollectionEntry};
 use crate::document::Blob;
 use crate::network::{self, Chaincode, Channel, Network, Node, Organization, Retired, RetiredTarget};
@@ -18,6 +19,7 @@ use crate::objects::{
 };
 use crate::observed::{ChannelFacts, NodeRef};
 use crate::plan::Origin;
+use crate::repository::{self, Founded, Repository, founding, material};
 use crate::settings::{Settings, image_allowed, namespace_allowed, organization_allowed, subject_allowed};
 
 /// Everything that should exist.
@@ -47,6 +49,8 @@ pub struct Desired {
     pub chaincodes: BTreeMap<String, DesiredChaincode>,
     /// Names of all chaincodes of the file, as `channel/chaincode`, those of other daemons too.
     pub all_chaincodes: BTreeSet<String>,
+    /// What the repository holds of other daemons' organizations, by the name of its ConfigMap.
+    pub materials: BTreeMap<String, DesiredMaterial>,
     /// What the file releases.
     pub retired: Vec<Retired>,
     /// What the daemon's settings do not allow.
@@ -90,6 +94,21 @@ pub struct DesiredChannel {
     pub orderers: Vec<NodeRef>,
     /// Own peers that should have joined, by their organization's namespace and name.
     pub peers: Vec<NodeRef>,
+    /// Where members are hosted elsewhere: the genesis block that the repository pins, or why there is none to join.
+    pub founding: Option<Result<Founded, String>>,
+    /// What in the file asks for it.
+    pub origins: Vec<Origin>,
+}
+
+/// An organization's public material, as its ConfigMap in the consortium's namespace holds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DesiredMaterial {
+    /// The organization.
+    pub organization: String,
+    /// The labels.
+    pub labels: BTreeMap<String, String>,
+    /// The entries.
+    pub entries: BTreeMap<String, Blob>,
     /// What in the file asks for it.
     pub origins: Vec<Origin>,
 }
@@ -121,6 +140,7 @@ pub struct Refusal {
 pub fn desired(network: &Network, settings: &Settings) -> Desired {
     let mut builder = Builder {
         network,
+        repository: repository::read(&network.repository.members).0,
         settings,
         desired: Desired {
             consortium: settings.consortium.clone(),
@@ -159,6 +179,7 @@ pub fn desired(network: &Network, settings: &Settings) -> Desired {
 
 struct Builder<'a> {
     network: &'a Network,
+    repository: Repository,
     settings: &'a Settings,
     desired: Desired,
 }
@@ -316,13 +337,12 @@ impl Builder<'_> {
         let spec = channel_spec(self.network, &self.settings.consortium, channel);
         let elsewhere: Vec<&str> =
             channel.participants().into_iter().filter(|name| !self.desired.organizations.contains(*name)).collect();
-        let blocked = (!elsewhere.is_empty()).then(|| {
-            format!(
-                "this daemon does not act for {}, and channels across daemons are not supported yet: add them to the \
-                 Consortium's spec.organizations if they are hosted here",
-                elsewhere.join(", ")
-            )
-        });
+        let founding = (!elsewhere.is_empty())
+            .then(|| founding(self.network, &channel.name).map_err(|error| config_chain(&error)));
+        for name in elsewhere {
+            self.material(name);
+        }
+        let blocked: Option<String> = None;
         let object =
             ObjectRef { kind: Kind::Channel, namespace: self.settings.namespace.clone(), name: channel.name.clone() };
         let entry = DesiredObject {
@@ -338,6 +358,7 @@ impl Builder<'_> {
             facts: channel_facts(&spec),
             orderers: Vec::new(),
             peers: Vec::new(),
+            founding,
             origins: vec![channel.origin.clone()],
         };
         for name in channel.participants() {
@@ -352,6 +373,23 @@ impl Builder<'_> {
             wanted.peers.extend(membership.peers.iter().map(node));
         }
         self.desired.channels.insert(channel.name.clone(), wanted);
+    }
+
+    /// What the repository holds of an organization that another daemon acts for.
+    fn material(&mut self, name: &str) {
+        let (folder, organization) = (self.repository.organizations.get(name), self.network.organization(name));
+        let Some((folder, organization)) = folder.zip(organization) else { return };
+        let entries = material::entries(folder);
+        if entries.is_empty() {
+            return;
+        }
+        let wanted = DesiredMaterial {
+            organization: name.to_owned(),
+            labels: self.labels(&[(LABEL_ORGANIZATION, name)]),
+            entries,
+            origins: vec![organization.origin.clone()],
+        };
+        self.desired.materials.insert(material::config_map(&self.settings.consortium, name), wanted);
     }
 
     fn chaincode(&mut self, chaincode: &Chaincode) {

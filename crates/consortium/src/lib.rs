@@ -13,6 +13,7 @@ pub mod observed;
 pub mod path;
 pub mod plan;
 pub mod planner;
+pub mod repository;
 pub mod rules;
 pub mod schema;
 pub mod settings;

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::definition::{
     BatchEntry, CapabilitiesEntry, ChaincodeEntry, ChannelEntry, ImagesEntry, LedgerFate, MemberEntry, NodeEntry,
-    OrganizationEntry, PoliciesEntry, RetiredEntry, Size,
+    NodeSettings, OrganizationEntry, PoliciesEntry, RetiredEntry, Size,
 };
 use crate::document::{Definition, RepositoryFacts};
 use crate::objects::{
@@ -88,6 +88,9 @@ pub struct Organization {
     pub orderers: Vec<Node>,
     /// Its peers.
     pub peers: Vec<Node>,
+    /// Its section as written, in one spelling: what its consent covers.
+    #[serde(skip)]
+    pub entry: OrganizationEntry,
     /// Where it stands in the file.
     #[serde(skip)]
     pub origin: Origin,
@@ -336,11 +339,22 @@ fn organization(
             images.orderer.as_deref().unwrap_or(DEFAULT_ORDERER_IMAGE),
         ),
         peers: nodes(&entry.peers, "peers", PEER_PORT, images.peer.as_deref().unwrap_or(DEFAULT_PEER_IMAGE)),
+        entry: spelled(entry),
         origin: definition.origin(path),
         version,
         name,
         namespace,
     }
+}
+
+/// A section in one spelling: `[{name: peer1}]` and `[peer1]` say the same.
+fn spelled(entry: &OrganizationEntry) -> OrganizationEntry {
+    let node = |entry: &NodeEntry| match entry {
+        NodeEntry::Name(name) => NodeEntry::Node(NodeSettings { name: name.clone(), ..NodeSettings::default() }),
+        NodeEntry::Node(_) => entry.clone(),
+    };
+    let nodes = |entries: &Option<Vec<NodeEntry>>| entries.as_ref().map(|entries| entries.iter().map(node).collect());
+    OrganizationEntry { orderers: nodes(&entry.orderers), peers: nodes(&entry.peers), ..entry.clone() }
 }
 
 /// The image, with the version as its tag unless it has a tag or digest.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tenter_fabric::chaincode::{Approved, Committed, PackageId};
 
 use crate::channel_config::Material;
+use crate::document::Blob;
 use crate::objects::{Batch, Capabilities, ChannelPolicies, Condition, ConsensusType, Kind, ObjectRef};
 use crate::observation::Observation;
 
@@ -222,6 +223,8 @@ pub struct Observed {
     pub channels: BTreeMap<String, ObservedChannel>,
     /// The chaincodes that the definition names, as `channel/chaincode`.
     pub chaincodes: BTreeMap<String, ObservedChaincode>,
+    /// The entries of the ConfigMaps with other daemons' public material, by name.
+    pub materials: BTreeMap<String, Observation<BTreeMap<String, Blob>>>,
 }
 
 impl std::fmt::Display for ForeignChange {

@@ -9,7 +9,7 @@ use tenter_consortium::observed::{ForeignChange, LiveChannel};
 use tenter_consortium::status::ProposalPhase;
 use tenter_fabric::config::CurrentConfig;
 
-use super::material::available;
+use super::material::{Others, available};
 use crate::nodes::{Node, Nodes, chain};
 use crate::observe::channel::foreign_changes;
 
@@ -116,7 +116,7 @@ pub struct ConfigView {
 pub async fn compare(
     nodes: &Nodes,
     sources: &[Node],
-    spec: &ChannelSpec,
+    (spec, others): (&ChannelSpec, &Others<'_>),
     live: &Observation<LiveChannel>,
     proposals: &[ProposalSeen],
 ) -> (Observation<ConfigView>, Vec<TopicUpdate>) {
@@ -129,7 +129,7 @@ pub async fn compare(
         Ok(current) => current,
         Err(error) => return unreadable(format!("config block {}: {}", live.block, chain(&error))),
     };
-    let material = available(nodes.store(), spec).await;
+    let material = available(nodes.store(), spec, others).await;
     let found = match updates(&current, spec, &material) {
         Ok(found) => found,
         Err(why) => return unreadable(why),

@@ -12,7 +12,7 @@ use tenter_fabric::genesis::{GenesisFormat, GenesisInputs, verify_pinned};
 
 use super::config::{ProposalSeen, compare};
 use super::decide::{Action, OrdererView, Uncomputable, View};
-use super::material::gather;
+use super::material::{Others, gather};
 use crate::controllers::Failure;
 use crate::controllers::apply::MANAGED_BY;
 use crate::nodes::records::{self, Pinned, block_hash, read_pinned};
@@ -67,8 +67,8 @@ pub fn foreign(spec: &ChannelSpec, organizations: &[String]) -> Vec<String> {
     taking_part.into_iter().filter(|name| !organization_allowed(name, organizations)).cloned().collect()
 }
 
-/// Looks at everything that the decision needs. With `foreign` organizations no genesis block is computed, and nothing
-/// is read that only such a block needs.
+/// Looks at everything that the decision needs. With `foreign` organizations no genesis block is computed: the plan takes
+/// it out of the repository. What is missing for one is looked for all the same.
 pub async fn look(
     nodes: &Nodes,
     namespace: &str,
@@ -83,13 +83,17 @@ pub async fn look(
     );
     let held =
         orderers.values().any(|view| view.channel.live.value().is_some() || view.channel.record == JoinRecord::Joined);
-    let material = if !foreign.is_empty() {
-        Err(Uncomputable::Foreign(foreign))
-    } else if held {
+    let others = Others { namespace, organizations: &foreign };
+    let material = if held {
         // The pinned bytes are the truth now, whatever the certificates have become.
         Err(Uncomputable::Held)
+    } else if !foreign.is_empty() && pinned.value().is_some() {
+        // The plan has compared it with what the repository gives.
+        Err(Uncomputable::Foreign(foreign.clone()))
     } else {
-        gather(nodes.store(), spec).await
+        let material = gather(nodes.store(), spec, &others).await;
+        // What is missing is worth more than that the block comes out of the repository.
+        if foreign.is_empty() { material } else { material.and(Err(Uncomputable::Foreign(foreign.clone()))) }
     };
     let genesis_seen = pinned.clone().map(|pinned| PinnedGenesis { hash: pinned.hash });
     let pinned = pinned.value().cloned();
@@ -109,7 +113,7 @@ pub async fn look(
         .collect();
     let hash = pinned.as_ref().map(|pinned| pinned.hash.as_str());
     let config = channel::config(nodes, &holders, &spec.channel, hash).await;
-    let (config_view, updates) = compare(nodes, &holders, spec, &config, proposals).await;
+    let (config_view, updates) = compare(nodes, &holders, (spec, &others), &config, proposals).await;
     let view = View {
         channel: spec.channel.clone(),
         namespace: namespace.to_owned(),

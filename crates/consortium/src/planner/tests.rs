@@ -96,7 +96,7 @@ fn material(spec: &ChannelSpec) -> Material {
                  PeerOUIdentifier: {OrganizationalUnitIdentifier: peer}, AdminOUIdentifier: \
                  {OrganizationalUnitIdentifier: admin}, OrdererOUIdentifier: {OrganizationalUnitIdentifier: orderer}}"
             .to_owned(),
-        crls: None,
+        ..MspMaterial::default()
     };
     let certificates = [
         (vector!("orderers/orderer1/tls.crt"), vector!("orderers/orderer1/identity.crt")),
