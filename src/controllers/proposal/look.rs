@@ -20,8 +20,8 @@ use tenter_fabric::x509::CertificateInfo;
 use super::decide::{Answer, Judgement, Standing, View};
 use super::signers::{Hosted, Signer};
 use super::versions::too_old;
-use crate::controllers::channel::form::own_consenters;
-use crate::controllers::channel::material::available;
+use crate::controllers::channel::form::{foreign, own_consenters};
+use crate::controllers::channel::material::{Others, available};
 use crate::controllers::labels::{IDENTITY_CONFIG_ADMIN, IDENTITY_READER};
 use crate::controllers::{Failure, gates};
 use crate::nodes::identity::signing_identity;
@@ -117,12 +117,13 @@ impl Seen {
         current: &CurrentConfig,
         collected: Vec<ConfigSignature>,
     ) {
-        let Place { nodes, settings, spec, .. } = *place;
+        let Place { nodes, namespace, settings, spec, .. } = *place;
         self.standing = self.stand(nodes, base_sequence, live, current).await;
         if self.standing.value() != Some(&Standing::Applies) {
             return;
         }
-        let material = available(nodes.store(), spec).await;
+        let others = Others { namespace, organizations: &foreign(spec, &settings.organizations) };
+        let material = available(nodes.store(), spec, &others).await;
         let digest = self.update.digest();
         let topics = match updates(current, spec, &material) {
             Ok(found) => found.topics,
