@@ -69,6 +69,7 @@ fn nothing(desired: &Desired) -> Observed {
         // Of a channel that is not formed, planning knows what there is to know.
         chaincodes: BTreeMap::new(),
         namespaces: desired.namespaces.keys().map(|name| (name.clone(), absent())).collect(),
+        materials: desired.materials.keys().map(|name| (name.clone(), absent())).collect(),
         channels: desired
             .channels
             .iter()

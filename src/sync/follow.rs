@@ -469,6 +469,7 @@ const fn action(step: &Step) -> &'static str {
         Step::JoinPeer { .. } => "joinPeer",
         Step::UpdateChannelConfig { .. } => "updateChannelConfig",
         Step::StorePackage { .. } => "storePackage",
+        Step::StoreMaterial { .. } => "storeMaterial",
         Step::DeployChaincode { .. } => "deployChaincode",
         Step::RemoveObject { .. } => "removeObject",
         Step::AwaitReady { .. } => "awaitReady",
