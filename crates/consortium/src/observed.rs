@@ -223,7 +223,7 @@ pub struct Observed {
     pub channels: BTreeMap<String, ObservedChannel>,
     /// The chaincodes that the definition names, as `channel/chaincode`.
     pub chaincodes: BTreeMap<String, ObservedChaincode>,
-    /// The entries of the ConfigMaps with other daemons' public material, by name.
+    /// The entries of the `ConfigMap`s with other daemons' public material, by name.
     pub materials: BTreeMap<String, Observation<BTreeMap<String, Blob>>>,
 }
 

@@ -161,13 +161,12 @@ pub fn verify(
     let signer = CertificateInfo::from_pem(&certificate)?;
     signer.check_valid_at(at)?;
     let own;
-    let definition = match known {
-        Some(definition) => definition,
-        None => {
-            let msp_id = network.organization(organization).map(|entry| entry.msp_id.as_str()).unwrap_or_default();
-            own = folder_msp(organization, msp_id, folder).map_err(unreadable)?;
-            &own
-        }
+    let definition = if let Some(definition) = known {
+        definition
+    } else {
+        let msp_id = network.organization(organization).map(|entry| entry.msp_id.as_str()).unwrap_or_default();
+        own = folder_msp(organization, msp_id, folder).map_err(unreadable)?;
+        &own
     };
     let subject = || signer.subject.clone();
     let roles = definition.roles_of(&Pem::new(certificate.as_bytes())).map_err(|source| ConsentError::Stranger {

@@ -60,20 +60,15 @@ pub fn material(spec: &ChannelSpec, repository: &Repository) -> Result<Material,
     let orderers = spec.orderer_organizations.iter().map(|entry| &entry.organization);
     for organization in orderers.chain(spec.members.iter().map(|member| &member.organization)) {
         let folder = repository.organizations.get(organization);
-        match folder.and_then(|folder| folder.msp.clone()) {
-            Some(msp) => {
-                material.msps.insert(organization.clone(), msp);
-            }
-            None => {
-                let has = |part: &str| {
-                    folder
-                        .is_some_and(|folder| folder.files.keys().any(|path| path.starts_with(&format!("msp/{part}"))))
-                };
-                let parts = ["cacerts", "tlscacerts", "config.yaml"];
-                let what =
-                    parts.into_iter().find(|part| !has(part)).map_or_else(String::new, |part| format!("/{part}"));
-                missing.insert((format!("{}/msp{what}", organization_path(organization)), organization.clone()));
-            }
+        if let Some(msp) = folder.and_then(|folder| folder.msp.clone()) {
+            material.msps.insert(organization.clone(), msp);
+        } else {
+            let has = |part: &str| {
+                folder.is_some_and(|folder| folder.files.keys().any(|path| path.starts_with(&format!("msp/{part}"))))
+            };
+            let parts = ["cacerts", "tlscacerts", "config.yaml"];
+            let what = parts.into_iter().find(|part| !has(part)).map_or_else(String::new, |part| format!("/{part}"));
+            missing.insert((format!("{}/msp{what}", organization_path(organization)), organization.clone()));
         }
     }
     for consenter in &spec.consensus.consenters {

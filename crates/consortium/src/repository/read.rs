@@ -107,7 +107,7 @@ impl Reader {
             }
         }
         let consent = files.get("consent.sig").cloned();
-        OrganizationFolder { msp, orderers, consent, files }
+        OrganizationFolder { files, msp, orderers, consent }
     }
 
     /// The text of a file that holds one certificate.
@@ -147,7 +147,7 @@ impl Reader {
             .iter()
             .filter_map(|(path, blob)| Some((path.strip_prefix("msp/")?.to_owned(), blob.0.clone())))
             .collect();
-        if !whole || texts.get("cacerts").is_none() || texts.get("tlscacerts").is_none() {
+        if !whole || !texts.contains_key("cacerts") || !texts.contains_key("tlscacerts") {
             return None;
         }
         // Written anew, the units name the authorities by the names that every reader gives them.
@@ -211,9 +211,11 @@ fn misplaced(path: &str) -> Option<&'static str> {
     let hidden = parts.last().is_some_and(|name| name.starts_with('.'));
     match parts.as_slice() {
         _ if hidden => Some("has a name that begins with a dot"),
-        ["consent.sig" | "README.md"] | ["msp", "config.yaml"] | ["msp", "crls", _] => None,
+        ["consent.sig" | "README.md"]
+        | ["msp", "config.yaml"]
+        | ["msp", "crls", _]
+        | ["orderers", _, "tls.crt" | "identity.crt"] => None,
         ["msp", directory, _] if CERTIFICATE_FOLDERS.contains(directory) => None,
-        ["orderers", _, "tls.crt" | "identity.crt"] => None,
         ["msp", ..] => Some("is no part of a public MSP that Tenter reads"),
         _ => Some("is no part of an organization's folder"),
     }
