@@ -64,8 +64,8 @@ cluster-down: ## Stop the dev cluster and remove what it left
 	@$(DEV_CLUSTER) down $(CLUSTER)
 
 .PHONY: generate
-generate: ## Write the generated files again: schemas, CRDs, command line goldens
-	UPDATE_SCHEMAS=1 UPDATE_CRDS=1 UPDATE_GOLDENS=1 INSTA_UPDATE=always cargo test --locked --workspace --all-features
+generate: ## Write the generated files again: schemas, CRDs, rule pages, command line reference and goldens
+	UPDATE_SCHEMAS=1 UPDATE_RULES=1 UPDATE_REFERENCE=1 UPDATE_CRDS=1 UPDATE_GOLDENS=1 INSTA_UPDATE=always cargo test --locked --workspace --all-features
 
 .PHONY: clean
 clean: ## Remove what was built in this checkout (the cache of the dev cluster's programs stays)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::{
-    apply, call, completions, consent, crds, export, genesis, operator, plan, run, schema, status, sync, validate,
+    apply, call, completions, consent, crds, explain, export, genesis, operator, plan, run, schema, status, sync, validate,
 };
 
 /// Keeps a Hyperledger Fabric consortium in the shape that its git repository says.
@@ -31,9 +31,9 @@ pub struct Cli {
 
 const LONG_HELP: &str = "\
 Exit codes:
-  0  done; for plan --detailed-exitcode: nothing would change
-  1  failed, and no other code fits
-  2  plan --detailed-exitcode: something would change
+  0  done; for diff and plan --detailed-exitcode: nothing would change
+  1  failed, and no other code fits; for diff: something would change
+  2  plan --detailed-exitcode: something would change; for diff: failed, and no other code fits
   3  the command line is wrong
   4  the definition has errors
   5  the API server or the git server cannot be reached
@@ -46,7 +46,9 @@ Every flag has an environment variable; the flag wins.
 
 Examples:
   tenter validate network.yaml
+  tenter explain network/unknown-key
   tenter plan --consortium trade .
+  tenter plan --consortium trade . -o github -o markdown=plan.md -o json=plan.json
   tenter apply --consortium trade . --yes --timeout 10m
   tenter status --consortium trade -o json
   tenter run --listen 0.0.0.0:8080";
@@ -75,18 +77,32 @@ pub struct Global {
     /// The Consortium object [default: the only one there is]
     #[arg(long, global = true, env = "TENTER_CONSORTIUM", hide_env_values = true, value_name = "NAME")]
     pub consortium: Option<String>,
-    /// Format of what is printed on standard output
+    /// Format, and the file to write it to [default: standard output]; may be given several times
     #[arg(
         long,
         short,
         global = true,
         env = "TENTER_OUTPUT",
         hide_env_values = true,
-        value_name = "FORMAT",
-        value_enum,
-        default_value_t = Format::Text
+        value_name = "FORMAT[=FILE]",
+        value_delimiter = ',',
+        value_parser = output,
+        default_value = "text",
+        help = "Format, and the file to write it to, - or none for standard output; may be given several times\n\
+                [formats: text, json, yaml; of validate, plan and diff also markdown, sarif, junit, github, gitlab]"
     )]
-    pub output: Format,
+    pub output: Vec<Output>,
+    /// Most bytes of a markdown comment
+    #[arg(
+        help = "Most bytes of a markdown comment; the default fits Bitbucket, GitHub takes 65536",
+        long,
+        global = true,
+        env = "TENTER_MARKDOWN_LIMIT",
+        hide_env_values = true,
+        value_name = "BYTES",
+        default_value_t = crate::report::markdown::LIMIT
+    )]
+    pub markdown_limit: usize,
     /// When to use colours
     #[arg(
         help = "When to use colours; auto honours NO_COLOR, CLICOLOR and CLICOLOR_FORCE",
@@ -118,13 +134,75 @@ pub struct Global {
     pub log_format: LogFormat,
 }
 
-/// Formats of standard output.
+/// Formats of what is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For people.
     Text,
     /// For programs.
     Json,
+    /// For programs.
+    Yaml,
+    /// A comment in a pull request.
+    Markdown,
+    /// SARIF 2.1.0.
+    Sarif,
+    /// `JUnit`'s XML.
+    Junit,
+    /// GitHub's annotations, and its job summary.
+    Github,
+    /// GitLab's Code Quality report.
+    Gitlab,
+}
+
+impl Format {
+    /// Whether every subcommand has it; the others are for what a pull request is told.
+    const fn is_general(self) -> bool {
+        matches!(self, Self::Text | Self::Json | Self::Yaml)
+    }
+}
+
+/// A format and where it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The format.
+    pub format: Format,
+    /// The file; standard output when absent.
+    pub file: Option<PathBuf>,
+}
+
+fn output(text: &str) -> Result<Output, String> {
+    let (name, file) = text.split_once('=').map_or((text, None), |(name, file)| (name, Some(file)));
+    let names: Vec<String> = Format::value_variants()
+        .iter()
+        .filter_map(|format| format.to_possible_value().map(|value| value.get_name().to_owned()))
+        .collect();
+    let format = Format::from_str(name, false).map_err(|_| {
+        let near = tenter_consortium::diagnostic::closest(name, names.iter().map(String::as_str));
+        near.map_or_else(|| format!("the formats are {}", names.join(", ")), |near| format!("did you mean {near}?"))
+    })?;
+    match file {
+        Some("") => Err(format!("write {name}, or {name}=FILE")),
+        Some("-") | None => Ok(Output { format, file: None }),
+        Some(file) => Ok(Output { format, file: Some(PathBuf::from(file)) }),
+    }
+}
+
+impl Cli {
+    /// What is wrong with the outputs that were asked for, if anything: found before anything is done.
+    pub fn wrong_output(&self) -> Option<String> {
+        let outputs = &self.global.output;
+        if outputs.iter().filter(|output| output.file.is_none()).count() > 1 {
+            return Some("only one --output can go to standard output: write FORMAT=FILE for the others".to_owned());
+        }
+        let files: std::collections::BTreeSet<_> = outputs.iter().map(|output| &output.file).collect();
+        if files.len() < outputs.len() {
+            return Some("two --output name the same file".to_owned());
+        }
+        let special = outputs.iter().find(|output| !output.format.is_general())?;
+        let name = special.format.to_possible_value()?.get_name().to_owned();
+        (!self.command.is_review()).then(|| format!("--output {name} is for validate, plan and diff"))
+    }
 }
 
 /// When colours are used.
@@ -154,6 +232,8 @@ pub enum Command {
     Validate(validate::Args),
     /// Show what would change
     Plan(plan::Args),
+    /// Show what would change; the exit code says whether anything would
+    Diff(plan::DiffArgs),
     /// Carry out the plan, and wait until everything is so
     Apply(apply::Args),
     /// Follow the repository: plan and apply each commit
@@ -174,6 +254,8 @@ pub enum Command {
     Genesis(genesis::Args),
     /// Give an organization's consent to what the definition says of it
     Consent(consent::Args),
+    /// Explain a rule, or list them all
+    Explain(explain::Args),
     /// Print the custom resource definitions
     Crds(crds::Args),
     /// Print the JSON schema of network.yaml
@@ -183,6 +265,13 @@ pub enum Command {
     /// Fetch for another process of this program
     #[command(name = crate::source::process::SUBCOMMAND, hide = true)]
     GitFetch,
+}
+
+impl Command {
+    /// Whether it tells a pull request something, so that it has the formats for that.
+    pub const fn is_review(&self) -> bool {
+        matches!(self, Self::Validate(_) | Self::Plan(_) | Self::Diff(_))
+    }
 }
 
 #[cfg(test)]
@@ -213,10 +302,45 @@ mod tests {
         }
     }
 
+    /// Headings and help texts of a command and of those below it.
+    fn reference(command: &clap::Command, path: &str, text: &mut String) {
+        use std::fmt::Write as _;
+        let name = format!("{path}{}", command.get_name());
+        // Global flags are the root's: without the parent they are not part of a subcommand, and are said once.
+        let help = command.clone().bin_name(&name).term_width(100).render_long_help().to_string();
+        let help: Vec<&str> = help.lines().map(str::trim_end).collect();
+        writeln!(text, "\n## {name}\n\n```text\n{}\n```", help.join("\n").trim_end()).unwrap();
+        for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
+            reference(below, &format!("{name} "), text);
+        }
+    }
+
+    #[test]
+    fn the_reference_is_current() {
+        let mut text = String::from("# The command line\n\nMade from the program (`make generate`).\n");
+        reference(&Cli::command(), "", &mut text);
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/reference/cli.md");
+        if std::env::var_os("UPDATE_REFERENCE").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        let actual = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(actual == text, "docs/reference/cli.md is not what the program says; UPDATE_REFERENCE=1 writes it");
+    }
+
+    #[test]
+    fn outputs_are_read() {
+        let file = |name: &str| Some(PathBuf::from(name));
+        assert_eq!(output("json"), Ok(Output { format: Format::Json, file: None }));
+        assert_eq!(output("yaml=-"), Ok(Output { format: Format::Yaml, file: None }));
+        assert_eq!(output("markdown=a=b.md"), Ok(Output { format: Format::Markdown, file: file("a=b.md") }));
+        assert_eq!(output("jsno"), Err("did you mean json?".to_owned()));
+        assert!(output("json=").is_err() && output("").is_err());
+    }
+
     #[test]
     fn help_lists_the_exit_codes() {
-        for (exit, meaning) in Exit::ALL {
-            assert!(LONG_HELP.contains(&format!("\n  {}  {meaning}\n", exit.code())), "{exit:?}");
+        for (code, meaning) in Exit::ALL {
+            assert!(LONG_HELP.contains(&format!("\n  {code}  {meaning}\n")), "{code}");
         }
     }
 }

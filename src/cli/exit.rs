@@ -1,45 +1,71 @@
 //! How the program ends.
 
-/// Exit codes. They are part of the interface: a code never changes its meaning.
+/// Ways to end. Their codes are part of the interface: a code never changes its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Done; with `plan --detailed-exitcode`, nothing would change.
-    Ok = 0,
+    /// Done; with `diff` and `plan --detailed-exitcode`, nothing would change.
+    Ok,
     /// It failed in a way that has no code of its own.
-    Failure = 1,
+    Failure,
+    /// `diff`: something would change. The same code as [`Exit::Failure`], as `diff(1)` has it.
+    Differs,
     /// `plan --detailed-exitcode`: something would change.
-    Changes = 2,
+    Changes,
+    /// `diff` failed in a way that has no code of its own. The same code as [`Exit::Changes`].
+    DiffFailed,
     /// The command line is wrong.
-    Usage = 3,
+    Usage,
     /// The definition has errors.
-    InvalidDefinition = 4,
+    InvalidDefinition,
     /// The API server or the git server could not be reached.
-    Unreachable = 5,
+    Unreachable,
     /// A server refused what was asked of it.
-    Unauthorised = 6,
+    Unauthorised,
     /// A gate stops what was asked for.
-    Blocked = 7,
+    Blocked,
     /// The time given was not enough.
-    Timeout = 8,
+    Timeout,
 }
 
 impl Exit {
     /// Every code with its meaning, for `--help`.
-    pub const ALL: [(Self, &'static str); 9] = [
-        (Self::Ok, "done; for plan --detailed-exitcode: nothing would change"),
-        (Self::Failure, "failed, and no other code fits"),
-        (Self::Changes, "plan --detailed-exitcode: something would change"),
-        (Self::Usage, "the command line is wrong"),
-        (Self::InvalidDefinition, "the definition has errors"),
-        (Self::Unreachable, "the API server or the git server cannot be reached"),
-        (Self::Unauthorised, "a server refuses access"),
-        (Self::Blocked, "a gate stops a step: the plan says which and why"),
-        (Self::Timeout, "not done within --timeout"),
+    pub const ALL: [(u8, &'static str); 9] = [
+        (Self::Ok.code(), "done; for diff and plan --detailed-exitcode: nothing would change"),
+        (Self::Failure.code(), "failed, and no other code fits; for diff: something would change"),
+        (
+            Self::Changes.code(),
+            "plan --detailed-exitcode: something would change; for diff: failed, and no other code fits",
+        ),
+        (Self::Usage.code(), "the command line is wrong"),
+        (Self::InvalidDefinition.code(), "the definition has errors"),
+        (Self::Unreachable.code(), "the API server or the git server cannot be reached"),
+        (Self::Unauthorised.code(), "a server refuses access"),
+        (Self::Blocked.code(), "a gate stops a step: the plan says which and why"),
+        (Self::Timeout.code(), "not done within --timeout"),
     ];
 
     /// The number that the system gets.
     pub const fn code(self) -> u8 {
-        self as u8
+        match self {
+            Self::Ok => 0,
+            Self::Failure | Self::Differs => 1,
+            Self::Changes | Self::DiffFailed => 2,
+            Self::Usage => 3,
+            Self::InvalidDefinition => 4,
+            Self::Unreachable => 5,
+            Self::Unauthorised => 6,
+            Self::Blocked => 7,
+            Self::Timeout => 8,
+        }
+    }
+
+    /// How `diff` says it: as `diff(1)` does, 1 is a difference and what failed is more.
+    pub const fn of_diff(self) -> Self {
+        match self {
+            Self::Changes => Self::Differs,
+            Self::Failure => Self::DiffFailed,
+            other => other,
+        }
     }
 }
 
@@ -49,7 +75,14 @@ mod tests {
 
     #[test]
     fn codes_are_listed_in_order() {
-        let codes: Vec<u8> = Exit::ALL.iter().map(|(exit, _)| exit.code()).collect();
+        let codes: Vec<u8> = Exit::ALL.iter().map(|(code, _)| *code).collect();
         assert_eq!(codes, (0..9).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn diff_tells_a_difference_from_a_failure() {
+        assert_eq!(Exit::Changes.of_diff().code(), 1);
+        assert_eq!(Exit::Failure.of_diff().code(), 2);
+        assert_eq!(Exit::Unreachable.of_diff(), Exit::Unreachable);
     }
 }

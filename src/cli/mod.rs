@@ -9,6 +9,7 @@ pub mod consent;
 pub mod crds;
 pub mod definition;
 pub mod exit;
+pub mod explain;
 pub mod export;
 pub mod genesis;
 pub mod operator;
@@ -48,15 +49,20 @@ pub fn main() -> ExitCode {
 }
 
 fn start(cli: Cli) -> Exit {
+    let wrong = cli.wrong_output();
     let Cli { global, command } = cli;
     start_logs(&global);
-    let result = dispatch(&global, command);
+    let result = match wrong {
+        Some(message) => Err(CliError::new(Exit::Usage, message, "tenter --help tells of the formats")),
+        None => dispatch(&global, command),
+    };
     render(&global, result)
 }
 
 fn dispatch(global: &Global, command: Command) -> Result<Outcome, CliError> {
     match command {
         Command::Validate(args) => validate::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Crds(args) => crds::run(&args),
         Command::Completions(args) => completions::run(&args),
@@ -67,6 +73,7 @@ fn dispatch(global: &Global, command: Command) -> Result<Outcome, CliError> {
         Command::Consent(args) => consent::run(&args),
         Command::Export(args) => block_on(export::run(global, args)),
         Command::Plan(args) => block_on(plan::run(global, args)),
+        Command::Diff(args) => block_on(plan::diff(global, args)),
         Command::Apply(args) => block_on(apply::run(global, args)),
         Command::Status(args) => block_on(status::run(global, args)),
         Command::Invoke(args) => block_on(call::invoke(global, args)),

@@ -5,9 +5,13 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use serde_json::Value;
 
-use super::args::{Color, Format, Global};
+use super::args::{Color, Format, Global, Output};
 use super::exit::Exit;
-use crate::report::Style;
+use crate::report::review::Review;
+use crate::report::{Style, annotations, junit, sarif};
+
+/// Most bytes of a job summary that GitHub takes of one step.
+const SUMMARY_LIMIT: usize = 1 << 20;
 
 /// Something to show on standard output.
 pub trait Report {
@@ -16,6 +20,11 @@ pub trait Report {
 
     /// For programs.
     fn json(&self) -> Value;
+
+    /// For a pull request; only what [`super::args::Command::is_review`] names has one.
+    fn review(&self) -> Option<Review> {
+        None
+    }
 }
 
 /// How a subcommand ended.
@@ -84,16 +93,10 @@ pub fn render(global: &Global, result: Result<Outcome, CliError>) -> Exit {
     match result {
         Ok(Outcome { exit, report }) => {
             let Some(report) = report else { return exit };
-            let text = match global.output {
-                Format::Text => report.text(stdout_style(global.color)),
-                Format::Json => format!("{:#}\n", report.json()),
-            };
-            match write_out(&text) {
+            match write_all(global, report.as_ref()) {
                 Ok(()) => exit,
-                // The reader has had enough, for example `head`.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => exit,
-                Err(error) => {
-                    complain(global.color, &format!("cannot write to standard output: {error}"), None);
+                Err(message) => {
+                    complain(global.color, &message, None);
                     Exit::Failure
                 }
             }
@@ -102,6 +105,51 @@ pub fn render(global: &Global, result: Result<Outcome, CliError>) -> Exit {
             complain(global.color, &message, hint.as_deref());
             exit
         }
+    }
+}
+
+/// Writes every output that was asked for; the reason why one could not be written.
+fn write_all(global: &Global, report: &dyn Report) -> Result<(), String> {
+    let review = report.review();
+    for Output { format, file } in &global.output {
+        let style = if file.is_some() { Style::default() } else { stdout_style(global.color) };
+        let text = rendered(*format, report, review.as_ref(), style, global.markdown_limit);
+        match file {
+            Some(file) => {
+                std::fs::write(file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+            }
+            None => match write_out(&text) {
+                Ok(()) => {}
+                // The reader has had enough, for example `head`.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                Err(error) => return Err(format!("cannot write to standard output: {error}")),
+            },
+        }
+    }
+    let summary = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty());
+    let wanted = global.output.iter().any(|output| output.format == Format::Github);
+    if let (true, Some(path), Some(review)) = (wanted, summary, review) {
+        let text = review.markdown.render(SUMMARY_LIMIT);
+        let opened = std::fs::OpenOptions::new().append(true).create(true).open(&path);
+        opened
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(|error| format!("cannot write the job summary: {error}"))?;
+    }
+    Ok(())
+}
+
+/// A report in one format. What has no review is never asked for one: the command line is refused before.
+fn rendered(format: Format, report: &dyn Report, review: Option<&Review>, style: Style, limit: usize) -> String {
+    let json = |value: &Value| format!("{value:#}\n");
+    match (format, review) {
+        (Format::Yaml, _) => serde_yaml::to_string(&report.json()).unwrap_or_default(),
+        (Format::Json, _) => json(&report.json()),
+        (Format::Markdown, Some(review)) => review.markdown.render(limit),
+        (Format::Sarif, Some(review)) => json(&sarif::sarif(review)),
+        (Format::Junit, Some(review)) => junit::junit(review),
+        (Format::Github, Some(review)) => annotations::github(review),
+        (Format::Gitlab, Some(review)) => json(&annotations::gitlab(review)),
+        (Format::Text, _) | (_, None) => report.text(style),
     }
 }
 

@@ -17,6 +17,7 @@ use super::exit::Exit;
 use super::outcome::{CliError, Outcome, Report};
 use crate::report::Style;
 use crate::report::plan::PlanReport;
+use crate::report::review::Review;
 use crate::resources::Consortium;
 use crate::sync::definition::credentials;
 use crate::sync::engine::plan_offline;
@@ -40,6 +41,22 @@ pub struct Args {
     /// End with 0 when nothing would change, 2 when something would, 7 when a gate stops a step
     #[arg(long, env = "TENTER_DETAILED_EXITCODE", hide_env_values = true)]
     detailed_exitcode: bool,
+}
+
+/// Show what would change; the exit code says whether anything would.
+///
+/// The same as plan, ending as diff(1) does: with 0 when nothing would change, 1 when something would, and a higher code when
+/// that could not be told or a gate stops a step.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  tenter diff --consortium trade .
+  tenter diff -q --consortium trade . > /dev/null || echo 'something would change'")]
+pub struct DiffArgs {
+    #[command(flatten)]
+    definition: DefinitionArgs,
+    /// Plan as if nothing existed, without a cluster
+    #[arg(long, env = "TENTER_OFFLINE", hide_env_values = true)]
+    offline: bool,
 }
 
 /// Where the definition and the settings come from.
@@ -78,6 +95,15 @@ pub struct SettingsArgs {
     /// Subjects that may be granted roles: User:NAME, Group:NAME or ServiceAccount:NAMESPACE:NAME
     #[arg(long, env = "TENTER_ALLOW_SUBJECT", hide_env_values = true, value_name = "SUBJECT", value_delimiter = ',', value_parser = subject)]
     pub allow_subject: Vec<Subject>,
+    /// Servers of chaincode elsewhere that peers may be sent to: host:port, or *.domain:port
+    #[arg(
+        long,
+        env = "TENTER_ALLOW_CHAINCODE_SERVER",
+        hide_env_values = true,
+        value_name = "ADDRESS",
+        value_delimiter = ','
+    )]
+    pub allow_chaincode_server: Vec<String>,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -121,6 +147,7 @@ impl SettingsArgs {
                 mirrors: self.mirror_image.iter().cloned().collect::<BTreeMap<_, _>>(),
             },
             subjects: self.allow_subject.clone(),
+            chaincode_servers: self.allow_chaincode_server.clone(),
         })
     }
 }
@@ -181,6 +208,10 @@ impl Report for PlanReport {
     fn json(&self) -> Value {
         Self::json(self)
     }
+
+    fn review(&self) -> Option<Review> {
+        Some(Self::review(self))
+    }
 }
 
 /// The exit code of `--detailed-exitcode`.
@@ -220,6 +251,16 @@ pub async fn run(global: &Global, args: Args) -> Result<Outcome, CliError> {
     };
     let exit = if detailed_exitcode { detailed(&plan) } else { Exit::Ok };
     Ok(Outcome::with(exit, PlanReport { plan, file, offline }))
+}
+
+/// Plans, and ends as `diff(1)` does.
+pub async fn diff(global: &Global, args: DiffArgs) -> Result<Outcome, CliError> {
+    let DiffArgs { definition, offline } = args;
+    let args = Args { definition, offline, detailed_exitcode: true };
+    match run(global, args).await {
+        Ok(Outcome { exit, report }) => Ok(Outcome { exit: exit.of_diff(), report }),
+        Err(CliError { exit, message, hint }) => Err(CliError { exit: exit.of_diff(), message, hint }),
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::exit::Exit;
 use super::outcome::{CliError, Outcome, Report};
 use crate::report::Style;
 use crate::report::diagnostics::Findings;
+use crate::report::review::Review;
 
 /// Check a definition; needs no cluster.
 ///
@@ -33,6 +34,10 @@ impl Report for Findings {
 
     fn json(&self) -> Value {
         Self::json(self)
+    }
+
+    fn review(&self) -> Option<Review> {
+        Some(Self::review(self))
     }
 }
 

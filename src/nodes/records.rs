@@ -43,27 +43,18 @@ pub async fn read_pinned(
     hash_of: impl Fn(&[u8]) -> Result<String, String>,
 ) -> Observation<Pinned> {
     let name = genesis_name(channel);
-    match store.config_map(namespace, &name).await {
-        Observation::Present { mut value } => {
-            let damaged = |why: String| Observation::Unreachable {
-                evidence: format!("ConfigMap {namespace}/{name} is damaged: {why}; restore it from a backup"),
-            };
-            let Some(block) = value.remove("genesis.pb") else {
-                return damaged("it has no genesis.pb".to_owned());
-            };
-            let noted = value.remove("hash").map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-            match (hash_of(&block), noted) {
-                (Err(why), _) => damaged(why),
-                (Ok(hash), Some(noted)) if noted.trim() != hash => {
-                    damaged(format!("its block has the hash {hash}, its entry says {}", noted.trim()))
-                }
-                (Ok(hash), _) => Observation::Present { value: Pinned { hash, block } },
+    store.config_map(namespace, &name).await.try_map(|mut value| {
+        let damaged = |why: String| format!("ConfigMap {namespace}/{name} is damaged: {why}; restore it from a backup");
+        let block = value.remove("genesis.pb").ok_or_else(|| damaged("it has no genesis.pb".to_owned()))?;
+        let noted = value.remove("hash").map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let hash = hash_of(&block).map_err(&damaged)?;
+        match noted {
+            Some(noted) if noted.trim() != hash => {
+                Err(damaged(format!("its block has the hash {hash}, its entry says {}", noted.trim())))
             }
+            _ => Ok(Pinned { hash, block }),
         }
-        Observation::Absent { evidence } => Observation::Absent { evidence },
-        Observation::Forbidden { evidence } => Observation::Forbidden { evidence },
-        Observation::Unreachable { evidence } => Observation::Unreachable { evidence },
-    }
+    })
 }
 
 /// Pins a genesis block. An earlier pin stays as it is: whoever finds [`Created::Before`] reads it.

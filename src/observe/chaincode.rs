@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures::future::FutureExt as _;
-use tenter_consortium::chaincode::{PACKAGE_KEY, in_words_of, next};
+use futures::future::{BoxFuture, FutureExt as _};
+use tenter_consortium::chaincode::{PACKAGE_KEY, in_words_of, next, package_id};
 use tenter_consortium::objects::ChaincodeSpec;
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{DefinitionAuthor, NodeRef, ObservedChaincode, PeerChannel};
@@ -19,6 +19,10 @@ use crate::nodes::{Node, NodeKind, Nodes};
 
 /// Longest search for whoever committed a definition.
 const SEARCH: Duration = Duration::from_secs(10);
+/// How long a peer may take to get the blocks that others have, before what it does not know counts as not told.
+const CATCH_UP: Duration = Duration::from_secs(3);
+/// How often it is asked meanwhile.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// How many blocks are looked through, from the newest on, for the commit of a definition.
 const BLOCKS: u64 = 200;
 
@@ -51,20 +55,21 @@ pub fn own_peers(spec: &ChaincodeSpec, organizations: &[String]) -> Vec<Node> {
     .collect()
 }
 
-/// Asks the own peers about a chaincode. `namespace` is the consortium's.
+/// Asks the own peers about a chaincode. `namespace` is the consortium's. `tip` tells how many blocks own orderers have,
+/// 0 where none is asked.
 pub async fn look(
     nodes: &Nodes,
-    namespace: &str,
-    spec: &ChaincodeSpec,
-    organizations: &[String],
+    (namespace, spec, organizations): (&str, &ChaincodeSpec, &[String]),
     wanted: &Definition,
+    tip: BoxFuture<'_, u64>,
 ) -> Seen {
     let peers = own_peers(spec, organizations);
     let (channel, name) = (spec.channel.as_str(), spec.name.as_str());
-    let (channels, installed, package) = tokio::join!(
+    let (channels, installed, package, tip) = tokio::join!(
         each(&peers, |node| bounded(node, "channels", nodes.peer_channel(node, channel).boxed())),
         each(&peers, |node| bounded(node, "installed chaincodes", nodes.installed(node).boxed())),
-        package(nodes, namespace, spec)
+        package(nodes, namespace, spec),
+        tip
     );
     let mut joined: Vec<(u64, Node)> = Vec::new();
     let mut outside = BTreeMap::new();
@@ -82,6 +87,7 @@ pub async fn look(
     // A peer that lags behind knows older definitions: the others are asked as well, and the newest answer counts.
     joined.sort_by(|(one, a), (two, b)| two.cmp(one).then_with(|| a.reference.cmp(&b.reference)));
     let height = joined.first().map_or(0, |(height, _)| *height);
+    let behind = behind(nodes, &joined, channel, tip.max(height)).await;
     let joined: Vec<Node> = joined.into_iter().map(|(_, node)| node).collect();
     let committed =
         each(&joined, |node| bounded(node, "definition", nodes.committed_chaincode(node, channel, name).boxed())).await;
@@ -96,6 +102,13 @@ pub async fn look(
         None => wanted.clone(),
     };
     let next = next(committed.value(), wanted);
+    let committed = match joined.first().and_then(|node| behind.get(&node.reference)) {
+        // A later definition may be in the blocks that are missing.
+        Some(why) if next.is_change() && (committed.is_absent() || committed.value().is_some()) => {
+            Observation::Unreachable { evidence: why.clone() }
+        }
+        _ => committed,
+    };
     let sequence = next.sequence();
     let approved = each(&joined, |node| {
         bounded(node, "approval", nodes.approved_chaincode(node, channel, name, sequence).boxed())
@@ -103,9 +116,26 @@ pub async fn look(
     .await;
     let mut approvals = BTreeMap::new();
     for msp_id in peers.iter().map(|peer| &peer.msp_id).collect::<BTreeSet<_>>() {
-        let answers = joined.iter().filter(|node| node.msp_id == *msp_id).map(|node| &approved[&node.reference]);
+        let package = package_id(spec).ok();
+        let of_member = joined.iter().filter(|node| node.msp_id == *msp_id);
+        let answers: Vec<Observation<Approved>> = of_member
+            .map(|node| {
+                let answer = approved[&node.reference].clone();
+                // What is given stays given. What is missing may be in blocks that this peer does not have.
+                let given = answer.value().is_some_and(|approved| {
+                    approved.sequence == sequence
+                        && approved.package_id == package
+                        && approved.definition.differences(wanted).is_empty()
+                });
+                let lacks = answer.is_absent() || answer.value().is_some();
+                match behind.get(&node.reference).filter(|_| lacks && !given) {
+                    Some(why) => Observation::Unreachable { evidence: why.clone() },
+                    None => answer,
+                }
+            })
+            .collect();
         let none = || format!("no peer of {msp_id} serves channel {channel} yet{}", why(&outside));
-        let approved = newest(answers, |approved: &Approved| approved.sequence, none);
+        let approved = newest(answers.iter(), |approved: &Approved| approved.sequence, none);
         // An approval is endorsed by the organization's own peers: where none has joined, there is none.
         let mut own = peers.iter().filter(|peer| peer.msp_id == *msp_id);
         let approved = if own.all(|peer| channels[&peer.reference].is_absent()) {
@@ -132,6 +162,39 @@ pub async fn look(
     let observed = ObservedChaincode { committed, author, approvals, readiness, installed, package };
     let pending = channels.values().all(Observation::is_absent);
     Seen { observed, outside, pending, peers, joined }
+}
+
+/// Why peers that serve a channel cannot tell what is missing: they do not get the blocks that others have.
+async fn behind(nodes: &Nodes, joined: &[(u64, Node)], channel: &str, tip: u64) -> BTreeMap<NodeRef, String> {
+    let late: Vec<Node> = joined.iter().filter(|(height, _)| *height < tip).map(|(_, node)| node.clone()).collect();
+    let heights = each(&late, |node| catch_up(nodes, node, channel, tip)).await;
+    let behind = joined.iter().filter_map(|(first, node)| {
+        let height = heights.get(&node.reference)?.unwrap_or(*first);
+        let why = || {
+            format!("peer {node} has {height} of {tip} blocks of channel {channel}: it gets none, or is catching up")
+        };
+        (height < tip).then(|| (node.reference.clone(), why()))
+    });
+    behind.collect()
+}
+
+/// Waits a moment for a peer to have so many blocks. Gives how many it had last, if it said so.
+async fn catch_up(nodes: &Nodes, node: &Node, channel: &str, tip: u64) -> Option<u64> {
+    let mut height = None;
+    let asking = async {
+        loop {
+            if let Observation::Present { value } = nodes.peer_channel(node, channel).await {
+                height = Some(value.height);
+                if value.height >= tip {
+                    break;
+                }
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
+    };
+    // What it had last is what counts, whether or not it was enough.
+    let _ = timeout(CATCH_UP, asking.boxed()).await;
+    height
 }
 
 fn why(outside: &BTreeMap<NodeRef, String>) -> String {

@@ -105,24 +105,14 @@ async fn config_of(nodes: &Nodes, node: &Node, channel: &str, pinned: Option<&st
                 return Observation::Unreachable { evidence };
             }
             Observation::Present { .. } => {}
-            Observation::Forbidden { evidence } => return Observation::Forbidden { evidence },
-            Observation::Absent { evidence } | Observation::Unreachable { evidence } => {
-                return Observation::Unreachable { evidence };
-            }
+            other => return other.unseen(),
         }
     }
-    match bounded(node, "config block", nodes.config_block(node, channel).boxed()).await {
-        Observation::Present { value } => match live_channel(&value) {
-            Ok(value) => Observation::Present { value },
-            Err(why) => {
-                Observation::Unreachable { evidence: format!("config block {} of {node}: {why}", value.number()) }
-            }
-        },
-        Observation::Forbidden { evidence } => Observation::Forbidden { evidence },
-        Observation::Absent { evidence } | Observation::Unreachable { evidence } => {
-            Observation::Unreachable { evidence }
-        }
-    }
+    let block = bounded(node, "config block", nodes.config_block(node, channel).boxed()).await;
+    let config = block.try_map(|block| {
+        live_channel(&block).map_err(|why| format!("config block {} of {node}: {why}", block.number()))
+    });
+    if config.is_absent() { config.unseen() } else { config }
 }
 
 /// Config blocks that are looked at for the author of a change, newest first.

@@ -83,7 +83,11 @@ async fn chaincodes(
         if channels.get(&spec.channel).is_some_and(|channel| channel.genesis.is_absent()) {
             continue;
         }
-        let mut observed = chaincode::look(nodes, &ctx.namespace, spec, &own, &definition).await.observed;
+        let orderers = channels.get(&spec.channel).into_iter().flat_map(|channel| channel.orderers.values());
+        let heights = orderers.filter_map(|orderer| Some(orderer.live.value()?.height));
+        let tip = std::future::ready(heights.max().unwrap_or_default()).boxed();
+        let place = (ctx.namespace.as_str(), spec, own.as_slice());
+        let mut observed = chaincode::look(nodes, place, &definition, tip).await.observed;
         for (peer, installed) in &mut observed.installed {
             let object = ObjectRef { kind: Kind::Peer, namespace: peer.namespace.clone(), name: peer.name.clone() };
             if !objects.contains_key(&object) {

@@ -80,6 +80,7 @@ fn live(object: &DynamicObject) -> LiveObject {
         spec: object.data.get("spec").cloned().unwrap_or(Value::Null),
         generation: object.metadata.generation.unwrap_or_default(),
         phase: status.get("phase").and_then(Value::as_str).map(str::to_owned),
+        sequence: status.get("sequence").and_then(Value::as_u64),
         // To show only: conditions that cannot be read are as good as none.
         conditions: status
             .get("conditions")

@@ -1,21 +1,28 @@
 //! Findings in a definition, with the lines that they speak of.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use std::fmt::Write as _;
 use tenter_consortium::diagnostic::{Diagnostic, Severity, Span};
+use tenter_consortium::rules::RULES;
 
-use super::{Style, count, printable_char};
+use super::markdown::{self, Markdown, Section};
+use super::review::{Case, Level, Remark, Review, RuleText};
+use super::{API_VERSION, Style, count, printable_char};
 
 /// Longest part of a line that an excerpt shows, in characters.
 const EXCERPT: usize = 160;
 
 /// Findings in one file, ready to be shown.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(title = "Findings")]
 pub struct Findings {
-    /// Version of this format.
-    pub format: u32,
+    /// Version of this format: `cli.tenter.dev/v1alpha1`.
+    pub api_version: &'static str,
+    /// `Findings`.
+    pub kind: &'static str,
     /// The file, as the caller named it.
     pub file: String,
     /// The findings, in the order of the file.
@@ -33,7 +40,8 @@ impl Findings {
     pub fn new(file: impl Into<String>, source: &[u8], diagnostics: Vec<Diagnostic>) -> Self {
         let errors = diagnostics.iter().filter(|finding| finding.severity == Severity::Error).count();
         Self {
-            format: 1,
+            api_version: API_VERSION,
+            kind: "Findings",
             file: file.into(),
             warnings: diagnostics.len() - errors,
             errors,
@@ -59,6 +67,70 @@ impl Findings {
     pub fn json(&self) -> Value {
         // Plain data: it has nothing that JSON lacks.
         serde_json::to_value(self).unwrap_or_default()
+    }
+
+    /// For a pull request.
+    pub fn review(&self) -> Review {
+        let level = |severity| match severity {
+            Severity::Error => Level::Error,
+            Severity::Warning => Level::Warning,
+        };
+        let remark = |finding: &Diagnostic| Remark {
+            rule: finding.rule.to_string(),
+            level: level(finding.severity),
+            message: finding.message.clone(),
+            help: finding.help.clone(),
+            span: Some(finding.span),
+            related: finding.related.iter().map(|other| (other.span, other.message.clone())).collect(),
+        };
+        let case = |rule: &tenter_consortium::rules::Rule| {
+            let found = self.diagnostics.iter().filter(|finding| finding.rule == rule.id);
+            let found: Vec<String> = found.map(ToString::to_string).collect();
+            let found = (!found.is_empty()).then(|| found.join("\n"));
+            let group = rule.id.as_str().split('/').next().unwrap_or_default().to_owned();
+            let (failure, output) = if rule.severity == Severity::Error { (found, None) } else { (None, found) };
+            Case { name: rule.id.to_string(), group, failure, output }
+        };
+        let rule = |rule: &tenter_consortium::rules::Rule| RuleText {
+            id: rule.id.to_string(),
+            title: rule.title.to_owned(),
+            explanation: rule.explanation.to_owned(),
+            level: level(rule.severity),
+        };
+        Review {
+            command: "validate",
+            file: self.file.clone(),
+            remarks: self.diagnostics.iter().map(remark).collect(),
+            rules: RULES.iter().map(rule).collect(),
+            cases: RULES.iter().map(case).collect(),
+            markdown: self.markdown(),
+        }
+    }
+
+    fn markdown(&self) -> Markdown {
+        let item = |finding: &Diagnostic| {
+            let place = format!("{}:{}", finding.span.line, finding.span.column);
+            let sign = if finding.severity == Severity::Error { "❌" } else { "⚠️" };
+            let rule = markdown::code(finding.rule.as_str());
+            let help = finding.help.as_deref().map(|help| format!("; {}", markdown::escaped(help))).unwrap_or_default();
+            format!("- {sign} {place} {rule}: {}{help}", markdown::escaped(&finding.message))
+        };
+        let mut head: Vec<String> = self.diagnostics.iter().map(item).collect();
+        if let Some(first) = head.first_mut() {
+            // A list begins after an empty line.
+            first.insert(0, '\n');
+        }
+        let lines: Vec<&str> = self.source.lines().collect();
+        let plain = Style::default();
+        let excerpts: String = self.diagnostics.iter().map(|finding| one(finding, &lines, plain) + "\n").collect();
+        let excerpts: Vec<String> = excerpts.lines().map(str::to_owned).collect();
+        let sections = if excerpts.is_empty() {
+            Vec::new()
+        } else {
+            vec![Section { summary: "Where".to_owned(), language: "text", lines: excerpts }]
+        };
+        let heading = format!("Tenter: {}", markdown::escaped(&self.summary(plain)));
+        Markdown { marker: format!("validate:{}", self.file), heading, head, sections }
     }
 
     /// How many there are.

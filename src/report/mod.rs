@@ -1,8 +1,16 @@
 //! Findings, plans and the consortium's tree, for people and for programs. Nothing here prints.
 
+pub mod annotations;
 pub mod diagnostics;
+pub mod junit;
+pub mod markdown;
 pub mod plan;
+pub mod review;
+pub mod sarif;
 pub mod tree;
+
+/// Version of the documents that `-o json` and `-o yaml` make.
+pub const API_VERSION: &str = "cli.tenter.dev/v1alpha1";
 
 /// Whether text carries terminal colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,4 +65,32 @@ pub const fn printable_char(character: char) -> char {
 /// `1 step`, `2 steps`.
 pub fn count(number: usize, singular: &str) -> String {
     if number == 1 { format!("1 {singular}") } else { format!("{number} {singular}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use schemars::generate::SchemaSettings;
+    use serde_json::Value;
+
+    /// Writes or compares a schema of schemas/.
+    fn check(name: &str, schema: &Value) {
+        let path = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schemas").join(name);
+        let expected = format!("{schema:#}\n");
+        if std::env::var_os("UPDATE_SCHEMAS").is_some() {
+            std::fs::write(&path, &expected).unwrap();
+        }
+        let actual = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(actual == expected, "{name} is not what the types make; UPDATE_SCHEMAS=1 writes it");
+    }
+
+    #[test]
+    fn the_checked_in_schemas_of_the_documents_are_current() {
+        let generator = || SchemaSettings::draft2020_12().for_serialize().into_generator();
+        let mut plan = generator().into_root_schema_for::<super::plan::PlanDocument<'_>>().to_value();
+        plan.sort_all_objects();
+        check("plan.schema.json", &plan);
+        let mut findings = generator().into_root_schema_for::<super::diagnostics::Findings>().to_value();
+        findings.sort_all_objects();
+        check("findings.schema.json", &findings);
+    }
 }

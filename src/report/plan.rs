@@ -3,12 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
+use tenter_consortium::diagnostic::Span;
 use tenter_consortium::objects::TouchedElement;
 use tenter_consortium::plan::{FieldChange, Note, NoteLevel, Origin, Plan, PlannedStep, Signing, Step, StepId};
 
-use super::{Style, count, printable};
+use super::markdown::{self, Markdown, Section};
+use super::review::{Case, Level, Remark, Review, RuleText};
+use super::{API_VERSION, Style, count, printable};
 
 /// Longest value of a field that stands on one line, in characters.
 const ONE_LINE: usize = 60;
@@ -29,13 +34,100 @@ pub struct PlanReport {
 }
 
 impl PlanReport {
-    /// For programs: the plan itself, and `offline` when it is.
+    /// For programs: the plan itself, and what a reader must know of how it was made.
     pub fn json(&self) -> Value {
-        let mut value = serde_json::to_value(&self.plan).unwrap_or_default();
-        if let (true, Some(object)) = (self.offline, value.as_object_mut()) {
-            object.insert("offline".to_owned(), Value::Bool(true));
+        let Self { plan, file, offline } = self;
+        let document = PlanDocument { api_version: API_VERSION, kind: "Plan", file, offline: *offline, plan };
+        serde_json::to_value(&document).unwrap_or_default()
+    }
+
+    /// For a pull request.
+    pub fn review(&self) -> Review {
+        let Self { plan, file, offline: _ } = self;
+        let order = ordered(plan);
+        let steps = || order.iter().filter_map(|id| plan.steps.get(id));
+        let mut remarks: Vec<Remark> = steps().flat_map(step_remarks).collect();
+        remarks.extend(plan.notes.iter().map(note_remark));
+        let case = |planned: &PlannedStep| Case {
+            name: headline(&planned.step),
+            group: "steps".to_owned(),
+            failure: planned.blocked.clone(),
+            output: planned.irreversible.as_ref().map(|why| format!("cannot be undone: {why}")),
+        };
+        let mut rules: Vec<RuleText> = PLAN_RULES.iter().map(PlanRule::text).collect();
+        for note in &remarks {
+            if rules.iter().all(|rule| rule.id != note.rule) {
+                let title = format!("{} of the plan.", note.rule.trim_start_matches("plan/"));
+                let explanation = "The message says what is so and what to do next.".to_owned();
+                rules.push(RuleText { id: note.rule.clone(), title, explanation, level: note.level });
+            }
         }
-        value
+        Review {
+            command: "plan",
+            file: file.clone(),
+            remarks,
+            rules,
+            cases: steps().map(case).collect(),
+            markdown: self.markdown(&order),
+        }
+    }
+
+    fn markdown(&self, order: &[StepId]) -> Markdown {
+        let Self { plan, file, offline } = self;
+        let plain = Style::default();
+        let revision =
+            plan.revision.as_deref().map(|revision| format!(" at {}", markdown::code(short_revision(revision))));
+        let heading = format!("Tenter plan for {}{}", markdown::code(&plan.consortium), revision.unwrap_or_default());
+        let mut head = vec![format!("**{}**", markdown::escaped(&summary(plan, plain)))];
+        if *offline {
+            head.push("Offline: planned as if nothing existed; the real plan needs the cluster.".to_owned());
+        }
+        let numbered =
+            || order.iter().enumerate().filter_map(|(place, id)| plan.steps.get(id).map(|step| (place + 1, step)));
+        let mut items = Vec::new();
+        for (number, planned) in numbered() {
+            let name = markdown::code(&headline(&planned.step));
+            if let Some(blocked) = &planned.blocked {
+                items.push(format!("- ⛔ {number}. {name} is blocked: {}", markdown::escaped(blocked)));
+            }
+            if let Some(irreversible) = &planned.irreversible {
+                items.push(format!("- ⚠️ {number}. {name} cannot be undone: {}", markdown::escaped(irreversible)));
+            }
+            if let Some(missing) = missing_signatures(&planned.step) {
+                items.push(format!("- ✍️ {number}. {name} needs more signatures: {}", markdown::escaped(missing)));
+            }
+        }
+        for Note { level, code, subject, message } in &plan.notes {
+            let sign = match level {
+                NoteLevel::Info => "ℹ️",
+                NoteLevel::Warning => "⚠️",
+                NoteLevel::Error => "❌",
+            };
+            let code = markdown::code(code);
+            items.push(format!("- {sign} {code} {}: {}", markdown::escaped(subject), markdown::escaped(message)));
+        }
+        if let Some(first) = items.first_mut() {
+            // A list begins after an empty line.
+            first.insert(0, '\n');
+        }
+        head.extend(items);
+        let mut lines = Vec::new();
+        for (number, planned) in numbered() {
+            let sign = match symbol(planned, plain).as_str() {
+                "+" | ">" => '+',
+                "-" => '-',
+                "." => ' ',
+                _ => '!',
+            };
+            lines.push(format!("{sign} {number}. {}", printable(&headline(&planned.step))));
+            lines.extend(step_text(number, planned, file, plain).lines().skip(1).map(str::to_owned));
+        }
+        let sections = if lines.is_empty() {
+            Vec::new()
+        } else {
+            vec![Section { summary: format!("All {}", count(plan.steps.len(), "step")), language: "diff", lines }]
+        };
+        Markdown { marker: format!("plan:{}", plan.consortium), heading, head, sections }
     }
 
     /// For people: header, steps in the order in which they can be done, notes, one line that counts.
@@ -63,6 +155,125 @@ impl PlanReport {
         text.push_str(&notes_text(&plan.notes, style));
         let _ = writeln!(text, "{}", summary(plan, style));
         text
+    }
+}
+
+/// What `-o json` prints.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(title = "Plan")]
+pub struct PlanDocument<'a> {
+    /// Version of this format: `cli.tenter.dev/v1alpha1`.
+    api_version: &'static str,
+    /// `Plan`.
+    kind: &'static str,
+    /// The definition's file, as the reader knows it.
+    file: &'a str,
+    /// Whether it was made without looking at the world.
+    offline: bool,
+    /// The plan.
+    #[serde(flatten)]
+    plan: &'a Plan,
+}
+
+/// What a step's remarks are called.
+struct PlanRule {
+    id: &'static str,
+    title: &'static str,
+    explanation: &'static str,
+    level: Level,
+}
+
+impl PlanRule {
+    fn text(&self) -> RuleText {
+        let Self { id, title, explanation, level } = self;
+        RuleText {
+            id: (*id).to_owned(),
+            title: (*title).to_owned(),
+            explanation: (*explanation).to_owned(),
+            level: *level,
+        }
+    }
+}
+
+const BLOCKED: &str = "plan/blocked";
+const UNSEEN: &str = "plan/unseen";
+const IRREVERSIBLE: &str = "plan/irreversible";
+const SIGNATURES: &str = "plan/signatures";
+
+const PLAN_RULES: [PlanRule; 4] = [
+    PlanRule {
+        id: BLOCKED,
+        title: "A gate stops the step.",
+        explanation: "The step will not be done by this plan; the message says what would open the gate.",
+        level: Level::Error,
+    },
+    PlanRule {
+        id: UNSEEN,
+        title: "Whether there is anything to do could not be seen.",
+        explanation: "A server could not be reached or refused to tell. The next look may tell.",
+        level: Level::Warning,
+    },
+    PlanRule {
+        id: IRREVERSIBLE,
+        title: "The step cannot be undone.",
+        explanation: "Reverting the commit will not take it back.",
+        level: Level::Warning,
+    },
+    PlanRule {
+        id: SIGNATURES,
+        title: "Other organizations must sign.",
+        explanation: "The policies that guard the change ask for more signatures than this daemon can give.",
+        level: Level::Notice,
+    },
+];
+
+/// Who else must sign or approve, in words.
+fn missing_signatures(step: &Step) -> Option<&str> {
+    match step {
+        Step::UpdateChannelConfig { signing, .. } | Step::DeployChaincode { signing, .. } => signing.missing.as_deref(),
+        _ => None,
+    }
+}
+
+fn step_remarks(planned: &PlannedStep) -> Vec<Remark> {
+    let span = planned.reasons.first().map(|origin| Span::on_line(origin.line, origin.column, origin.column + 1));
+    let name = headline(&planned.step);
+    let remark = |rule: &str, level, message: String| Remark {
+        rule: rule.to_owned(),
+        level,
+        message,
+        help: None,
+        span,
+        related: Vec::new(),
+    };
+    let mut remarks = Vec::new();
+    if let Some(why) = &planned.blocked {
+        let (rule, level) = if planned.is_gated() { (BLOCKED, Level::Error) } else { (UNSEEN, Level::Warning) };
+        remarks.push(remark(rule, level, format!("{name} is blocked: {why}")));
+    }
+    if let Some(why) = &planned.irreversible {
+        remarks.push(remark(IRREVERSIBLE, Level::Warning, format!("{name} cannot be undone: {why}")));
+    }
+    if let Some(missing) = missing_signatures(&planned.step) {
+        remarks.push(remark(SIGNATURES, Level::Notice, format!("{name} needs more signatures: {missing}")));
+    }
+    remarks
+}
+
+fn note_remark(note: &Note) -> Remark {
+    let Note { level, code, subject, message } = note;
+    Remark {
+        rule: format!("plan/{code}"),
+        level: match level {
+            NoteLevel::Info => Level::Notice,
+            NoteLevel::Warning => Level::Warning,
+            NoteLevel::Error => Level::Error,
+        },
+        message: format!("{subject}: {message}"),
+        help: None,
+        span: None,
+        related: Vec::new(),
     }
 }
 

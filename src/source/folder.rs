@@ -5,9 +5,9 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{Config, RecommendedWatcher, RecursiveMode, Watcher as _};
 use sha2::{Digest as _, Sha256};
-use tenter_consortium::document::{self, RepositoryFacts};
+use tenter_consortium::document::{self, RepositoryFacts, RepositoryItem};
 use tokio::sync::watch;
 
 use super::items::{self, Entry, Place};
@@ -103,9 +103,43 @@ fn describe(error: &std::io::Error) -> String {
     }
 }
 
-/// A name for the content of a file that stands in no repository.
-pub fn revision(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
+/// A name for a definition that stands in no repository, with what it names beside it.
+pub fn revision(bytes: &[u8], facts: &RepositoryFacts) -> String {
+    let mut hash = Sha256::new();
+    hash.update(bytes);
+    // Lengths tell apart what could be read in two ways.
+    let mut part = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    for (path, item) in &facts.files {
+        part(path.as_bytes());
+        match item {
+            RepositoryItem::Missing => part(b"missing"),
+            RepositoryItem::Refused { why } => part(format!("refused: {why}").as_bytes()),
+            RepositoryItem::TooLarge { size } => part(format!("too large: {size}").as_bytes()),
+            RepositoryItem::File { bytes } => {
+                part(b"file");
+                part(&bytes.0);
+            }
+            RepositoryItem::Folder { files } => {
+                part(format!("folder of {}", files.len()).as_bytes());
+                for (name, bytes) in files {
+                    part(name.as_bytes());
+                    part(&bytes.0);
+                }
+            }
+        }
+    }
+    for (path, bytes) in &facts.members.files {
+        part(path.as_bytes());
+        part(&bytes.0);
+    }
+    for (path, why) in &facts.members.refused {
+        part(path.as_bytes());
+        part(why.as_bytes());
+    }
+    let digest = hash.finalize();
     digest.iter().take(20).fold(String::from("content:"), |mut text, byte| {
         use std::fmt::Write as _;
         let _ = write!(text, "{byte:02x}");
@@ -118,7 +152,6 @@ pub fn revision(bytes: &[u8]) -> String {
 pub struct Follower {
     /// Counts changes.
     pub changes: watch::Receiver<u64>,
-    _watcher: RecommendedWatcher,
 }
 
 impl Follower {
@@ -135,24 +168,77 @@ impl Follower {
         let local =
             |error: notify::Error| SourceError::Local { path: folder.display().to_string(), why: error.to_string() };
         let (raw_sender, mut raw) = tokio::sync::mpsc::channel::<()>(1);
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let notice = move |event: notify::Result<notify::Event>| {
             // A lost event is an event: reading once too often is harmless. Reading the file must not wake the reader.
             if event.is_ok_and(|event| event.kind.is_access()) {
                 return;
             }
             // A full channel already holds the news.
             let _ = raw_sender.try_send(());
-        })
-        .map_err(local)?;
+        };
+        // Links are not followed, here as where files are read.
+        let config = Config::default().with_follow_symlinks(false);
+        let mut watcher = RecommendedWatcher::new(notice, config).map_err(local)?;
         watcher.watch(folder, RecursiveMode::NonRecursive).map_err(local)?;
+        let (folder, path) = (folder.to_owned(), path.to_owned());
+        let mut followed = named(&folder, &path);
+        watch_all(&mut watcher, &BTreeMap::new(), &followed);
         let (sender, changes) = watch::channel(0);
         tokio::spawn(async move {
-            while raw.recv().await.is_some() {
+            loop {
+                tokio::select! {
+                    event = raw.recv() => if event.is_none() { break },
+                    () = sender.closed() => break,
+                }
                 while tokio::time::timeout(SETTLE, raw.recv()).await.is_ok_and(|more| more.is_some()) {}
+                // Before the reader is woken, so that nothing changes unseen between its reading and this.
+                let now = named(&folder, &path);
+                watch_all(&mut watcher, &followed, &now);
+                followed = now;
                 sender.send_modify(|count| *count += 1);
             }
         });
-        Ok(Self { changes, _watcher: watcher })
+        Ok(Self { changes })
+    }
+}
+
+/// The folders to follow beside the definition's own: those of the packages and roots that it names, and those on the way
+/// there.
+fn named(root: &Path, definition: &Path) -> BTreeMap<PathBuf, RecursiveMode> {
+    let mut folders = BTreeMap::new();
+    // A definition that cannot be read names nothing.
+    let Ok((_, bytes)) = read(definition) else { return folders };
+    for path in document::repository_paths(&bytes) {
+        let mut at = root.to_owned();
+        for part in path.split('/') {
+            at.push(part);
+            let Ok(metadata) = std::fs::symlink_metadata(&at) else { break };
+            if !metadata.is_dir() {
+                break;
+            }
+            folders.entry(at.clone()).or_insert(RecursiveMode::NonRecursive);
+        }
+        if let Some(mode) = folders.get_mut(&root.join(&path)) {
+            *mode = RecursiveMode::Recursive;
+        }
+    }
+    folders
+}
+
+/// Follows these folders in place of those. One that was replaced by another of its name is followed anew.
+fn watch_all(
+    watcher: &mut RecommendedWatcher,
+    before: &BTreeMap<PathBuf, RecursiveMode>,
+    now: &BTreeMap<PathBuf, RecursiveMode>,
+) {
+    for folder in before.keys() {
+        // One that is gone is not followed any more anyway.
+        let _ = watcher.unwatch(folder);
+    }
+    for (folder, mode) in now {
+        if let Err(error) = watcher.watch(folder, *mode) {
+            tracing::warn!(folder = %folder.display(), "changes are not noticed: {error}");
+        }
     }
 }
 
@@ -179,5 +265,59 @@ mod tests {
         std::fs::write(folder.path().join("network.yaml"), "a").unwrap();
         tokio::time::timeout(Duration::from_secs(10), follower.changes.changed()).await.unwrap().unwrap();
         assert_eq!(*follower.changes.borrow(), 1);
+    }
+
+    /// A definition that names a folder with a package.
+    const NAMING: &str = include_str!("../../examples-repo/network.yaml");
+
+    fn naming(folder: &Path) {
+        let chaincode = "  chaincodes:\n    - {name: assets, channel: settlement, version: \"1.0\", source: {package: \
+                         contracts/assets}}\n";
+        let kept: Vec<&str> = NAMING.lines().take_while(|line| !line.starts_with("  chaincodes:")).collect();
+        std::fs::write(folder.join("network.yaml"), format!("{}\n{chaincode}", kept.join("\n"))).unwrap();
+    }
+
+    #[tokio::test]
+    async fn follows_packages_even_when_their_folder_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let package = folder.path().join("contracts/assets");
+        naming(folder.path());
+        std::fs::create_dir_all(package.join("deep")).unwrap();
+        let mut follower = Follower::start(folder.path()).unwrap();
+        let changed = async |follower: &mut Follower, what: &str| {
+            let seen = tokio::time::timeout(Duration::from_secs(10), follower.changes.changed()).await;
+            seen.unwrap_or_else(|_| panic!("not noticed: {what}")).unwrap();
+        };
+        std::fs::write(package.join("connection.json"), "{}").unwrap();
+        changed(&mut follower, "a file").await;
+        std::fs::write(package.join("deep/more"), "x").unwrap();
+        changed(&mut follower, "a file further down").await;
+        std::fs::remove_dir_all(folder.path().join("contracts")).unwrap();
+        changed(&mut follower, "that it went").await;
+        std::fs::create_dir_all(&package).unwrap();
+        changed(&mut follower, "that it came back").await;
+        std::fs::write(package.join("connection.json"), "{ }").unwrap();
+        changed(&mut follower, "a file of the new folder").await;
+    }
+
+    #[test]
+    fn a_revision_covers_what_the_definition_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let package = folder.path().join("contracts/assets");
+        naming(folder.path());
+        std::fs::create_dir_all(&package).unwrap();
+        let now = || {
+            let (file, bytes) = read(folder.path()).unwrap();
+            revision(&bytes, &facts(&file, &bytes))
+        };
+        let empty = now();
+        assert_eq!(now(), empty);
+        std::fs::write(package.join("connection.json"), "{}").unwrap();
+        let first = now();
+        std::fs::write(package.join("connection.json"), "{ }").unwrap();
+        let second = now();
+        std::fs::remove_dir_all(&package).unwrap();
+        let all = std::collections::BTreeSet::from([empty, first, second, now()]);
+        assert_eq!(all.len(), 4, "{all:?}");
     }
 }

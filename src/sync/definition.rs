@@ -173,7 +173,7 @@ pub fn from_folder(path: &Path, now: Timestamp) -> Newest {
         Err(error) => Newest::failed(None, problem(&error)),
         Ok((file, bytes)) => {
             let facts = folder::facts(&file, &bytes);
-            read(folder::revision(&bytes), &bytes, &file.display().to_string(), &facts, now)
+            read(folder::revision(&bytes, &facts), &bytes, &file.display().to_string(), &facts, now)
         }
     }
 }

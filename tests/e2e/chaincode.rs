@@ -240,12 +240,12 @@ async fn run_elsewhere(world: &World, namespace: &str, package: &str) {
 async fn contracts_come_from_the_repository_or_from_elsewhere() {
     announce("a contract of somebody else");
     let mut world = World::new("ccfrom").await;
-    world.consortium(json!({})).await;
+    let acme = world.organization("acme");
+    let address = format!("contract.{acme}.svc:9999");
+    world.consortium(json!({"chaincodeServers": [address]})).await;
     world.start();
     let file = example(&world.name);
     converge(&world, &file).await;
-    let acme = world.organization("acme");
-    let address = format!("contract.{acme}.svc:9999");
     let with_source = |source: &str, version: &str| {
         format!(
             "{}\n  chaincodes:\n    - {{name: assets, channel: settlement, version: \"{version}\", source: {source}}}\n",

@@ -20,7 +20,7 @@ mod progress;
 mod tests;
 
 pub use lifecycle::{LIFECYCLE_ENDORSEMENT, Lifecycle, LifecyclePolicy};
-pub use progress::{Approval, MemberProgress, Next, Progress, next, progress};
+pub use progress::{Approval, MemberProgress, Next, Progress, next, progress, went_back};
 
 /// Port that a chaincode's service listens on.
 pub const SERVICE_PORT: u16 = 9999;

@@ -20,7 +20,9 @@ use crate::objects::{
 use crate::observed::{ChannelFacts, NodeRef};
 use crate::plan::Origin;
 use crate::repository::{self, Founded, Repository, founding, material};
-use crate::settings::{Settings, image_allowed, namespace_allowed, organization_allowed, subject_allowed};
+use crate::settings::{
+    Settings, image_allowed, namespace_allowed, organization_allowed, server_allowed, subject_allowed,
+};
 
 /// Everything that should exist.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -407,6 +409,16 @@ impl Builder<'_> {
             let message = format!(
                 "the Consortium's spec.images.allowed does not allow {image}: add its repository there, or name another \
                  image"
+            );
+            let message = self.refuse(format!("chaincode {}/{}", spec.channel, spec.name), message);
+            blocked.get_or_insert(message);
+        }
+        let servers = &self.settings.chaincode_servers;
+        let external = spec.source.external.as_ref().filter(|external| !server_allowed(&external.address, servers));
+        if let Some(external) = external {
+            let message = format!(
+                "the Consortium's spec.chaincodeServers does not allow {}: add it there, or name another address",
+                external.address
             );
             let message = self.refuse(format!("chaincode {}/{}", spec.channel, spec.name), message);
             blocked.get_or_insert(message);

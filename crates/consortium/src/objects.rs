@@ -708,6 +708,9 @@ pub struct ConsortiumSpec {
     /// The subjects that may be granted roles.
     #[serde(default)]
     pub subjects: Vec<Subject>,
+    /// The servers of chaincode elsewhere that its peers may be sent to: `host:port`, or `*.domain:port`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chaincode_servers: Vec<String>,
     /// Whether it is left alone.
     #[serde(default)]
     pub suspend: bool,

@@ -72,4 +72,57 @@ impl<T> Observation<T> {
             Self::Unreachable { evidence } => Observation::Unreachable { evidence },
         }
     }
+
+    /// The same observation of something read from the value; what cannot be read was not seen, for the reason given.
+    pub fn try_map<U>(self, f: impl FnOnce(T) -> Result<U, String>) -> Observation<U> {
+        match self.map(f) {
+            Observation::Present { value: Ok(value) } => Observation::Present { value },
+            Observation::Absent { evidence } => Observation::Absent { evidence },
+            Observation::Forbidden { evidence } => Observation::Forbidden { evidence },
+            Observation::Present { value: Err(evidence) } | Observation::Unreachable { evidence } => {
+                Observation::Unreachable { evidence }
+            }
+        }
+    }
+
+    /// What is known of a thing that could only have been seen through this one: nothing, for the same reason. That this
+    /// one is absent says nothing about the other.
+    pub fn unseen<U>(&self) -> Observation<U> {
+        let evidence = self.evidence().unwrap_or("it was not told").to_owned();
+        match self {
+            Self::Forbidden { .. } => Observation::Forbidden { evidence },
+            Self::Present { .. } | Self::Absent { .. } | Self::Unreachable { .. } => {
+                Observation::Unreachable { evidence }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn evidence() -> String {
+        "somebody said so".to_owned()
+    }
+
+    #[test]
+    fn what_cannot_be_read_was_not_seen() {
+        let half = |value: u32| if value.is_multiple_of(2) { Ok(value / 2) } else { Err("it is odd".to_owned()) };
+        assert_eq!(Observation::Present { value: 4 }.try_map(half), Observation::Present { value: 2 });
+        let odd = Observation::Unreachable { evidence: "it is odd".to_owned() };
+        assert_eq!(Observation::Present { value: 3 }.try_map(half), odd);
+        let absent = || Observation::Absent { evidence: evidence() };
+        assert_eq!(absent().try_map(half), absent(), "what was witnessed stays so");
+    }
+
+    #[test]
+    fn nothing_is_concluded_from_what_was_not_seen() {
+        let unseen = |seen: Observation<u32>| seen.unseen::<u32>();
+        let unreachable = Observation::Unreachable { evidence: evidence() };
+        assert_eq!(unseen(Observation::Absent { evidence: evidence() }), unreachable);
+        assert_eq!(unseen(Observation::Unreachable { evidence: evidence() }), unreachable);
+        let forbidden = || Observation::Forbidden { evidence: evidence() };
+        assert_eq!(unseen(forbidden()), forbidden());
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tenter_fabric::chaincode::{Approved, Committed, PackageId};
 
@@ -11,7 +12,7 @@ use crate::objects::{Batch, Capabilities, ChannelPolicies, Condition, ConsensusT
 use crate::observation::Observation;
 
 /// A node by its namespace and name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct NodeRef {
     /// Its organization's namespace.
     pub namespace: String,
@@ -34,6 +35,9 @@ pub struct LiveObject {
     pub generation: i64,
     /// The phase in its status, to show only.
     pub phase: Option<String>,
+    /// The committed sequence in its status, of a chaincode. The ledger's never goes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
     /// Its conditions.
     pub conditions: Vec<Condition>,
     /// Whether it is being deleted.

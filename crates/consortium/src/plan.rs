@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::document::Blob;
@@ -9,7 +10,7 @@ use crate::objects::{ObjectRef, TouchedElement};
 use crate::observed::NodeRef;
 
 /// Names a step; the same change has the same id in every plan, for example `peer/trade-acme/peer1`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct StepId(pub String);
 
@@ -20,7 +21,7 @@ impl std::fmt::Display for StepId {
 }
 
 /// One changed field, in words for people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FieldChange {
     /// Path of the field, for example `spec.storage.size`.
     pub path: String,
@@ -31,7 +32,7 @@ pub struct FieldChange {
 }
 
 /// A place in the definition.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Origin {
     /// Line, from 1.
     pub line: usize,
@@ -42,7 +43,7 @@ pub struct Origin {
 }
 
 /// Everything a plan can do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "action", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Step {
     /// Make an organization's namespace, with its label.
@@ -186,7 +187,7 @@ pub enum Step {
 }
 
 /// Who must sign a config update or approve a chaincode, and who will.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Signing {
     /// What the policies ask for, in words: `2 of AcmeMSP, GlobexMSP, InitechMSP (admin)`.
@@ -199,7 +200,7 @@ pub struct Signing {
 }
 
 /// Why something could not be seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Unseen {
     /// Nobody who knows could be asked.
@@ -209,7 +210,7 @@ pub enum Unseen {
 }
 
 /// A step in its place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlannedStep {
     /// What to do.
@@ -237,7 +238,7 @@ impl PlannedStep {
 }
 
 /// How much a note matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum NoteLevel {
     /// Good to know.
@@ -249,7 +250,7 @@ pub enum NoteLevel {
 }
 
 /// Something a reader of the plan must know.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Note {
     /// How much it matters.
@@ -263,7 +264,7 @@ pub struct Note {
 }
 
 /// A plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     /// Version of this format.

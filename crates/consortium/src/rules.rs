@@ -1,11 +1,12 @@
 //! Every rule that a definition is held to: its id, and what it is good for.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::diagnostic::Severity;
+use crate::diagnostic::{Severity, closest};
 
 /// Names a rule, for example `network/unknown-key`. Ids never change their meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct RuleId(&'static str);
 
@@ -34,11 +35,34 @@ pub struct Rule {
     pub title: &'static str,
     /// Why, and what to do.
     pub explanation: &'static str,
+    /// Its page of docs/reference/rules: the above, with an example that breaks it and one that keeps it.
+    #[serde(skip)]
+    pub page: &'static str,
+}
+
+impl Rule {
+    /// What its page says before the examples.
+    pub fn introduction(&self) -> String {
+        let Self { id, severity, title, explanation, page: _ } = self;
+        format!(
+            "# {id}\n\n{title} Breaking it is {}.\n\n## Why\n\n{explanation}\n",
+            match severity {
+                Severity::Error => "an error",
+                Severity::Warning => "a warning",
+            }
+        )
+    }
 }
 
 /// The rule of an id as a user types it.
 pub fn find(id: &str) -> Option<&'static Rule> {
     RULES.iter().find(|rule| rule.id.as_str() == id)
+}
+
+/// The rule that a user most likely meant: its id without the group, or the id nearest to what was typed.
+pub fn suggest(id: &str) -> Option<&'static Rule> {
+    let short = |rule: &&Rule| rule.id.as_str().split_once('/').is_some_and(|(_, name)| name == id);
+    RULES.iter().find(short).or_else(|| closest(id, RULES.iter().map(|rule| rule.id.as_str())).and_then(find))
 }
 
 /// How much breaking a rule matters. An id that is not in the registry cannot be made outside this module.
@@ -55,7 +79,13 @@ macro_rules! rules {
 
         /// All rules, in the order of the reference.
         pub static RULES: &[Rule] = &[$(
-            Rule { id: $name, severity: Severity::$severity, title: $title, explanation: $explanation },
+            Rule {
+                id: $name,
+                severity: Severity::$severity,
+                title: $title,
+                explanation: $explanation,
+                page: include_str!(concat!("../../../docs/reference/rules/", $id, ".md")),
+            },
         )*];
     };
 }
@@ -285,5 +315,12 @@ mod tests {
             assert!(rule.title.ends_with('.') && rule.explanation.ends_with('.'), "{}", rule.id);
             assert_eq!(find(rule.id.as_str()), Some(rule));
         }
+    }
+
+    #[test]
+    fn a_rule_is_suggested_by_its_name_or_a_near_one() {
+        assert_eq!(suggest("unknown-key").map(|rule| rule.id), Some(UNKNOWN_KEY));
+        assert_eq!(suggest("network/unknwon-key").map(|rule| rule.id), Some(UNKNOWN_KEY));
+        assert_eq!(suggest("weather"), None);
     }
 }

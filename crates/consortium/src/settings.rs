@@ -21,6 +21,8 @@ pub struct Settings {
     pub images: ImageSettings,
     /// The subjects that may be granted roles.
     pub subjects: Vec<Subject>,
+    /// The servers of chaincode elsewhere that peers may be sent to.
+    pub chaincode_servers: Vec<String>,
 }
 
 impl Settings {
@@ -33,6 +35,7 @@ impl Settings {
             namespaces: spec.namespaces.clone(),
             images: spec.images.clone(),
             subjects: spec.subjects.clone(),
+            chaincode_servers: spec.chaincode_servers.clone(),
         }
     }
 }
@@ -85,6 +88,15 @@ fn after_prefix<'a>(image: &'a str, prefix: &str) -> Option<&'a str> {
 /// Whether a subject may be granted a role. Subjects of Kubernetes itself never are.
 pub fn subject_allowed(subject: &Subject, allowed: &[Subject]) -> bool {
     !subject.name.starts_with("system:") && allowed.contains(subject)
+}
+
+/// Whether peers may be sent to a server of chaincode elsewhere: an entry is its `host:port`, or `*.domain:port` for every
+/// host below a domain. A package would have them call any address inside the cluster.
+pub fn server_allowed(address: &str, allowed: &[String]) -> bool {
+    allowed.iter().any(|pattern| match pattern.strip_prefix('*') {
+        Some(domain) => domain.starts_with('.') && address.strip_suffix(domain).is_some_and(|host| !host.is_empty()),
+        None => pattern == address,
+    })
 }
 
 #[cfg(test)]
@@ -150,6 +162,24 @@ mod tests {
         );
         assert_eq!(resolve_image("docker.io/x/y", &settings), "mirror.local/hub/x/y");
         assert_eq!(resolve_image("ghcr.io/x/y", &settings), "ghcr.io/x/y");
+    }
+
+    #[test]
+    fn servers_by_address_and_domain() {
+        let allowed: Vec<String> =
+            ["cc.example.com:9999", "*.contracts.example.com:7052", "*:1", "*"].map(Into::into).into();
+        for (address, expect) in [
+            ("cc.example.com:9999", true),
+            ("cc.example.com:9998", false),
+            ("xcc.example.com:9999", false),
+            ("a.b.contracts.example.com:7052", true),
+            (".contracts.example.com:7052", false),
+            ("contracts.example.com:7052", false),
+            ("a.contracts.example.com:7053", false),
+            ("anything:1", false),
+        ] {
+            assert_eq!(server_allowed(address, &allowed), expect, "{address}");
+        }
     }
 
     #[test]

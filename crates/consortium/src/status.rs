@@ -539,6 +539,16 @@ pub struct ChaincodeOrganizationStatus {
     pub peers: Vec<ChaincodePeerStatus>,
 }
 
+/// What serves a definition in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServingImage {
+    /// The version that its package is labelled with.
+    pub version: String,
+    /// The image.
+    pub image: String,
+}
+
 status! {
     /// What is known of a chaincode.
     ChaincodeStatus, ChaincodePhase {
@@ -548,6 +558,9 @@ status! {
         /// Version of the committed definition.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         version: Option<String>,
+        /// Image that serves the definition in force, where Tenter runs it: it is kept up while another one is on its way.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        serving: Option<ServingImage>,
         /// Label and SHA-256 of the wanted package, as peers name it.
         #[serde(rename = "packageID", default, skip_serializing_if = "Option::is_none")]
         package_id: Option<String>,

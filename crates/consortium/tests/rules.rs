@@ -3,7 +3,7 @@
 //! `tests/rules/<group>/<rule>/` holds `fail.yaml`, `pass.yaml`, `expected` (the findings of `fail.yaml`) and, where the
 //! rule depends on it, `organizations` (names of folders that the repository has), `repository/` (files of the repository)
 //! and `sizes` (lines with the path and the size of a file that is too large to be read). `UPDATE_RULES=1` writes
-//! `expected`.
+//! `expected` and the rules' pages in docs/reference/rules, which are made of the registry and of these cases.
 
 #![expect(clippy::unwrap_used, reason = "a test may stop at what it does not expect")]
 
@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use tenter_consortium::document::{Blob, RepositoryFacts, RepositoryItem, load, repository_paths};
-use tenter_consortium::rules::RULES;
+use tenter_consortium::rules::{RULES, Rule};
 
 /// Rules without a case: a file of a mebibyte is made by a unit test, and the last resort of the schema check has no
 /// known input.
@@ -107,6 +107,68 @@ fn every_rule_has_its_cases() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// What stands between two fences of a page: control characters as they would be typed.
+fn fenced(language: &str, bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for character in String::from_utf8_lossy(bytes).chars() {
+        match character {
+            '\n' | '\t' => text.push(character),
+            // A line that ends with it looks like any other: the page must not depend on how git ends lines.
+            '\u{feff}' => text.push_str("<U+FEFF>"),
+            _ if character.is_control() => text.extend(character.escape_unicode()),
+            _ => text.push(character),
+        }
+    }
+    format!("```{language}\n{}\n```\n", text.trim_end_matches('\n'))
+}
+
+/// A rule's page; rules without a case have no examples.
+fn page(rule: &Rule) -> String {
+    let mut page = rule.introduction();
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/rules").join(rule.id.as_str());
+    if folder.is_dir() {
+        let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
+        let expected = String::from_utf8(read("expected")).unwrap();
+        let found = fenced("text", expected.replace("fail.yaml:", "network.yaml:").as_bytes());
+        write!(page, "\n## Breaks it\n\n{}\n{found}", fenced("yaml", &read("fail.yaml"))).unwrap();
+        write!(page, "\n## Keeps it\n\n{}", fenced("yaml", &read("pass.yaml"))).unwrap();
+    }
+    page
+}
+
+/// The list of all rules.
+fn index() -> String {
+    let mut index = String::from(
+        "# Rules\n\nWhat a definition is held to. `tenter explain RULE` shows the same pages. Made from the registry and its \
+         test cases (`make generate`).\n\n| rule | severity | asks |\n|---|---|---|\n",
+    );
+    for Rule { id, severity, title, .. } in RULES {
+        writeln!(index, "| [{id}]({id}.md) | {} | {title} |", severity.as_str()).unwrap();
+    }
+    index
+}
+
+#[test]
+fn every_rule_has_its_page() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/rules");
+    let pages = RULES.iter().map(|rule| (format!("{}.md", rule.id), page(rule)));
+    let wanted: BTreeMap<String, String> = pages.chain([("README.md".to_owned(), index())]).collect();
+    if std::env::var_os("UPDATE_RULES").is_some() {
+        for (name, text) in &wanted {
+            std::fs::write(root.join(name), text).unwrap();
+        }
+    }
+    let found = files(&root, "");
+    let wrong: Vec<&String> = wanted
+        .iter()
+        .filter(|(name, text)| found.get(*name).is_none_or(|blob| blob.0 != text.as_bytes()))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(wrong.is_empty(), "not what the registry and the cases make (UPDATE_RULES=1 writes them): {wrong:?}");
+    let surplus: Vec<&String> = found.keys().filter(|name| !wanted.contains_key(*name)).collect();
+    assert!(surplus.is_empty(), "pages of no rule: {surplus:?}");
 }
 
 #[test]

@@ -184,6 +184,40 @@ pub struct QueryApprovedChaincodeDefinitionResult {
     pub source: Option<ChaincodeSource>,
 }
 
+/// Ask for all definitions that the peer's organisation approved.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct QueryApprovedChaincodeDefinitionsArgs {}
+
+/// All definitions that the peer's organisation approved.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct QueryApprovedChaincodeDefinitionsResult {
+    #[prost(message, repeated, tag = "1")]
+    pub approved_chaincode_definitions: Vec<ApprovedChaincodeDefinition>,
+}
+
+/// `ApprovedChaincodeDefinition` of `QueryApprovedChaincodeDefinitionsResult`.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ApprovedChaincodeDefinition {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(int64, tag = "2")]
+    pub sequence: i64,
+    #[prost(string, tag = "3")]
+    pub version: String,
+    #[prost(string, tag = "4")]
+    pub endorsement_plugin: String,
+    #[prost(string, tag = "5")]
+    pub validation_plugin: String,
+    #[prost(bytes = "vec", tag = "6")]
+    pub validation_parameter: Vec<u8>,
+    #[prost(message, optional, tag = "7")]
+    pub collections: Option<crate::protos::CollectionConfigPackage>,
+    #[prost(bool, tag = "8")]
+    pub init_required: bool,
+    #[prost(message, optional, tag = "9")]
+    pub source: Option<ChaincodeSource>,
+}
+
 /// Ask for the committed definition of one chaincode.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct QueryChaincodeDefinitionArgs {

@@ -406,6 +406,7 @@ mod tests {
             namespaces: NamespaceSettings { allowed: vec!["trade-*".into()], create: false },
             images: ImageSettings::default(),
             subjects: vec![],
+            chaincode_servers: Vec::new(),
             suspend: false,
         };
         let labels = BTreeMap::from([(LABEL_ORGANIZATION.to_owned(), "acme".to_owned())]);

@@ -219,8 +219,8 @@ async fn submit(
     for msp_id in others {
         endorsements.push(elsewhere(nodes, observed, &call, msp_id, identity).await?);
     }
-    let own = observed.seen.joined.first();
-    let witness = peers.first().copied().or(own);
+    // The one that is furthest hears of the block first.
+    let witness = observed.seen.joined.first();
     let witness = witness.ok_or_else(|| TransactionError::Assemble("nobody endorsed".to_owned()))?;
     nodes.transact((witness, &observed.orderers), &call, &endorsements, identity).await.map(drop)
 }

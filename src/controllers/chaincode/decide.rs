@@ -28,6 +28,8 @@ pub struct View {
     pub lifecycle: Observation<Lifecycle>,
     /// What only the ledger knows against the definition.
     pub refused: Vec<String>,
+    /// Why the ledger cannot be the one that was seen before, if it cannot.
+    pub went_back: Option<String>,
     /// Whether `Init` was called; asked only of a definition in force that demands it.
     pub initialized: Observation<bool>,
     /// Own peers that are not in the channel yet, and why.
@@ -47,8 +49,19 @@ pub struct Service {
     pub pending: Vec<Child>,
     /// Whether it runs, and if not, why.
     pub runs: Result<(), String>,
+    /// What serves the definition in force, while that is another one.
+    pub earlier: Option<Earlier>,
     /// Services of earlier packages, by namespace and name.
     pub old: Vec<(String, String)>,
+}
+
+/// What serves an earlier package, which is called until another one is in force.
+#[derive(Clone, Debug)]
+pub struct Earlier {
+    /// What of it is not as it should be.
+    pub pending: Vec<Child>,
+    /// Whether it runs, and if not, why.
+    pub runs: Result<(), String>,
 }
 
 /// A certificate to issue.
@@ -145,9 +158,15 @@ pub fn decide(view: &View) -> Decision {
             return decision;
         }
     };
+    if let Some(why) = &view.went_back {
+        decision.phase = Phase::Degraded;
+        decision.outlook = Outlook::stalled("SequenceWentBack", why.clone());
+        return decision;
+    }
     if !view.refused.is_empty() {
         let message = format!("the definition cannot follow the one in force: {}", view.refused.join("; "));
-        decision.outlook = Outlook::stalled("DefinitionRefused", message);
+        decision.actions.extend(view.services.values().flat_map(keep));
+        decision.outlook = Outlook::stalled("DefinitionRefused", interrupted(view, message));
         return decision;
     }
     let own: Vec<&MemberProgress> = progress.members.iter().filter(|member| member.hosted).collect();
@@ -156,6 +175,9 @@ pub fn decide(view: &View) -> Decision {
     let (phase, outlook, action) = judge(view, progress, &stands);
     decision.phase = phase;
     decision.outlook = outlook;
+    if let Verdict::Reconciling { message, .. } | Verdict::Stalled { message, .. } = &mut decision.outlook.verdict {
+        *message = interrupted(view, std::mem::take(message));
+    }
     decision.actions.extend(action);
     decision
 }
@@ -214,14 +236,33 @@ fn stand(view: &View, progress: &Progress, member: &MemberProgress, decision: &m
     Stand::Done
 }
 
+/// Keeps up what serves the definition in force, while another one is on its way.
+fn keep(service: &Service) -> Vec<Action> {
+    // What is mounted comes first.
+    if let Some(issue) = &service.issue {
+        return vec![Action::Issue(Box::new(issue.clone()))];
+    }
+    service.earlier.iter().flat_map(|earlier| earlier.pending.iter().cloned().map(Action::Apply)).collect()
+}
+
+/// The message, and which organizations' programs of the definition in force do not run.
+fn interrupted(view: &View, message: String) -> String {
+    let down = view.services.iter().filter_map(|(organization, service)| {
+        let why = service.earlier.as_ref()?.runs.as_ref().err()?;
+        Some(format!("; what is in force is not served by {organization}: {why}"))
+    });
+    let down: String = down.collect();
+    message + &down
+}
+
 /// Brings a service up. Gives whether it runs.
 fn serve(service: &Service, actions: &mut Vec<Action>) -> Result<(), Verdict> {
     let starting = |why: String| Verdict::reconciling("ServiceStarting", why);
+    actions.extend(keep(service));
     if let Some(verdict) = &service.refused {
         return Err(verdict.clone());
     }
-    if let Some(issue) = &service.issue {
-        actions.push(Action::Issue(Box::new(issue.clone())));
+    if service.issue.is_some() {
         return Err(starting("the certificate of its service is being issued".to_owned()));
     }
     actions.extend(service.pending.iter().cloned().map(Action::Apply));

@@ -1,3 +1,4 @@
+use k8s_openapi::api::apps::v1::Deployment;
 use tenter_consortium::chaincode::Next;
 use tenter_fabric::chaincode::{Definition, PackageId};
 
@@ -31,7 +32,7 @@ fn member(organization: &str, hosted: bool, installed: Observation<()>, approval
 }
 
 fn running() -> Service {
-    Service { refused: None, issue: None, pending: Vec::new(), runs: Ok(()), old: Vec::new() }
+    Service { refused: None, issue: None, pending: Vec::new(), runs: Ok(()), earlier: None, old: Vec::new() }
 }
 
 /// A contract that all have approved and that is in force.
@@ -48,6 +49,7 @@ fn view() -> View {
         defined: true,
         lifecycle: absent(),
         refused: Vec::new(),
+        went_back: None,
         initialized: absent(),
         outside: BTreeMap::new(),
         services: [("acme".to_owned(), running()), ("globex".to_owned(), running())].into(),
@@ -209,4 +211,43 @@ fn init_is_called_once_where_the_definition_demands_it() {
     assert_eq!(seen(&view), expect("Initializing", Phase::Upgrading, &["initialize"]));
     view.initialized = present(true);
     assert_eq!(seen(&view), expect("Serving", Phase::Serving, &[]));
+}
+
+/// A service of the definition in force that was deleted, as the cluster's objects say it.
+fn deleted() -> Earlier {
+    Earlier {
+        pending: vec![Child::from(Deployment::default())],
+        runs: Err("Deployment cc-old is being made".to_owned()),
+    }
+}
+
+#[test]
+fn what_is_in_force_is_kept_up_while_another_definition_waits() {
+    let mut view = fresh();
+    view.defined = true;
+    view.lifecycle = lifecycle(None);
+    change(&mut view, |progress| {
+        progress.members[0].approval = Approval::Given;
+        progress.members[1] = member("globex", false, absent(), Approval::Missing);
+    });
+    view.services.remove("globex");
+    view.services.get_mut("acme").unwrap().earlier = Some(deleted());
+    let (reason, phase, actions) = seen(&view);
+    assert_eq!((reason.as_str(), phase, actions.len()), ("ApprovalMissing", Phase::Upgrading, 1), "{actions:?}");
+    assert!(actions[0].starts_with("apply"), "{actions:?}");
+    let message = decide(&view).outlook.verdict.message().to_owned();
+    assert!(message.contains("what is in force is not served by acme: Deployment cc-old"), "{message}");
+    // Neither an image that is not allowed nor a definition that peers would refuse holds it up.
+    let verdict = Verdict::stalled("ImageNotAllowed", "this daemon may not run x");
+    view.services.get_mut("acme").unwrap().refused = Some(verdict);
+    assert_eq!((seen(&view).0.as_str(), seen(&view).2.len()), ("ImageNotAllowed", 1));
+    view.refused = vec!["the collection prices is gone".to_owned()];
+    assert_eq!((seen(&view).0.as_str(), seen(&view).2.len()), ("DefinitionRefused", 1));
+}
+
+#[test]
+fn nothing_is_done_on_a_ledger_that_went_back() {
+    let mut view = fresh();
+    view.went_back = Some("sequence 3 was committed, and now the ledger has sequence 2".to_owned());
+    assert_eq!(seen(&view), expect("SequenceWentBack", Phase::Degraded, &[]));
 }

@@ -2,28 +2,34 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::future::FutureExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service as KubeService};
 use kube::ResourceExt as _;
-use tenter_consortium::chaincode::{Lifecycle, LifecyclePolicy, Progress, package_id, progress, service_name, wanted};
-use tenter_consortium::objects::{ChaincodeMember, ConsortiumSpec};
+use tenter_consortium::chaincode::{
+    Approval, Lifecycle, LifecyclePolicy, Progress, package_id, progress, service_name, wanted, went_back,
+};
+use tenter_consortium::objects::{ChaincodeMember, ChaincodeSourceSpec, ChaincodeSpec, ConsortiumSpec, ImageSettings};
 use tenter_consortium::observation::Observation;
-use tenter_consortium::settings::{image_allowed, organization_allowed, resolve_image};
+use tenter_consortium::observed::{NodeRef, ObservedChaincode};
+use tenter_consortium::settings::{image_allowed, organization_allowed, resolve_image, server_allowed};
+use tenter_consortium::status::ServingImage;
 use tenter_fabric::chaincode::PackageId;
 use tenter_fabric::config::CurrentConfig;
 use tenter_fabric::x509::CertificateInfo;
 
 use super::act;
-use super::decide::{Issue, Service, View};
+use super::decide::{Earlier, Issue, Service, View};
 use super::service::{COMPONENT, Wanted, progress as rollout, request, tls_secret};
 use crate::controllers::channel::form::own_consenters;
-use crate::controllers::children::{self, pending};
+use crate::controllers::children::{self, Child, pending};
 use crate::controllers::labels::{self, Belonging};
 use crate::controllers::materials::{self, Need, need};
 use crate::controllers::node::PodFacts;
 use crate::controllers::{Context, Failure, Scope, Verdict, apply, gates};
 use crate::nodes::records::{block_hash, read_pinned};
 use crate::nodes::{Node, Nodes, chain};
+use crate::observe::channel::{bounded, each};
 use crate::observe::{chaincode, channel};
 use crate::resources::{CertificateAuthority, Chaincode, Channel};
 
@@ -59,8 +65,19 @@ pub async fn look(ctx: &Context, scope: &Scope, nodes: &Nodes, object: &Chaincod
         gates::admit(settings, &member.organization, &member.namespace)
             .map_err(|verdict| Failure::terminal(verdict.reason(), verdict.message()))?;
     }
+    let external = spec.source.external.as_ref();
+    let refused = external.filter(|external| !server_allowed(&external.address, &settings.chaincode_servers));
+    if let Some(external) = refused {
+        let message = format!(
+            "this daemon may not send peers to {}: add it to spec.chaincodeServers of the Consortium, or name another address",
+            external.address
+        );
+        return Err(Failure::terminal("ServerNotAllowed", message));
+    }
     let orderers = own_consenters(&channel.spec, &settings.organizations);
-    let seen = chaincode::look(nodes, &ctx.namespace, spec, &settings.organizations, &definition).await;
+    let tip = tip(nodes, &orderers, &spec.channel).boxed();
+    let place = (ctx.namespace.as_str(), spec, settings.organizations.as_slice());
+    let seen = chaincode::look(nodes, place, &definition, tip).await;
     let hosted: BTreeSet<String> = own_members(object, settings).map(|member| member.organization.clone()).collect();
     let progress = match progress(spec, &definition, &package, &seen.observed, &hosted) {
         Some(value) => Observation::Present { value },
@@ -68,7 +85,7 @@ pub async fn look(ctx: &Context, scope: &Scope, nodes: &Nodes, object: &Chaincod
             Observation::Absent { evidence: format!("no own peer is in channel {} yet", spec.channel) }
         }
         // Nothing is known of the ledger: the observation says why.
-        None => unknown(&seen.observed.committed),
+        None => seen.observed.committed.unseen(),
     };
     let mut view = View {
         // What was in force stays so, whether or not the ledger can be read now.
@@ -76,15 +93,18 @@ pub async fn look(ctx: &Context, scope: &Scope, nodes: &Nodes, object: &Chaincod
             || object.status.as_ref().is_some_and(|status| status.sequence.is_some()),
         lifecycle: Observation::Unreachable { evidence: "it is not asked yet".to_owned() },
         refused: Vec::new(),
+        went_back: went_back(object.status.as_ref().and_then(|status| status.sequence), &seen.observed.committed),
         initialized: Observation::Unreachable { evidence: "it is not asked yet".to_owned() },
         outside: seen.outside.clone(),
         services: BTreeMap::new(),
         progress,
     };
     for member in own_members(object, settings) {
-        let service = match spec.source.image {
-            Some(_) => service(ctx, scope, object, member, &package).await?,
-            None => left_over(ctx, object, member).await?,
+        let earlier = earlier(object, member, settings, &view.progress, &seen.observed);
+        let service = if spec.source.image.is_some() || earlier.is_some() {
+            service(ctx, scope, object, member, (&package, earlier.as_ref())).await?
+        } else {
+            left_over(ctx, object, member).await?
         };
         view.services.insert(member.organization.clone(), service);
     }
@@ -108,14 +128,11 @@ pub async fn look(ctx: &Context, scope: &Scope, nodes: &Nodes, object: &Chaincod
     Ok(Observed { view, seen, orderers, anchors, consortium: scope.consortium.name_any() })
 }
 
-fn unknown<T, U>(seen: &Observation<T>) -> Observation<U> {
-    let evidence = seen.evidence().unwrap_or("it was not told").to_owned();
-    match seen {
-        Observation::Forbidden { .. } => Observation::Forbidden { evidence },
-        Observation::Present { .. } | Observation::Absent { .. } | Observation::Unreachable { .. } => {
-            Observation::Unreachable { evidence }
-        }
-    }
+/// How many blocks own orderers have.
+async fn tip(nodes: &Nodes, orderers: &[Node], channel: &str) -> u64 {
+    let ask = |node| bounded(node, "participation API", nodes.orderer_channel(node, channel).boxed());
+    let channels = each(orderers, ask).await;
+    channels.values().filter_map(|seen| Some(seen.value()?.height)).max().unwrap_or_default()
 }
 
 /// The members that this daemon acts for.
@@ -157,31 +174,49 @@ async fn config(ctx: &Context, nodes: &Nodes, object: &Channel, orderers: &[Node
     let name = &object.spec.channel;
     let pinned = read_pinned(nodes.store(), &ctx.namespace, name, block_hash).await;
     let hash = pinned.value().map(|pinned| pinned.hash.clone());
-    match channel::config(nodes, orderers, name, hash.as_deref()).await {
-        Observation::Present { value } => match CurrentConfig::from_bytes(name, &value.config) {
-            Ok(value) => Observation::Present { value },
-            Err(error) => Observation::Unreachable { evidence: chain(&error) },
-        },
-        Observation::Absent { evidence } => Observation::Absent { evidence },
-        Observation::Forbidden { evidence } => Observation::Forbidden { evidence },
-        Observation::Unreachable { evidence } => Observation::Unreachable { evidence },
-    }
+    let live = channel::config(nodes, orderers, name, hash.as_deref()).await;
+    live.try_map(|live| CurrentConfig::from_bytes(name, &live.config).map_err(|error| chain(&error)))
+}
+
+/// What serves the definition in force for a member, where another image is on its way: the last one that was seen to serve
+/// it, if the member's peers have its package and the settings still allow it.
+fn earlier(
+    object: &Chaincode,
+    member: &ChaincodeMember,
+    settings: &ConsortiumSpec,
+    progress: &Observation<Progress>,
+    seen: &ObservedChaincode,
+) -> Option<ChaincodeSpec> {
+    let ServingImage { version, image } = object.status.as_ref()?.serving.clone()?;
+    let source = ChaincodeSourceSpec { image: Some(image), ..ChaincodeSourceSpec::default() };
+    let spec = ChaincodeSpec { version, source, ..object.spec.clone() };
+    let progress = progress.value()?;
+    let its = progress.members.iter().find(|other| other.organization == member.organization)?;
+    let replaced = !progress.next.is_change() && its.approval == Approval::Given;
+    let package = package_id(&spec).ok()?;
+    let installed = member.peers.iter().any(|peer| {
+        let node = NodeRef { namespace: member.namespace.clone(), name: peer.clone() };
+        seen.installed.get(&node).and_then(Observation::value).is_some_and(|packages| packages.contains(&package))
+    });
+    let allowed = image_allowed(spec.source.image.as_deref().unwrap_or_default(), &settings.images);
+    let other = package != progress.package;
+    (other && !replaced && installed && allowed).then_some(spec)
 }
 
 /// What an earlier image of a contract has left that others serve now.
 async fn left_over(ctx: &Context, object: &Chaincode, member: &ChaincodeMember) -> Result<Service, Failure> {
     let deployments = apply::list::<Deployment>(ctx, &member.namespace, &act::selector(object)).await?;
     let old = deployments.iter().map(|deployment| (member.namespace.clone(), deployment.name_any())).collect();
-    Ok(Service { refused: None, issue: None, pending: Vec::new(), runs: Ok(()), old })
+    Ok(Service { refused: None, issue: None, pending: Vec::new(), runs: Ok(()), earlier: None, old })
 }
 
-/// What serves the contract in one namespace.
+/// What serves the contract in one namespace: the wanted image, if it is one, and the one in force, if that is another.
 async fn service(
     ctx: &Context,
     scope: &Scope,
     object: &Chaincode,
     member: &ChaincodeMember,
-    package: &PackageId,
+    (package, earlier): (&PackageId, Option<&ChaincodeSpec>),
 ) -> Result<Service, Failure> {
     let (spec, settings) = (&object.spec, &scope.consortium.spec);
     let (namespace, organization) = (member.namespace.as_str(), member.organization.as_str());
@@ -190,20 +225,13 @@ async fn service(
         issue: None,
         pending: Vec::new(),
         runs: Err("it is not made".to_owned()),
+        earlier: None,
         old: Vec::new(),
     };
     let consortium = scope.consortium.name_any();
     let facts = gates::namespace(ctx, namespace).await?;
     if let Err(verdict) = gates::own_namespace(facts.as_ref(), &consortium, organization, namespace) {
         return Ok(refuse(verdict));
-    }
-    let image = spec.source.image.as_deref().unwrap_or_default();
-    if !image_allowed(image, &settings.images) {
-        let message = format!(
-            "this daemon may not run {image}: add its registry or repository to spec.images.allowed of the Consortium, or name \
-             another image"
-        );
-        return Ok(refuse(Verdict::stalled("ImageNotAllowed", message)));
     }
     let authority = apply::get::<CertificateAuthority>(ctx, namespace, AUTHORITY).await?;
     let msp = apply::get::<ConfigMap>(ctx, namespace, labels::MSP).await?;
@@ -216,11 +244,21 @@ async fn service(
         CertificateInfo::from_pem(&roots).map_err(|error| Failure::terminal("AuthorityUnusable", error.to_string()))?;
     let object_name = object.name_any();
     let name = service_name(spec);
+    let image = spec.source.image.as_deref();
+    let not_allowed = image.filter(|image| !image_allowed(image, &settings.images)).map(|image| {
+        let message = format!(
+            "this daemon may not run {image}: add its registry or repository to spec.images.allowed of the Consortium, or name \
+             another image"
+        );
+        Verdict::stalled("ImageNotAllowed", message)
+    });
+    let runs_wanted = image.filter(|_| not_allowed.is_none());
     let deployments = apply::list::<Deployment>(ctx, namespace, &act::selector(object)).await?;
     let mut served: BTreeSet<String> = deployments.iter().map(kube::ResourceExt::name_any).collect();
     let old =
         served.iter().filter(|other| **other != name).map(|other| (namespace.to_owned(), other.clone())).collect();
-    served.insert(name.clone());
+    served.extend(runs_wanted.map(|_| name.clone()));
+    served.extend(earlier.map(service_name));
     let secret = tls_secret(&object_name);
     let material = materials::observe(ctx, namespace, &secret).await?;
     let request = request(&object_name, namespace, &served, authority.spec.certificate_lifetime_hours);
@@ -241,28 +279,69 @@ async fn service(
         }
     };
     let certificate = material.certificate().map(|info| info.certificate_fingerprint.clone()).unwrap_or_default();
-    let resolved = resolve_image(image, &settings.images);
-    let wanted = Wanted {
-        object: &object_name,
-        name: &name,
-        image: &resolved,
-        package_id: &package.to_string(),
-        certificate,
-        belonging: Belonging { consortium: &consortium, organization, namespace, component: COMPONENT, node: None },
+    let belonging = Belonging { consortium: &consortium, organization, namespace, component: COMPONENT, node: None };
+    let run = Run { ctx, object: &object_name, settings: &settings.images, certificate, belonging };
+    let earlier = match earlier {
+        Some(spec) => {
+            let package =
+                package_id(spec).map_err(|error| Failure::terminal("SpecRefused", chain(&error)))?.to_string();
+            let image = spec.source.image.as_deref().unwrap_or_default();
+            let (pending, runs) = run.stand(&service_name(spec), image, &package, &deployments).await?;
+            Some(Earlier { pending, runs })
+        }
+        None => None,
     };
-    let mut live = Vec::new();
-    children::read::<KubeService>(ctx, namespace, &name, &mut live).await?;
-    let deployment = deployments.into_iter().find(|deployment| deployment.name_any() == name);
-    let runs = deployment.as_ref().map_or_else(|| Err(format!("Deployment {name} is being made")), rollout);
-    live.extend(deployment.map(children::Child::from));
-    let children = wanted.children().map_err(|error| Failure::terminal("Service", error.to_string()))?;
-    let pending = pending(children, &live);
-    let runs = match runs {
-        Err(why) => Err(trouble(ctx, namespace, &name).await?.unwrap_or(why)),
-        Ok(()) => Ok(()),
+    let (pending, runs) = match (runs_wanted, image) {
+        (Some(image), _) => run.stand(&name, image, &package.to_string(), &deployments).await?,
+        (None, Some(_)) => (Vec::new(), Err("it is not made".to_owned())),
+        // Others serve it.
+        (None, None) => (Vec::new(), Ok(())),
     };
-    let runs = if pending.is_empty() { runs } else { Err(format!("Deployment {name} is being brought up to date")) };
-    Ok(Service { refused: None, issue, pending, runs, old })
+    Ok(Service { refused: not_allowed, issue, pending, runs, earlier, old })
+}
+
+/// What the services of a contract in one namespace have in common.
+struct Run<'a> {
+    ctx: &'a Context,
+    object: &'a str,
+    settings: &'a ImageSettings,
+    certificate: String,
+    belonging: Belonging<'a>,
+}
+
+impl Run<'_> {
+    /// What is not as wanted of one service, and whether it runs.
+    async fn stand(
+        &self,
+        name: &str,
+        image: &str,
+        package_id: &str,
+        deployments: &[Deployment],
+    ) -> Result<(Vec<Child>, Result<(), String>), Failure> {
+        let namespace = self.belonging.namespace;
+        let resolved = resolve_image(image, self.settings);
+        let wanted = Wanted {
+            object: self.object,
+            name,
+            image: &resolved,
+            package_id,
+            certificate: self.certificate.clone(),
+            belonging: self.belonging,
+        };
+        let mut live = Vec::new();
+        children::read::<KubeService>(self.ctx, namespace, name, &mut live).await?;
+        let deployment = deployments.iter().find(|deployment| deployment.name_any() == name);
+        let runs = deployment.map_or_else(|| Err(format!("Deployment {name} is being made")), rollout);
+        live.extend(deployment.cloned().map(Child::from));
+        let children = wanted.children().map_err(|error| Failure::terminal("Service", error.to_string()))?;
+        let pending = pending(children, &live);
+        let runs = match runs {
+            Err(why) => Err(trouble(self.ctx, namespace, name).await?.unwrap_or(why)),
+            Ok(()) if pending.is_empty() => Ok(()),
+            Ok(()) => Err(format!("Deployment {name} is being brought up to date")),
+        };
+        Ok((pending, runs))
+    }
 }
 
 /// What keeps the Pods of a service from running, if anything does.

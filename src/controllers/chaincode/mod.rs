@@ -15,9 +15,9 @@ use kube::ResourceExt as _;
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
-use tenter_consortium::chaincode::{Next, Progress};
+use tenter_consortium::chaincode::{Approval, Next, Progress};
 use tenter_consortium::objects::LABEL_CHAINCODE;
-use tenter_consortium::status::ChaincodeStatus;
+use tenter_consortium::status::{ChaincodeStatus, ServingImage};
 
 use self::decide::{Action, decide};
 use self::look::{Observed, look};
@@ -51,8 +51,21 @@ fn status(object: &Chaincode, observed: &Observed, decision: &decide::Decision) 
         Next::Change { differences, .. } => differences.iter().map(ToString::to_string).collect(),
         Next::InSync { .. } => Vec::new(),
     });
+    let before = object.status.clone().unwrap_or_default();
+    if observed.view.went_back.is_some() {
+        // The highest sequence that was seen stays, or the next look would take the ledger as it is.
+        return ChaincodeStatus { phase: Some(decision.phase), ..before };
+    }
+    // All own members approved the package that is in force: its image is the one that is called.
+    let settled = progress.is_some_and(|progress| {
+        let mut own = progress.members.iter().filter(|member| member.hosted);
+        !progress.next.is_change() && own.all(|member| member.approval == Approval::Given)
+    });
+    let image = object.spec.source.image.clone();
+    let wanted = image.map(|image| ServingImage { version: object.spec.version.clone(), image });
     ChaincodeStatus {
         phase: Some(decision.phase),
+        serving: if settled { wanted } else { before.serving },
         sequence: committed.and_then(|committed| u64::try_from(committed.sequence).ok()),
         version: committed.map(|committed| committed.definition.version.clone()),
         package_id: progress.map(|progress| progress.package.to_string()),

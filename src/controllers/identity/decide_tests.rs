@@ -48,6 +48,7 @@ fn settings() -> ConsortiumSpec {
         namespaces: NamespaceSettings { allowed: vec!["trade-*".into()], create: false },
         images: ImageSettings::default(),
         subjects: vec![jane()],
+        chaincode_servers: Vec::new(),
         suspend: false,
     }
 }

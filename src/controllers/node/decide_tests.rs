@@ -45,6 +45,7 @@ fn settings() -> ConsortiumSpec {
             mirrors: [("docker.io".to_owned(), "mirror.example/hub".to_owned())].into(),
         },
         subjects: vec![],
+        chaincode_servers: Vec::new(),
         suspend: false,
     }
 }

@@ -171,6 +171,15 @@ impl Wanted<'_> {
             json!({"name": "FABRIC_LOGGING_SPEC", "value": "info"}),
             json!({"name": "TMPDIR", "value": "/tmp"}),
         ];
+        let mut mounts = vec![
+            json!({"name": "config", "mountPath": CONFIG_DIR, "readOnly": true}),
+            json!({"name": "msp", "mountPath": MSP_DIR, "readOnly": true}),
+            json!({"name": "tls", "mountPath": TLS_DIR, "readOnly": true}),
+            json!({"name": "data", "mountPath": K::DATA}),
+            json!({"name": "tmp", "mountPath": "/tmp"}),
+        ];
+        let scratch = K::SCRATCH.iter();
+        mounts.extend(scratch.map(|(name, path)| json!({"name": name, "mountPath": format!("{}/{path}", K::DATA)})));
         let own = K::environment(&self.config);
         environment.extend(own.into_iter().map(|(name, value)| json!({"name": name, "value": value})));
         json!({
@@ -197,13 +206,7 @@ impl Wanted<'_> {
             "readinessProbe": {"httpGet": health, "periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": 5},
             "livenessProbe": {"httpGet": health, "periodSeconds": 20, "timeoutSeconds": 5, "failureThreshold": 6},
             "terminationMessagePolicy": "FallbackToLogsOnError",
-            "volumeMounts": [
-                {"name": "config", "mountPath": CONFIG_DIR, "readOnly": true},
-                {"name": "msp", "mountPath": MSP_DIR, "readOnly": true},
-                {"name": "tls", "mountPath": TLS_DIR, "readOnly": true},
-                {"name": "data", "mountPath": K::DATA},
-                {"name": "tmp", "mountPath": "/tmp"},
-            ],
+            "volumeMounts": mounts,
         })
     }
 
@@ -218,26 +221,29 @@ impl Wanted<'_> {
         ];
         // A volume with a key that is not there is never mounted.
         msp.extend(self.revocations.then(|| item(labels::MSP_CRLS, "crls/crl.pem")));
-        json!([
-            {"name": "config", "configMap": {
+        let mut volumes = vec![
+            json!({"name": "config", "configMap": {
                 "name": labels::config_map(name), "items": [item(K::CONFIG_FILE, K::CONFIG_FILE)], "defaultMode": 0o444,
-            }},
-            {"name": "msp", "projected": {"defaultMode": 0o440, "sources": [
+            }}),
+            json!({"name": "msp", "projected": {"defaultMode": 0o440, "sources": [
                 {"configMap": {"name": labels::MSP, "items": msp}},
                 {"secret": {"name": labels::enrolment_secret(name), "items": [
                     item(TLS_CRT, "signcerts/node.pem"),
                     item(TLS_KEY, "keystore/key.pem"),
                 ]}},
-            ]}},
-            {"name": "tls", "projected": {"defaultMode": 0o440, "sources": [
+            ]}}),
+            json!({"name": "tls", "projected": {"defaultMode": 0o440, "sources": [
                 {"secret": {"name": labels::tls_secret(name), "items": [item(TLS_CRT, TLS_CRT), item(TLS_KEY, TLS_KEY)]}},
                 {"configMap": {"name": labels::MSP, "items": [
                     item(labels::MSP_TLSCACERTS, CA_CRT),
                     item(labels::MSP_CLIENTCACERTS, CLIENT_ROOTS),
                 ]}},
-            ]}},
-            {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}},
-        ])
+            ]}}),
+        ];
+        let scratch = K::SCRATCH.iter().map(|(volume, _)| *volume);
+        let empty = |name: &str| json!({"name": name, "emptyDir": {"sizeLimit": "256Mi"}});
+        volumes.extend(scratch.chain(["tmp"]).map(empty));
+        json!(volumes)
     }
 }
 

@@ -85,6 +85,8 @@ pub trait NodeKind: Debug + Send + Sync + Sized + 'static {
     const CONFIG_FILE: &'static str;
     /// Where its volume is mounted.
     const DATA: &'static str;
+    /// Folders below it that begin empty with each Pod, by the name of their volume: what is made anew from other data.
+    const SCRATCH: &'static [(&'static str, &'static str)] = &[];
     /// The ports of its Service, the first of them the one that its address leads to.
     const PORTS: &'static [Port];
     /// The ports of its admin Service, which is never exposed.

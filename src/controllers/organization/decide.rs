@@ -238,6 +238,7 @@ mod tests {
             namespaces: NamespaceSettings { allowed: vec!["trade-*".into()], create: false },
             images: ImageSettings::default(),
             subjects: vec![jane()],
+            chaincode_servers: Vec::new(),
             suspend: false,
         };
         let labels = BTreeMap::from([(LABEL_ORGANIZATION.to_owned(), "acme".to_owned())]);

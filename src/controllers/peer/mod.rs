@@ -31,6 +31,10 @@ impl NodeKind for PeerKind {
     const COMMAND: &'static [&'static str] = &["peer", "node", "start"];
     const CONFIG_FILE: &'static str = "core.yaml";
     const DATA: &'static str = "/var/hyperledger/production";
+    /// What its builders made of the installed packages. A peer never builds one again while it has a build
+    /// (`core/container/externalbuilder/externalbuilder.go`), so that a renewed root certificate would not get into it; one
+    /// that starts without builds makes them all.
+    const SCRATCH: &'static [(&'static str, &'static str)] = &[("builds", "externalbuilder/builds")];
     const PORTS: &'static [Port] = &[Port { name: "grpc", number: 7051 }, Port { name: "chaincode", number: 7052 }];
     const ADMIN_PORTS: &'static [Port] = &[Port { name: "operations", number: OPERATIONS_PORT }];
 

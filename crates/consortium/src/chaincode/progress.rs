@@ -51,6 +51,22 @@ pub fn next(committed: Option<&Committed>, wanted: &Definition) -> Next {
     }
 }
 
+/// Why the ledger cannot be the one that was seen before: `last` is the sequence that was committed then, and a sequence
+/// never goes back.
+pub fn went_back(last: Option<u64>, committed: &Observation<Committed>) -> Option<String> {
+    let last = last.filter(|last| *last > 0)?;
+    let now = match committed {
+        Observation::Present { value } if u64::try_from(value.sequence).is_ok_and(|now| now >= last) => return None,
+        Observation::Present { value } => format!("sequence {}", value.sequence),
+        Observation::Absent { .. } => "no definition".to_owned(),
+        Observation::Forbidden { .. } | Observation::Unreachable { .. } => return None,
+    };
+    Some(format!(
+        "sequence {last} was committed, and now the ledger has {now}: it is behind, or another one; wait for the peers that \
+         were restored, or delete the Chaincode object if the channel was made anew"
+    ))
+}
+
 /// Whether an organization approved the wanted definition under the sequence that it has or gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Approval {
@@ -328,4 +344,28 @@ fn unknown<T>(seen: &Observation<T>) -> Approval {
     let evidence = seen.evidence().unwrap_or_default();
     let forbidden = matches!(seen, Observation::Forbidden { .. });
     Approval::Unknown { why: format!("{}: {evidence}", seen.word()), forbidden }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sequence_never_goes_back() {
+        let committed = |sequence| Observation::Present {
+            value: Committed { sequence, definition: Definition::new("asset", "1.0"), approvals: BTreeMap::new() },
+        };
+        let absent = Observation::Absent { evidence: "no chaincode asset".to_owned() };
+        let unreachable = Observation::Unreachable { evidence: "no answer".to_owned() };
+        let check = |last: Option<u64>, seen: &Observation<Committed>, expect: bool| {
+            assert_eq!(went_back(last, seen).is_some(), expect, "{last:?} {seen:?}");
+        };
+        check(None, &committed(1), false);
+        check(None, &absent, false);
+        check(Some(2), &committed(2), false);
+        check(Some(2), &committed(3), false);
+        check(Some(2), &committed(1), true);
+        check(Some(2), &absent, true);
+        check(Some(2), &unreachable, false);
+    }
 }

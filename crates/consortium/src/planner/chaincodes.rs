@@ -122,6 +122,11 @@ impl Planner<'_> {
             }
         };
         self.note_unknown(&subject, &progress);
+        let live = self.observed.objects.get(&chaincode.object);
+        let back = chaincode::went_back(live.and_then(|live| live.sequence), &seen.committed);
+        if let Some(why) = &back {
+            self.note(NoteLevel::Warning, "SequenceWentBack", subject, why.clone());
+        }
         let parts = self.parts(&chaincode.spec, &progress);
         let is_change = progress.next.is_change();
         if !is_change && parts.install.is_empty() && parts.approve.is_empty() {
@@ -138,7 +143,8 @@ impl Planner<'_> {
         let signing = if is_change { lifecycle.signing(&parts.msps, &waits) } else { Signing::default() };
         let commit = is_change && lifecycle.endorsers.is_some();
         let previous = seen.committed.value();
-        let blocked = refusal(&progress, &config, previous.map(|committed| &committed.definition))
+        let blocked = back
+            .or_else(|| refusal(&progress, &config, previous.map(|committed| &committed.definition)))
             .map(Block::from)
             .or_else(|| (is_change && !commit && waits.is_empty()).then(|| obstacle(&progress, &parts, &signing)));
         let foreign = seen.author.as_ref().zip(previous).filter(|(author, _)| is_change && author.foreign);

@@ -78,7 +78,7 @@ fn still_needed(planner: &Planner<'_>, retired: &Retired, object: &ObjectRef, li
                 return Some(Block::not_seen(why));
             }
         };
-        let planned = |topic: &str| planner.steps.contains_key(&config_step(channel, topic));
+        let comes = |topic: &str| planner.steps.contains_key(&config_step(channel, topic));
         let facts = &config.facts;
         if facts.consenters.iter().any(|consenter| consenter == address) {
             let why = format!("it is a consenter of channel {channel}: take it out of the consenters first");
@@ -86,7 +86,7 @@ fn still_needed(planner: &Planner<'_>, retired: &Retired, object: &ObjectRef, li
         }
         let orders = facts.orderer_organizations.get(msp_id);
         if orders.is_some_and(|endpoints| endpoints.iter().any(|endpoint| endpoint == address))
-            && !planned(&format!("orderer-organization/{organization}"))
+            && !comes(&format!("orderer-organization/{organization}"))
         {
             return Some(format!("channel {channel} names it as an endpoint of {organization}").into());
         }
@@ -95,7 +95,7 @@ fn still_needed(planner: &Planner<'_>, retired: &Retired, object: &ObjectRef, li
         if object.kind == Kind::Peer
             && !stays
             && facts.members.contains_key(msp_id)
-            && !planned(&format!("member/{organization}"))
+            && !comes(&format!("member/{organization}"))
         {
             let why = format!(
                 "channel {channel} still has organization {organization} as a member: take it out of the channel first"

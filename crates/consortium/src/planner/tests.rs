@@ -33,6 +33,7 @@ fn settings() -> Settings {
         namespaces: NamespaceSettings { allowed: vec!["trade-*".into()], create: true },
         images: ImageSettings { allowed: vec!["docker.io/hyperledger".into()], mirrors: BTreeMap::new() },
         subjects: Vec::new(),
+        chaincode_servers: Vec::new(),
     }
 }
 
@@ -149,6 +150,7 @@ fn live(spec: serde_json::Value, ready: bool) -> LiveObject {
         spec,
         generation: 1,
         phase: Some(if ready { "Running" } else { "Starting" }.into()),
+        sequence: None,
         conditions: vec![Condition {
             condition_type: "Ready".into(),
             status: if ready { "True" } else { "False" }.into(),

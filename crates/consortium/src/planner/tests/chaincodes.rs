@@ -320,6 +320,22 @@ fn a_package_of_the_repository_is_kept_for_the_peers() {
 }
 
 #[test]
+fn a_server_elsewhere_that_is_not_allowed_is_refused() {
+    let source = "{external: {address: \"cc.example.com:9999\"}}";
+    let text = format!(
+        "{EXAMPLE}  chaincodes:\n    - {{name: asset, channel: settlement, version: \"1.0\", source: {source}}}\n"
+    );
+    let refused = |desired: &Desired| {
+        let object = &desired.chaincodes[KEY].object;
+        desired.objects[object].blocked.clone().unwrap_or_default()
+    };
+    let why = refused(&wanted(&text));
+    assert!(why.contains("spec.chaincodeServers") && why.contains("cc.example.com:9999"), "{why}");
+    let settings = Settings { chaincode_servers: vec!["*.example.com:9999".into()], ..settings() };
+    assert_eq!(refused(&wanted_by(&text, &settings)), "");
+}
+
+#[test]
 fn an_image_that_is_not_allowed_is_refused() {
     let text = with("ghcr.io/example/asset:1.0", "1.0", "");
     let plan = plan_of(&text, &mut converged(EXAMPLE));

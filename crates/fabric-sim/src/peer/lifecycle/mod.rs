@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 use tenter_fabric_wire::lifecycle::{
-    ApproveChaincodeDefinitionForMyOrgArgs, ApproveChaincodeDefinitionForMyOrgResult, ChaincodeSource,
-    CheckCommitReadinessArgs, CheckCommitReadinessResult, CommitChaincodeDefinitionArgs,
+    ApproveChaincodeDefinitionForMyOrgArgs, ApproveChaincodeDefinitionForMyOrgResult, ApprovedChaincodeDefinition,
+    ChaincodeSource, CheckCommitReadinessArgs, CheckCommitReadinessResult, CommitChaincodeDefinitionArgs,
     CommitChaincodeDefinitionResult, GetInstalledChaincodePackageArgs, GetInstalledChaincodePackageResult,
     InstallChaincodeArgs, InstallChaincodeResult, QueryApprovedChaincodeDefinitionArgs,
-    QueryApprovedChaincodeDefinitionResult, QueryChaincodeDefinitionArgs, QueryChaincodeDefinitionResult,
+    QueryApprovedChaincodeDefinitionResult, QueryApprovedChaincodeDefinitionsArgs,
+    QueryApprovedChaincodeDefinitionsResult, QueryChaincodeDefinitionArgs, QueryChaincodeDefinitionResult,
     QueryChaincodeDefinitionsArgs, QueryChaincodeDefinitionsResult, QueryInstalledChaincodeArgs,
     QueryInstalledChaincodeResult, QueryInstalledChaincodesArgs, QueryInstalledChaincodesResult, chaincode_source,
     check_commit_readiness_result, query_chaincode_definitions_result, query_installed_chaincode_result,
@@ -25,8 +26,7 @@ use super::simulate::{SimulationError, Simulator};
 use super::system::Context;
 use crate::channel::{Bundle, UNREADABLE};
 use records::{
-    ApprovedDefinition, Definition, EndorsementInfo, NAMESPACE, NAMESPACES, Parameters, Place,
-    QueryApprovedChaincodeDefinitionsArgs, QueryApprovedChaincodeDefinitionsResult, SOURCES, ValidationInfo,
+    Definition, EndorsementInfo, NAMESPACE, NAMESPACES, Parameters, Place, SOURCES, ValidationInfo,
     implicit_collection, matches, metadata_key, package_record,
 };
 
@@ -464,7 +464,7 @@ impl Call<'_> {
                 .and_then(|(name, sequence)| Some((name, sequence.parse::<i64>().ok()?)))
                 .ok_or_else(|| format!("invalid private name format: {private}"))?;
             let (parameters, source) = self.fetch_approved(place, private)?;
-            all.push(ApprovedDefinition {
+            all.push(ApprovedChaincodeDefinition {
                 name: name.to_owned(),
                 sequence,
                 version: parameters.endorsement.version,

@@ -3,7 +3,6 @@
 
 use prost::Message;
 use sha2::{Digest as _, Sha256};
-use tenter_fabric_wire::lifecycle::ChaincodeSource;
 use tenter_fabric_wire::protos::CollectionConfigPackage;
 
 use crate::channel::UNREADABLE;
@@ -73,50 +72,6 @@ pub struct ValidationInfo {
     /// An encoded `ApplicationPolicy`.
     #[prost(bytes = "vec", tag = "2")]
     pub validation_parameter: Vec<u8>,
-}
-
-/// Ask for all definitions that the peer's organisation approved.
-#[derive(Clone, PartialEq, Eq, Message)]
-pub struct QueryApprovedChaincodeDefinitionsArgs {}
-
-/// All definitions that the peer's organisation approved.
-#[derive(Clone, PartialEq, Eq, Message)]
-pub struct QueryApprovedChaincodeDefinitionsResult {
-    /// One each.
-    #[prost(message, repeated, tag = "1")]
-    pub approved_chaincode_definitions: Vec<ApprovedDefinition>,
-}
-
-/// One of them.
-#[derive(Clone, PartialEq, Eq, Message)]
-pub struct ApprovedDefinition {
-    /// The chaincode.
-    #[prost(string, tag = "1")]
-    pub name: String,
-    /// The sequence.
-    #[prost(int64, tag = "2")]
-    pub sequence: i64,
-    /// The version.
-    #[prost(string, tag = "3")]
-    pub version: String,
-    /// The plugin.
-    #[prost(string, tag = "4")]
-    pub endorsement_plugin: String,
-    /// The plugin.
-    #[prost(string, tag = "5")]
-    pub validation_plugin: String,
-    /// An encoded `ApplicationPolicy`.
-    #[prost(bytes = "vec", tag = "6")]
-    pub validation_parameter: Vec<u8>,
-    /// The collections.
-    #[prost(message, optional, tag = "7")]
-    pub collections: Option<CollectionConfigPackage>,
-    /// Whether a call of init must come first.
-    #[prost(bool, tag = "8")]
-    pub init_required: bool,
-    /// The package.
-    #[prost(message, optional, tag = "9")]
-    pub source: Option<ChaincodeSource>,
 }
 
 /// A definition without its sequence.

@@ -1,0 +1,133 @@
+//! Annotations: GitHub's workflow commands, and GitLab's Code Quality report.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::review::{Level, Remark, Review};
+
+/// A file's path as a URI reference: forward slashes, and what a path segment may not hold percent-encoded (RFC 3986).
+pub fn uri(file: &str) -> String {
+    let mut out = String::new();
+    for byte in file.trim_start_matches("./").replace('\\', "/").bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => out.push(char::from(byte)),
+            _ => {
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+    }
+    out
+}
+
+/// The same remark of another run has the same: it does not depend on the line, which moves.
+pub fn fingerprint(file: &str, remark: &Remark) -> String {
+    let mut hash = Sha256::new();
+    for part in [file, &remark.rule, &remark.message] {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    hex::encode(hash.finalize())
+}
+
+/// The value of a workflow command; a property escapes two characters more (actions/toolkit, `command.ts`).
+fn command_text(text: &str, property: bool) -> String {
+    let text = text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    if property { text.replace(':', "%3A").replace(',', "%2C") } else { text }
+}
+
+/// One workflow command for each remark.
+pub fn github(review: &Review) -> String {
+    let mut text = String::new();
+    for remark in &review.remarks {
+        let file = command_text(review.file.trim_start_matches("./"), true);
+        let _ = write!(text, "::{} file={file}", remark.level.as_str());
+        if let Some(span) = remark.span {
+            let _ = write!(text, ",line={},endLine={}", span.line, span.end_line);
+            // GitHub takes columns for one line only.
+            if span.line == span.end_line {
+                let _ = write!(text, ",col={},endColumn={}", span.column, span.end_column);
+            }
+        }
+        let title = command_text(&remark.rule, true);
+        let _ = writeln!(text, ",title={title}::{}", command_text(&remark.whole(), false));
+    }
+    text
+}
+
+/// A Code Quality report: a list of issues, each with a fingerprint of its own.
+pub fn gitlab(review: &Review) -> Value {
+    let mut seen = std::collections::BTreeMap::new();
+    let issues = review.remarks.iter().map(|remark| {
+        let severity = match remark.level {
+            Level::Error => "critical",
+            Level::Warning => "minor",
+            Level::Notice => "info",
+        };
+        let mut fingerprint = fingerprint(&review.file, remark);
+        // GitLab shows one of two issues of the same fingerprint.
+        let times: &mut usize = seen.entry(fingerprint.clone()).or_default();
+        if *times > 0 {
+            let _ = write!(fingerprint, "-{times}");
+        }
+        *times += 1;
+        let line = remark.span.map_or(1, |span| span.line.max(1));
+        json!({
+            "type": "issue",
+            "check_name": remark.rule,
+            "description": remark.whole(),
+            "fingerprint": fingerprint,
+            "severity": severity,
+            "location": { "path": review.file.trim_start_matches("./"), "lines": { "begin": line } },
+        })
+    });
+    Value::Array(issues.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use tenter_consortium::diagnostic::Span;
+
+    use super::*;
+    use crate::report::markdown::Markdown;
+
+    fn review(file: &str, messages: &[&str]) -> Review {
+        let remarks = messages.iter().map(|message| Remark {
+            rule: "network/name".to_owned(),
+            level: Level::Error,
+            message: (*message).to_owned(),
+            help: None,
+            span: Some(Span::on_line(3, 5, 9)),
+            related: Vec::new(),
+        });
+        Review {
+            command: "validate",
+            file: file.to_owned(),
+            remarks: remarks.collect(),
+            rules: Vec::new(),
+            cases: Vec::new(),
+            markdown: Markdown::default(),
+        }
+    }
+
+    #[test]
+    fn a_message_cannot_begin_another_command() {
+        let text = github(&review("a,b:c.yaml", &["50%\n::add-mask::x"]));
+        let expect = "::error file=a%2Cb%3Ac.yaml,line=3,endLine=3,col=5,endColumn=9,title=network/name::50%25%0A::add-mask::x\n";
+        assert_eq!(text, expect);
+    }
+
+    #[test]
+    fn equal_remarks_have_fingerprints_of_their_own() {
+        let issues = gitlab(&review("f", &["same", "same", "other"]));
+        let prints: std::collections::BTreeSet<&str> =
+            issues.as_array().unwrap().iter().map(|issue| issue["fingerprint"].as_str().unwrap()).collect();
+        assert_eq!(prints.len(), 3);
+    }
+
+    #[test]
+    fn a_path_becomes_a_uri() {
+        assert_eq!(uri("./a b/é%.yaml"), "a%20b/%C3%A9%25.yaml");
+    }
+}
