@@ -1,7 +1,7 @@
 //! The members' folders: every rule has a case that breaks it, consents and pinned genesis blocks are held to what they
 //! cover. Certificates are made anew for each case.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop at what it does not expect")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at what it does not expect")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,7 +53,7 @@ impl Organization {
         Self { name, roots }
     }
 
-    fn issue(&self, root: &CertificateRoot, usage: Usage, days: i64) -> Issued {
+    fn issue(root: &CertificateRoot, usage: Usage, days: i64) -> Issued {
         let lifetime = SignedDuration::from_hours(24 * days);
         let request = CertificateRequest { common_name: "orderer1".to_owned(), usage, lifetime };
         Authority::load(root).unwrap().issue(&request, now(), &mut rng()).unwrap()
@@ -62,11 +62,11 @@ impl Organization {
     fn tls(&self, host: &str, days: i64) -> String {
         let dns_names = BTreeSet::from([host.to_owned()]);
         let usage = Usage::TlsNode { dns_names, ip_addresses: BTreeSet::new() };
-        self.issue(&self.roots.tls, usage, days).cert_pem
+        Self::issue(&self.roots.tls, usage, days).cert_pem
     }
 
     fn identity(&self, role: Role) -> Issued {
-        self.issue(&self.roots.enrolment, Usage::Enrolment(role), 365)
+        Self::issue(&self.roots.enrolment, Usage::Enrolment(role), 365)
     }
 
     fn signer(&self, role: Role) -> SigningIdentity {
@@ -114,7 +114,7 @@ impl World {
             ..RepositoryFacts::default()
         };
         let loaded = load(self.definition.as_bytes(), "network.yaml", &facts);
-        loaded.network.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics))
+        loaded.network.expect("a definition without errors")
     }
 
     fn put(&mut self, path: &str, bytes: impl Into<Vec<u8>>) {
