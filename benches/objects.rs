@@ -91,6 +91,7 @@ fn settings(world: &World) -> Settings {
         namespaces: NamespaceSettings { allowed: vec![format!("{}-*", world.name)], create: true },
         images: ImageSettings { allowed: vec!["docker.io/hyperledger".into()], ..ImageSettings::default() },
         subjects: Vec::new(),
+        chaincode_servers: Vec::new(),
     }
 }
 

@@ -71,6 +71,7 @@ fn measure(nodes: usize) -> Result<(), Box<dyn Error>> {
         namespaces: NamespaceSettings { allowed: vec!["*".into()], create: true },
         images: ImageSettings { allowed: vec!["docker.io/hyperledger".into()], ..ImageSettings::default() },
         subjects: Vec::new(),
+        chaincode_servers: Vec::new(),
     };
     let (mut loads, mut news, mut syncs) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
@@ -118,8 +119,14 @@ fn after(plan: &Plan, wanted: &tenter_consortium::desired::Desired) -> Observed 
     let mut world = empty(wanted);
     for step in plan.steps.values() {
         if let Step::CreateObject { object, spec, .. } = &step.step {
-            let live =
-                LiveObject { spec: spec.clone(), generation: 1, phase: None, conditions: Vec::new(), deleting: false };
+            let live = LiveObject {
+                spec: spec.clone(),
+                generation: 1,
+                phase: None,
+                conditions: Vec::new(),
+                deleting: false,
+                sequence: None,
+            };
             world.objects.insert(object.clone(), live);
         }
     }
