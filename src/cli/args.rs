@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::{
-    apply, call, completions, consent, crds, explain, export, genesis, operator, plan, run, schema, status, sync, validate,
+    apply, call, completions, consent, crds, explain, export, genesis, operator, plan, run, schema, status, sync,
+    validate,
 };
 
 /// Keeps a Hyperledger Fabric consortium in the shape that its git repository says.
