@@ -1,6 +1,7 @@
 //! The parts of the program that run until they are told to end: sync, controllers, status page.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::controllers::organization::OrganizationController;
 use crate::controllers::peer::PeerController;
 use crate::controllers::proposal::ProposalController;
 use crate::execute::lease::{LeaseError, acquire};
+use crate::messages::channel::{How, MessageChannel};
 use crate::sync::engine::Engine;
 use crate::sync::{self, Options, Shared};
 use crate::web::metrics::Telemetry;
@@ -32,6 +34,8 @@ const GRACE: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Pause after the API server did not give the Lease.
 const RETRY: Duration = Duration::from_secs(5);
+/// Longest exchange of signatures with the daemons of other members.
+const EXCHANGE_LIMIT: Duration = Duration::from_secs(45);
 /// Name of the controllers' Lease.
 const OPERATOR_LEASE: &str = "tenter-operator";
 
@@ -41,6 +45,8 @@ pub struct Parts {
     pub sync: Option<Options>,
     /// The controllers.
     pub operator: bool,
+    /// Folder for mirrors of the repositories in which daemons exchange signatures.
+    pub cache: PathBuf,
     /// Where the status page is.
     pub listen: SocketAddr,
 }
@@ -70,7 +76,8 @@ pub async fn run(engine: Engine, parts: Parts) -> Result<(), DaemonError> {
     let mut tasks: JoinSet<()> = JoinSet::new();
     tasks.spawn(web::serve(listener, telemetry.clone(), stop.clone()));
     if parts.operator {
-        tasks.spawn(operate(engine.clone(), telemetry.clone(), stop.clone()));
+        let messages = MessageChannel::new(parts.cache, How::Process(EXCHANGE_LIMIT));
+        tasks.spawn(operate(engine.clone(), Arc::new(messages), telemetry.clone(), stop.clone()));
     }
     if let Some(options) = parts.sync {
         let shared = Arc::new(Shared { engine, options, telemetry });
@@ -94,7 +101,7 @@ pub async fn run(engine: Engine, parts: Parts) -> Result<(), DaemonError> {
 }
 
 /// Runs the controllers while this process holds their Lease.
-async fn operate(engine: Engine, telemetry: Arc<Telemetry>, stop: CancellationToken) {
+async fn operate(engine: Engine, messages: Arc<MessageChannel>, telemetry: Arc<Telemetry>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let ctx = &engine.ctx;
         let taken = tokio::select! {
@@ -116,7 +123,7 @@ async fn operate(engine: Engine, telemetry: Arc<Telemetry>, stop: CancellationTo
         // them aborts their reconciliations too (kube-runtime's tasks end with their handles), before another
         // process may take over.
         tokio::select! {
-            () = control(&engine, &stop) => {}
+            () = control(&engine, &messages, &stop) => {}
             () = lease.lost().cancelled() => tracing::warn!("the controllers stop: their Lease is lost"),
         }
         lease.release().await;
@@ -124,7 +131,7 @@ async fn operate(engine: Engine, telemetry: Arc<Telemetry>, stop: CancellationTo
 }
 
 /// Runs the controllers of all kinds until `stop`.
-async fn control(engine: &Engine, stop: &CancellationToken) {
+async fn control(engine: &Engine, messages: &Arc<MessageChannel>, stop: &CancellationToken) {
     let ctx = || engine.ctx.clone();
     let followers = Arc::new(Followers::default());
     tokio::join!(
@@ -135,7 +142,7 @@ async fn control(engine: &Engine, stop: &CancellationToken) {
         controllers::run(PeerController::default(), ctx(), stop.clone()),
         controllers::run(ChannelController::new(engine.nodes.clone(), followers), ctx(), stop.clone()),
         controllers::run(MembershipController::new(engine.nodes.clone()), ctx(), stop.clone()),
-        controllers::run(ProposalController::new(engine.nodes.clone()), ctx(), stop.clone()),
+        controllers::run(ProposalController::new(engine.nodes.clone(), messages.clone()), ctx(), stop.clone()),
         controllers::run(ChaincodeController::new(engine.nodes.clone()), ctx(), stop.clone()),
     );
 }

@@ -266,6 +266,9 @@ pub enum Command {
     /// Fetch for another process of this program
     #[command(name = crate::source::process::SUBCOMMAND, hide = true)]
     GitFetch,
+    /// Exchange messages for the process that started this one
+    #[command(name = crate::messages::process::SUBCOMMAND, hide = true)]
+    GitExchange,
 }
 
 impl Command {

@@ -157,6 +157,7 @@ impl RepositoryArgs {
             revision: self.revision.as_deref().or(branch).unwrap_or("main").to_owned(),
             path: path.clone(),
             last_good: None,
+            trust: None,
             credentials,
         };
         let fetched = process::fetch(&request, self.limit()).await?;

@@ -72,6 +72,9 @@ fn dispatch(global: &Global, command: Command) -> Result<Outcome, CliError> {
         Command::Genesis(args) => genesis::run(&args),
         Command::Consent(args) => consent::run(&args),
         Command::Export(args) => block_on(export::run(global, args)),
+        Command::GitExchange => crate::messages::process::serve()
+            .map(|answer| Outcome::shown(outcome::Verbatim(answer)))
+            .map_err(|error| CliError::plain(Exit::Failure, error.to_string())),
         Command::Plan(args) => block_on(plan::run(global, args)),
         Command::Diff(args) => block_on(plan::diff(global, args)),
         Command::Apply(args) => block_on(apply::run(global, args)),

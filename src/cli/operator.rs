@@ -1,5 +1,7 @@
 //! `tenter operator`: the controllers alone.
 
+use std::path::PathBuf;
+
 use super::args::Global;
 use super::outcome::{CliError, Outcome};
 use super::run::ListenArgs;
@@ -14,10 +16,14 @@ use crate::daemon::Parts;
 pub struct Args {
     #[command(flatten)]
     listen: ListenArgs,
+    /// Folder for mirrors of repositories [default: the user's cache folder]
+    #[arg(long, env = "TENTER_CACHE_DIR", hide_env_values = true, value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
 }
 
 /// Runs until it is told to end.
 pub async fn run(global: &Global, args: Args) -> Result<Outcome, CliError> {
-    let parts = Parts { sync: None, operator: true, listen: args.listen.listen };
+    let cache = super::definition::cache_folder(args.cache_dir.as_ref());
+    let parts = Parts { sync: None, operator: true, cache, listen: args.listen.listen };
     super::run::start(global, parts).await
 }

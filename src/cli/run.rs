@@ -37,7 +37,9 @@ pub struct ListenArgs {
 
 /// Runs until it is told to end.
 pub async fn run(global: &Global, args: Args) -> Result<Outcome, CliError> {
-    let parts = Parts { sync: Some(args.sync.options(global)?), operator: true, listen: args.listen.listen };
+    let options = args.sync.options(global)?;
+    let cache = options.cache.clone();
+    let parts = Parts { sync: Some(options), operator: true, cache, listen: args.listen.listen };
     start(global, parts).await
 }
 

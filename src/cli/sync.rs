@@ -55,6 +55,8 @@ impl LoopArgs {
 
 /// Runs until it is told to end.
 pub async fn run(global: &Global, args: Args) -> Result<Outcome, CliError> {
-    let parts = Parts { sync: Some(args.sync.options(global)?), operator: false, listen: args.listen.listen };
+    let options = args.sync.options(global)?;
+    let cache = options.cache.clone();
+    let parts = Parts { sync: Some(options), operator: false, cache, listen: args.listen.listen };
     super::run::start(global, parts).await
 }

@@ -55,6 +55,15 @@ impl Verdict {
         Self::Stalled { reason: reason.into(), message: message.into() }
     }
 
+    /// The same, with more to say.
+    #[must_use]
+    pub fn with_more(mut self, more: &str) -> Self {
+        let (Self::Ready { message, .. } | Self::Reconciling { message, .. } | Self::Stalled { message, .. }) =
+            &mut self;
+        message.push_str(more);
+        self
+    }
+
     /// The reason.
     pub fn reason(&self) -> &str {
         match self {

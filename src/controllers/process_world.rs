@@ -224,6 +224,23 @@ impl World {
         Self { spec, store, nodes, processes, hub, acme, proposals: Vec::new(), folder }
     }
 
+    /// The same with more members, which run no peers; nothing has joined.
+    pub async fn with_members(names: &[&str]) -> Self {
+        let mut world = Self::new().await;
+        for name in names {
+            let organization = Organization::new(name).unwrap();
+            enrol(&world.store, &organization);
+            world.spec.members.push(ChannelMember {
+                organization: organization.name.clone(),
+                msp_id: organization.msp_id.clone(),
+                namespace: namespace(&organization.name),
+                peers: Vec::new(),
+                anchors: Vec::new(),
+            });
+        }
+        world
+    }
+
     /// The consenters.
     pub fn own(&self) -> Vec<Node> {
         form::own_consenters(&self.spec, &["*".to_owned()])

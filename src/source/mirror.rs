@@ -19,6 +19,7 @@ use super::items::{self, Entry, Place};
 use super::known_hosts::{self, Verdict};
 use super::url::{RepositoryUrl, Scheme, redacted};
 use super::{Credentials, MAX_BLOB_BYTES, SourceError};
+use crate::trust::history::{self, HistoryProblem, Trust, VerifiedHistory};
 
 /// Most bytes that one fetch may receive: a definition repository is text, and all branches of one come to a few MiB.
 const MAX_FETCH_BYTES: u64 = 64 << 20;
@@ -53,6 +54,9 @@ pub struct FetchRequest {
     pub path: String,
     /// The last good commit: the result says whether the new one descends from it.
     pub last_good: Option<String>,
+    /// Whose signatures the commits need, if any.
+    #[serde(default)]
+    pub trust: Option<Trust>,
     /// How to prove who is asking.
     pub credentials: Credentials,
 }
@@ -66,6 +70,9 @@ pub struct Fetched {
     pub subject: String,
     /// Whether it descends from the last good commit (true when there was none).
     pub fast_forward: bool,
+    /// What its signatures, and those of the commits before it, say; absent when nobody asked.
+    #[serde(default)]
+    pub history: Option<Result<VerifiedHistory, HistoryProblem>>,
     /// What lies beside the definition.
     pub facts: RepositoryFacts,
     /// The definition; an error of its own, because the commit is known all the same.
@@ -86,6 +93,8 @@ pub fn fetch(request: &FetchRequest) -> Result<Fetched, SourceError> {
         .ok()
         .and_then(|commit| commit.summary().ok().flatten().map(printable))
         .unwrap_or_default();
+    let verify = |trust: &Trust| history::verify(&repository, commit, &request.path, trust);
+    let history = request.trust.as_ref().map(verify);
     let definition = read(&repository, commit, &request.path);
     let paths = definition.as_deref().map(document::repository_paths).unwrap_or_default();
     let at = AtCommit { repository: &repository, commit };
@@ -97,7 +106,7 @@ pub fn fetch(request: &FetchRequest) -> Result<Fetched, SourceError> {
     };
     let facts =
         RepositoryFacts { commits: founding_commits(&repository, commit, &request.path, &facts.members), ..facts };
-    Ok(Fetched { commit: commit.to_string(), subject, fast_forward, facts, definition })
+    Ok(Fetched { commit: commit.to_string(), subject, fast_forward, history, facts, definition })
 }
 
 /// What stood at the commits from which the pinned genesis blocks were made, as far as they are in the commit's history.
@@ -148,16 +157,16 @@ pub fn read_known(cache: &Path, url: &str, commit: &str, path: &str) -> Result<V
     read(&repository, oid, path)
 }
 
-fn local(path: &Path, error: &git2::Error) -> SourceError {
+pub(crate) fn local(path: &Path, error: &git2::Error) -> SourceError {
     SourceError::Local { path: path.display().to_string(), why: error.message().to_owned() }
 }
 
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().filter(|character| !character.is_control()).take(120).collect()
 }
 
 /// The mirror of a URL: opened, or made. A damaged one is made again: everything in it can be fetched.
-fn open_mirror(cache: &Path, url: &str) -> Result<Repository, SourceError> {
+pub(crate) fn open_mirror(cache: &Path, url: &str) -> Result<Repository, SourceError> {
     let name = Sha256::digest(url.as_bytes()).iter().take(16).fold(String::new(), |mut name, byte| {
         use std::fmt::Write as _;
         let _ = write!(name, "{byte:02x}");
@@ -184,7 +193,7 @@ fn own_settings(repository: &Repository) -> Result<(), git2::Error> {
 }
 
 /// Removes what fetches that were ended in the middle have left. It is best effort: a file that stays is tried again.
-fn remove_leftovers(repository: &Repository, now: SystemTime) {
+pub(crate) fn remove_leftovers(repository: &Repository, now: SystemTime) {
     let Ok(files) = std::fs::read_dir(repository.path().join("objects/pack")) else { return };
     for file in files.flatten() {
         let stale = || Some(now.duration_since(file.metadata().ok()?.modified().ok()?).ok()? > STALE);
@@ -196,7 +205,7 @@ fn remove_leftovers(repository: &Repository, now: SystemTime) {
 
 /// What the callbacks of one connection saw; libgit2's own error is of little use after a callback has ended the fetch.
 #[derive(Default)]
-struct Seen {
+pub(crate) struct Seen {
     credentials_asked: Cell<u32>,
     credentials_refused: Cell<bool>,
     too_much: Cell<bool>,
@@ -271,7 +280,11 @@ fn no_revision(url: &str, revision: &str, branches: &[&(String, Oid)]) -> Source
     SourceError::NoRevision { url: url.to_owned(), revision: revision.to_owned(), branches: names.join(", ") }
 }
 
-fn callbacks<'a>(url: &'a RepositoryUrl, credentials: &'a Credentials, seen: &'a Seen) -> RemoteCallbacks<'a> {
+pub(crate) fn callbacks<'a>(
+    url: &'a RepositoryUrl,
+    credentials: &'a Credentials,
+    seen: &'a Seen,
+) -> RemoteCallbacks<'a> {
     let mut callbacks = RemoteCallbacks::new();
     callbacks.credentials(move |_, user, allowed| {
         // libgit2 asks again after a refusal, without end: once for the user name and once for the proof is enough.
@@ -367,7 +380,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 /// Turns libgit2's error into one that says what to do.
-fn explain(error: &git2::Error, seen: &Seen, url: &RepositoryUrl, shown: &str) -> SourceError {
+pub(crate) fn explain(error: &git2::Error, seen: &Seen, url: &RepositoryUrl, shown: &str) -> SourceError {
     if let Some(refused) = seen.host_key.borrow().clone() {
         return refused;
     }
@@ -421,7 +434,7 @@ fn folders(repository: &Repository, commit: Oid, name: &str) -> Vec<String> {
 }
 
 /// Reads a regular file at a commit.
-fn read(repository: &Repository, commit: Oid, path: &str) -> Result<Vec<u8>, SourceError> {
+pub(crate) fn read(repository: &Repository, commit: Oid, path: &str) -> Result<Vec<u8>, SourceError> {
     let missing = || SourceError::NoFile { commit: commit.to_string(), path: path.to_owned() };
     let not_a_file =
         |what: &str| SourceError::NotAFile { commit: commit.to_string(), path: path.to_owned(), what: what.to_owned() };
@@ -494,13 +507,13 @@ impl Place for AtCommit<'_> {
 }
 
 /// A commit, its size looked at first.
-fn small_commit(repository: &Repository, id: Oid) -> Result<Commit<'_>, SourceError> {
+pub(crate) fn small_commit(repository: &Repository, id: Oid) -> Result<Commit<'_>, SourceError> {
     small(repository, id, "commit")?;
     repository.find_commit(id).map_err(|error| local(repository.path(), &error))
 }
 
 /// A folder's entries, their size looked at first.
-fn small_tree(repository: &Repository, id: Oid) -> Result<Tree<'_>, SourceError> {
+pub(crate) fn small_tree(repository: &Repository, id: Oid) -> Result<Tree<'_>, SourceError> {
     small(repository, id, "folder")?;
     repository.find_tree(id).map_err(|error| local(repository.path(), &error))
 }

@@ -54,6 +54,7 @@ impl Fixture {
             revision: revision.to_owned(),
             path: path.to_owned(),
             last_good: last_good.map(|oid| oid.to_string()),
+            trust: None,
             credentials: Credentials::default(),
         })
     }
@@ -145,6 +146,7 @@ fn names_what_is_missing() {
         revision: "main".to_owned(),
         path: "network.yaml".to_owned(),
         last_good: None,
+        trust: None,
         credentials: Credentials::default(),
     };
     assert_eq!(fetch(&request).unwrap_err().reason(), "SourceUnreachable");

@@ -5,10 +5,13 @@
 //! gives it the request on standard input, and ends it when its time is over. What libgit2 and TLS use of memory goes with it.
 
 use std::io::Read as _;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::io::AsyncWriteExt as _;
 
 use super::SourceError;
@@ -25,23 +28,33 @@ const MAX_MEMORY_BYTES: u64 = 160 << 20;
 
 /// Fetches in a process of its own, for at most `limit`.
 pub async fn fetch(request: &FetchRequest, limit: Duration) -> Result<Fetched, SourceError> {
-    let shown = redacted(&request.url);
-    match tokio::time::timeout(limit, run(request)).await {
+    call(SUBCOMMAND, request, &request.cache, &request.url, limit).await
+}
+
+/// Asks a hidden subcommand of this program something about a repository, and waits at most `limit` for its answer.
+pub async fn call<Q: Serialize, A: DeserializeOwned>(
+    subcommand: &str,
+    request: &Q,
+    home: &Path,
+    url: &str,
+    limit: Duration,
+) -> Result<A, SourceError> {
+    match tokio::time::timeout(limit, run(subcommand, request, home)).await {
         Ok(result) => result,
-        Err(_) => Err(SourceError::Timeout { url: shown, seconds: limit.as_secs() }),
+        Err(_) => Err(SourceError::Timeout { url: redacted(url), seconds: limit.as_secs() }),
     }
 }
 
-async fn run(request: &FetchRequest) -> Result<Fetched, SourceError> {
-    let local = |why: String| SourceError::Local { path: SUBCOMMAND.to_owned(), why };
+async fn run<Q: Serialize, A: DeserializeOwned>(subcommand: &str, request: &Q, home: &Path) -> Result<A, SourceError> {
+    let local = |why: String| SourceError::Local { path: subcommand.to_owned(), why };
     let program = std::env::current_exe().map_err(|error| local(error.to_string()))?;
     let message = serde_json::to_vec(request).map_err(|error| local(error.to_string()))?;
     // Personal git settings (rewritten URLs, proxies, hooks) have no part in what a daemon reads; the mirror leaves out
     // the system's.
     let mut child = tokio::process::Command::new(program)
-        .arg(SUBCOMMAND)
-        .env("HOME", &request.cache)
-        .env("XDG_CONFIG_HOME", &request.cache)
+        .arg(subcommand)
+        .env("HOME", home)
+        .env("XDG_CONFIG_HOME", home)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
@@ -52,18 +65,26 @@ async fn run(request: &FetchRequest) -> Result<Fetched, SourceError> {
         input.write_all(&message).await.map_err(|error| local(error.to_string()))?;
     }
     let output = child.wait_with_output().await.map_err(|error| local(error.to_string()))?;
-    serde_json::from_slice::<Result<Fetched, SourceError>>(&output.stdout)
+    serde_json::from_slice::<Result<A, SourceError>>(&output.stdout)
         .map_err(|_| local(format!("it ended with {} and without an answer", output.status)))?
 }
 
 /// The other side: reads a request from standard input, fetches, and returns the answer for standard output.
 pub fn serve() -> Result<String, SourceError> {
-    let local = |why: String| SourceError::Local { path: SUBCOMMAND.to_owned(), why };
+    answer(SUBCOMMAND, mirror::fetch)
+}
+
+/// The other side of [`call`]: reads a request from standard input, and gives the answer for standard output.
+pub fn answer<Q: DeserializeOwned, A: Serialize>(
+    subcommand: &str,
+    act: impl FnOnce(&Q) -> Result<A, SourceError>,
+) -> Result<String, SourceError> {
+    let local = |why: String| SourceError::Local { path: subcommand.to_owned(), why };
     let mut message = Vec::new();
     std::io::stdin().take(MAX_REQUEST_BYTES).read_to_end(&mut message).map_err(|error| local(error.to_string()))?;
     limit_memory().map_err(|error| local(format!("cannot limit its memory: {error}")))?;
-    let request: FetchRequest = serde_json::from_slice(&message).map_err(|error| local(error.to_string()))?;
-    serde_json::to_string(&mirror::fetch(&request)).map_err(|error| local(error.to_string()))
+    let request: Q = serde_json::from_slice(&message).map_err(|error| local(error.to_string()))?;
+    serde_json::to_string(&act(&request)).map_err(|error| local(error.to_string()))
 }
 
 /// Lowers this process's limit for private memory to what it holds and [`MAX_MEMORY_BYTES`] more; a lower one stays.

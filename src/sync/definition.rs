@@ -1,15 +1,18 @@
 //! The definition that a Consortium names: fetched, read, validated; and the last good one.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use tenter_consortium::diagnostic::{Diagnostic, Severity};
 use tenter_consortium::document::{self, RepositoryFacts};
 use tenter_consortium::network::Network;
-use tenter_consortium::objects::{ConsortiumSource, ConsortiumSpec};
+use tenter_consortium::objects::{ConsortiumSource, ConsortiumSpec, KeyReference, TrustedKey};
+use tenter_consortium::ownership::unconsented;
 use tenter_consortium::repository;
+use tenter_consortium::settings::{trust_problem, verifies};
 use tenter_consortium::status::ConsortiumStatus;
 
 use super::conclude::{Problem, line};
@@ -17,6 +20,8 @@ use crate::controllers::apply;
 use crate::controllers::context::Context;
 use crate::source::mirror::{self, FetchRequest, Fetched};
 use crate::source::{Credentials, SourceError, folder, process};
+use crate::trust::KeyText;
+use crate::trust::history::{HistoryProblem, Trust, VerifiedHistory};
 
 /// Findings of a broken definition that a status lists.
 const LISTED: usize = 10;
@@ -41,6 +46,8 @@ pub struct Newest {
     pub problem: Option<Problem>,
     /// Findings in it.
     pub findings: Vec<String>,
+    /// The commit up to which all signatures were found good.
+    pub verified: Option<String>,
 }
 
 impl Newest {
@@ -68,6 +75,75 @@ const fn is_terminal(error: &SourceError) -> bool {
 fn problem(error: &SourceError) -> Problem {
     let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
     Problem { reason: error.reason().to_owned(), message: format!("{error}{hint}"), terminal: is_terminal(error) }
+}
+
+/// Reads the trusted keys that a source names; `None` when commits are not verified.
+pub async fn trusted_keys(ctx: &Context, spec: &ConsortiumSpec) -> Result<Option<Vec<KeyText>>, Problem> {
+    if let Some((reason, message)) = trust_problem(spec) {
+        return Err(Problem { reason: reason.to_owned(), message, terminal: true });
+    }
+    let Some(verification) = spec.source.verification.as_ref().filter(|_| verifies(spec)) else { return Ok(None) };
+    let mut keys = Vec::new();
+    for key in &verification.keys {
+        let TrustedKey { name, organization, ssh, openpgp, config_map, secret, not_after, revoked } = key;
+        let text = match (ssh.as_ref().or(openpgp.as_ref()), config_map, secret) {
+            (Some(text), ..) => text.clone(),
+            (None, Some(reference), _) => {
+                entry::<ConfigMap>(ctx, name, reference, |map, key| {
+                    map.data.and_then(|mut data| data.remove(key)).map(String::into_bytes)
+                })
+                .await?
+            }
+            (None, None, Some(reference)) => {
+                entry::<Secret>(ctx, name, reference, |secret, key| {
+                    secret.data.and_then(|mut data| data.remove(key)).map(|value| value.0)
+                })
+                .await?
+            }
+            (None, None, None) => String::new(),
+        };
+        let parsed = not_after.as_ref().map(|text| text.parse().map_err(|error| (text, error))).transpose();
+        let not_after = parsed.map_err(|(text, error): (_, jiff::Error)| Problem {
+            reason: "TrustedKeyInvalid".to_owned(),
+            message: format!(
+                "key `{name}` of spec.source.verification: notAfter `{text}` is no RFC 3339 time: {error}"
+            ),
+            terminal: true,
+        })?;
+        keys.push(KeyText {
+            name: name.clone(),
+            organization: organization.clone(),
+            text,
+            not_after,
+            revoked: *revoked,
+        });
+    }
+    Ok(Some(keys))
+}
+
+/// The text of an entry that a trusted key refers to.
+async fn entry<K: apply::Namespaced>(
+    ctx: &Context,
+    name: &str,
+    reference: &KeyReference,
+    take: impl FnOnce(K, &str) -> Option<Vec<u8>>,
+) -> Result<String, Problem> {
+    let failed = |why: String| Problem {
+        reason: "TrustedKeyMissing".to_owned(),
+        message: format!("key `{name}` of spec.source.verification: {why}"),
+        terminal: false,
+    };
+    let KeyReference { name: object, key } = reference;
+    let found = apply::get::<K>(ctx, &ctx.namespace, object).await.map_err(|failure| failed(failure.message))?;
+    let found = found.ok_or_else(|| failed(format!("there is no {object} in namespace {}", ctx.namespace)))?;
+    let bytes = take(found, key).ok_or_else(|| failed(format!("{object} has no entry `{key}`")))?;
+    String::from_utf8(bytes).map_err(|_| failed(format!("entry `{key}` of {object} is not text")))
+}
+
+/// The commit from which signatures are verified: the last one that was accepted, if it came from the same branch.
+pub fn accepted(source: &ConsortiumSource, status: &ConsortiumStatus) -> Option<String> {
+    let same = status.last_verified_source.as_deref() == Some(source_name(source).as_str());
+    status.last_verified_revision.clone().filter(|_| same)
 }
 
 /// Reads the credentials that a source names.
@@ -110,15 +186,22 @@ pub fn base(source: &ConsortiumSource, status: &ConsortiumStatus) -> Option<Stri
     (same && is_commit).then(|| commit.clone())
 }
 
-/// Fetches the newest definition of a repository. `last_good` is the commit that it must descend from.
+/// Fetches the newest definition of a repository. `last_good` is the commit that it must descend from, `accepted` the one from
+/// which signatures are verified. `consented` names the organizations whose `consent.sig` verifies for a definition.
 pub async fn from_repository(
     ctx: &Context,
     spec: &ConsortiumSpec,
     cache: &Path,
     limit: Duration,
     last_good: Option<&str>,
+    accepted: Option<&str>,
+    consented: &(dyn Fn(&Network) -> BTreeSet<String> + Sync),
 ) -> Newest {
     let source = &spec.source;
+    let trust = match trusted_keys(ctx, spec).await {
+        Ok(keys) => keys.map(|keys| Trust { keys, accepted: accepted.map(ToOwned::to_owned), now: ctx.now() }),
+        Err(problem) => return Newest::failed(None, problem),
+    };
     let credentials = match credentials(ctx, source).await {
         Ok(credentials) => credentials,
         Err(problem) => return Newest::failed(None, problem),
@@ -129,17 +212,24 @@ pub async fn from_repository(
         revision: source.branch.clone(),
         path: source.path.clone(),
         last_good: last_good.map(ToOwned::to_owned),
+        trust,
         credentials,
     };
     match process::fetch(&request, limit).await {
-        Ok(fetched) => judge(fetched, spec, last_good, ctx.now()),
+        Ok(fetched) => judge(fetched, spec, last_good, consented, ctx.now()),
         Err(error) => Newest::failed(None, problem(&error)),
     }
 }
 
 /// Whether a commit may be applied.
-fn judge(fetched: Fetched, spec: &ConsortiumSpec, last_good: Option<&str>, now: Timestamp) -> Newest {
-    let Fetched { commit, subject: _, fast_forward, facts, definition } = fetched;
+fn judge(
+    fetched: Fetched,
+    spec: &ConsortiumSpec,
+    last_good: Option<&str>,
+    consented: &(dyn Fn(&Network) -> BTreeSet<String> + Sync),
+    now: Timestamp,
+) -> Newest {
+    let Fetched { commit, subject: _, fast_forward, history, facts, definition } = fetched;
     if !fast_forward {
         let message = format!(
             "commit {commit} of branch {} does not descend from {}, which was applied last: the history was rewritten; put \
@@ -152,6 +242,20 @@ fn judge(fetched: Fetched, spec: &ConsortiumSpec, last_good: Option<&str>, now: 
             Problem { reason: "HistoryRewritten".to_owned(), message, terminal: true },
         );
     }
+    let history = match (history, verifies(spec)) {
+        (Some(Ok(history)), _) => Some(history),
+        (Some(Err(problem)), _) => {
+            let terminal = !matches!(problem, HistoryProblem::Unreadable { .. });
+            let problem = Problem { reason: problem.reason().to_owned(), message: problem.to_string(), terminal };
+            return Newest::failed(Some(commit), problem);
+        }
+        (None, true) => {
+            let message = format!("the signature of commit {commit} was not looked at; it is fetched again");
+            let reason = "CommitNotVerified".to_owned();
+            return Newest::failed(Some(commit), Problem { reason, message, terminal: false });
+        }
+        (None, false) => None,
+    };
     if spec.organizations.iter().any(|name| name == "*") && !facts.organizations.is_empty() {
         let message = format!(
             "spec.organizations is `*`, but the repository's organizations/ folder shows that others take part: name the \
@@ -163,8 +267,33 @@ fn judge(fetched: Fetched, spec: &ConsortiumSpec, last_good: Option<&str>, now: 
     }
     match definition {
         Err(error) => Newest::failed(Some(commit), problem(&error)),
-        Ok(bytes) => read(commit, &bytes, &spec.source.path, &facts, now),
+        Ok(bytes) => {
+            let newest = read(commit, &bytes, &spec.source.path, &facts, now);
+            match history {
+                Some(history) => agreed(newest, &history, consented),
+                None => newest,
+            }
+        }
     }
+}
+
+/// Whether the organizations whose parts a verified history changes have agreed.
+fn agreed(
+    newest: Newest,
+    history: &VerifiedHistory,
+    consented: &(dyn Fn(&Network) -> BTreeSet<String> + Sync),
+) -> Newest {
+    let Some(good) = &newest.good else { return newest };
+    let consented = consented(&good.network);
+    let missing = unconsented(&history.changes, &consented, &history.settled);
+    let Some(first) = missing.first() else {
+        return Newest { verified: Some(good.revision.clone()), ..newest };
+    };
+    let more = missing.len() - 1;
+    let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+    let problem =
+        Problem { reason: "ConsentMissing".to_owned(), message: line(&format!("{first}{more}")), terminal: true };
+    Newest { problem: Some(problem), good: None, ..newest }
 }
 
 /// Reads a definition from a local folder.
@@ -192,13 +321,13 @@ fn read(revision: String, bytes: &[u8], name: &str, facts: &RepositoryFacts, now
     let findings: Vec<String> = loaded.diagnostics.iter().chain(&members).take(LISTED).map(one_line).collect();
     let attempted = Some(revision.clone());
     if let Some(network) = loaded.network {
-        return Newest { attempted, good: Some(Good { revision, network }), problem: None, findings };
+        return Newest { attempted, good: Some(Good { revision, network }), findings, ..Newest::default() };
     }
     let errors = loaded.diagnostics.iter().filter(|finding| finding.severity == Severity::Error);
     let first = errors.clone().next().map(one_line).unwrap_or_default();
     let message = format!("{name} has {}: {first}", crate::report::count(errors.count(), "error"));
     let problem = Problem { reason: "InvalidDefinition".to_owned(), message, terminal: true };
-    Newest { attempted, good: None, problem: Some(problem), findings }
+    Newest { attempted, problem: Some(problem), findings, ..Newest::default() }
 }
 
 /// The definition that was applied last, out of the mirror: after a restart while the newest one cannot be had.
@@ -224,7 +353,7 @@ mod tests {
                         organizations: [{name: acme, peers: [peer1]}]\n";
 
     fn check(fetched: Fetched, organizations: &[&str], expect: Option<&str>) {
-        let newest = judge(fetched, &spec(organizations), Some("old"), Timestamp::UNIX_EPOCH);
+        let newest = judge(fetched, &spec(organizations), Some("old"), &|_| BTreeSet::new(), Timestamp::UNIX_EPOCH);
         assert_eq!(newest.attempted.as_deref(), Some("new"));
         assert_eq!(newest.problem.as_ref().map(|problem| problem.reason.as_str()), expect, "{newest:?}");
         assert_eq!(newest.good.is_some(), expect.is_none());
@@ -255,6 +384,7 @@ mod tests {
             commit: "new".to_owned(),
             subject: String::new(),
             fast_forward: true,
+            history: None,
             facts: RepositoryFacts::default(),
             definition: Ok(GOOD.as_bytes().to_vec()),
         };

@@ -1,12 +1,13 @@
 //! The loop of one Consortium.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::runtime::events::EventType;
+use tenter_consortium::network::Network;
 use tenter_consortium::plan::{Plan, Step};
 use tenter_consortium::settings::Settings;
 use tenter_consortium::status::{ConsortiumPhase, ConsortiumStatus};
@@ -15,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::conclude::{self, Applied, drift, notes, summary};
-use super::definition::{Good, Newest, base, from_folder, from_repository, last_applied, source_name};
+use super::definition::{Good, Newest, accepted, base, from_folder, from_repository, last_applied, source_name};
 use super::triggers::Triggers;
 use super::{Shared, status};
 use crate::controllers::apply;
@@ -297,8 +298,14 @@ impl Loop {
             {
                 return last.newest.clone();
             }
-            let base = object.status.as_ref().and_then(|status| base(&object.spec.source, status));
-            from_repository(&engine.ctx, &object.spec, &options.cache, options.fetch_limit, base.as_deref()).await
+            let (source, status) = (&object.spec.source, object.status.as_ref());
+            let base = status.and_then(|status| base(source, status));
+            let accepted = status.and_then(|status| accepted(source, status));
+            let bases = (base.as_deref(), accepted.as_deref());
+            // Without a reader of `consent.sig`, only an organization's own signature on a commit agrees to its part.
+            let consented = |_: &Network| BTreeSet::new();
+            let (spec, limit) = (&object.spec, options.fetch_limit);
+            from_repository(&engine.ctx, spec, &options.cache, limit, bases.0, bases.1, &consented).await
         };
         self.fetch_failures = if newest.problem.is_some() { self.fetch_failures.saturating_add(1) } else { 0 };
         let seed = seed(&self.name).wrapping_add(u64::from(self.fetch_failures));
@@ -346,6 +353,10 @@ impl Loop {
         status.phase = Some(phase);
         if newest.attempted.is_some() {
             status.last_attempted_revision.clone_from(&newest.attempted);
+        }
+        if newest.verified.is_some() {
+            status.last_verified_revision.clone_from(&newest.verified);
+            status.last_verified_source = Some(source_name(&object.spec.source));
         }
         status.notes.clone_from(&newest.findings);
         if let Some(Applied { revision, plan, execution }) = applied {

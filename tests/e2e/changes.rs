@@ -294,7 +294,7 @@ pub async fn by_hand(
 
 /// Changes the batch timeout by hand.
 async fn change_by_hand(world: &World, timeout: &str, signers: &[(&str, &str)]) -> u64 {
-    by_hand(world, |config| config.orderer.batch.timeout = timeout.to_owned(), signers, "identity-reader").await
+    by_hand(world, |config| timeout.clone_into(&mut config.orderer.batch.timeout), signers, "identity-reader").await
 }
 
 #[tokio::test(flavor = "multi_thread")]

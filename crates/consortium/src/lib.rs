@@ -10,6 +10,7 @@ pub mod network;
 pub mod objects;
 pub mod observation;
 pub mod observed;
+pub mod ownership;
 pub mod path;
 pub mod plan;
 pub mod planner;

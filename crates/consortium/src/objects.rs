@@ -653,6 +653,92 @@ pub struct ConsortiumSource {
     /// Secret in the Consortium's namespace with `username`/`password`, or `identity` (an SSH private key) and `known_hosts`.
     #[serde(default)]
     pub secret: Option<String>,
+    /// Whose signatures its commits need; without it commits are taken as the branch has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<SourceVerification>,
+}
+
+/// Whether commits must be signed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum VerificationMode {
+    /// Signatures are not looked at.
+    Off,
+    /// Every commit of the branch's first-parent history must be signed by a listed key.
+    #[default]
+    Required,
+}
+
+/// Whose signatures the commits of a source need.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceVerification {
+    /// Whether commits must be signed.
+    #[serde(default)]
+    pub mode: VerificationMode,
+    /// The keys that are trusted.
+    pub keys: Vec<TrustedKey>,
+}
+
+/// A key whose signatures on commits are trusted: exactly one of `ssh`, `openpgp`, `configMap` and `secret`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TrustedKey {
+    /// What the key is called in messages: a person, or a machine.
+    pub name: String,
+    /// The organization whose own section its signature agrees to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<String>,
+    /// A public SSH key in one line, as in `id_ed25519.pub`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<String>,
+    /// An armoured OpenPGP public key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub openpgp: Option<String>,
+    /// A ConfigMap of the Consortium's namespace that holds the public key, of either form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map: Option<KeyReference>,
+    /// A Secret of the Consortium's namespace that holds the public key, of either form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<KeyReference>,
+    /// RFC 3339 time after which commits need another key. An OpenPGP key's own expiry holds as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<String>,
+    /// Whether the key is no longer trusted. Commits that it signed and that were accepted stay accepted.
+    #[serde(default)]
+    pub revoked: bool,
+}
+
+/// One entry of a ConfigMap or Secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyReference {
+    /// Name of the object.
+    pub name: String,
+    /// Key of the entry.
+    pub key: String,
+}
+
+/// Who decides that an organization signs a config update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum SigningMode {
+    /// The daemon signs what the verified definition asks for.
+    Auto,
+    /// The organization's administrator says so, each time.
+    Manual,
+}
+
+/// Where daemons of different members exchange updates and signatures.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SignaturesSource {
+    /// URL of a git repository that daemons may push to; that of the definition when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+    /// Secret like the source's, for that repository; the source's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
 }
 
 fn default_branch() -> String {
@@ -711,6 +797,13 @@ pub struct ConsortiumSpec {
     /// The servers of chaincode elsewhere that its peers may be sent to: `host:port`, or `*.domain:port`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chaincode_servers: Vec<String>,
+    /// Who decides that an organization signs, by organization. `auto` needs the verification of commits. Without an entry: `auto` where
+    /// this daemon acts for every organization of a channel, `manual` otherwise.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub signing: BTreeMap<String, SigningMode>,
+    /// Where signatures are exchanged with the daemons of other members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signatures: Option<SignaturesSource>,
     /// Whether it is left alone.
     #[serde(default)]
     pub suspend: bool,

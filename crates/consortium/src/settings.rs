@@ -3,7 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::objects::{ConsortiumSpec, ImageSettings, NamespaceSettings, Subject};
+use crate::objects::{
+    ChannelSpec, ConsortiumSpec, ImageSettings, NamespaceSettings, SigningMode, Subject, TrustedKey, VerificationMode,
+};
 
 /// A daemon's settings: those of its Consortium object, and the object's place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +56,60 @@ pub fn namespace_allowed(namespace: &str, settings: &NamespaceSettings) -> bool 
         Some(prefix) => namespace.starts_with(prefix),
         None => pattern == namespace,
     })
+}
+
+/// Whether commits of the source must be signed by keys that the settings list.
+pub fn verifies(spec: &ConsortiumSpec) -> bool {
+    spec.source.verification.as_ref().is_some_and(|verification| verification.mode == VerificationMode::Required)
+}
+
+/// Whether a daemon acts for every organization of a channel: then there is nobody to exchange signatures with.
+pub fn hosts_all(spec: &ConsortiumSpec, channel: &ChannelSpec) -> bool {
+    let orderers = channel.orderer_organizations.iter().map(|it| (&it.organization, &it.namespace));
+    let members = channel.members.iter().map(|it| (&it.organization, &it.namespace));
+    orderers.chain(members).all(|(organization, namespace)| {
+        organization_allowed(organization, &spec.organizations) && namespace_allowed(namespace, &spec.namespaces)
+    })
+}
+
+/// Who decides that an organization signs updates of a channel. `auto` without the verification of commits counts as `manual`.
+pub fn signing_mode(spec: &ConsortiumSpec, channel: &ChannelSpec, organization: &str) -> SigningMode {
+    match spec.signing.get(organization) {
+        Some(SigningMode::Auto) if verifies(spec) => SigningMode::Auto,
+        None if hosts_all(spec, channel) => SigningMode::Auto,
+        _ => SigningMode::Manual,
+    }
+}
+
+/// What is wrong with the settings of trust, as a reason code and a message; only a person can change it.
+pub fn trust_problem(spec: &ConsortiumSpec) -> Option<(&'static str, String)> {
+    if let Some(name) = spec.signing.iter().find(|(_, mode)| **mode == SigningMode::Auto).map(|(name, _)| name)
+        && !verifies(spec)
+    {
+        let message = format!(
+            "spec.signing.{name} is `auto`, but the commits of the repository are not verified: list the trusted keys in \
+             spec.source.verification, or set it to `manual`"
+        );
+        return Some(("SigningUnverified", message));
+    }
+    let verification = spec.source.verification.as_ref()?;
+    if verification.mode == VerificationMode::Required && verification.keys.is_empty() {
+        let message =
+            "spec.source.verification lists no key, so no commit can be accepted: list at least one".to_owned();
+        return Some(("NoTrustedKeys", message));
+    }
+    let ambiguous = verification.keys.iter().find(|key| key_places(key) != 1)?;
+    let message = format!(
+        "key `{}` of spec.source.verification must have exactly one of ssh, openpgp, configMap and secret",
+        ambiguous.name
+    );
+    Some(("TrustedKeyInvalid", message))
+}
+
+/// How many places a key is given in.
+fn key_places(key: &TrustedKey) -> usize {
+    let TrustedKey { name: _, organization: _, ssh, openpgp, config_map, secret, not_after: _, revoked: _ } = key;
+    [ssh.is_some(), openpgp.is_some(), config_map.is_some(), secret.is_some()].into_iter().filter(|it| *it).count()
 }
 
 /// Whether an image may be run: an allowed entry is the image's repository or its beginning, by whole path segments

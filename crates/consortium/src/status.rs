@@ -275,6 +275,12 @@ status! {
         /// Where that commit came from: repository and branch.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         last_applied_source: Option<String>,
+        /// The last commit whose signatures, and those of all since the one before, were found good.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last_verified_revision: Option<String>,
+        /// Where that commit came from: repository and branch.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last_verified_source: Option<String>,
         /// The plan of the last pass.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         plan: Option<PlanSummary>,
@@ -467,6 +473,18 @@ pub struct ProposalSignature {
     pub signature: String,
 }
 
+/// A signature that came from another member's daemon and does not count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedSignature {
+    /// Where it was found: `<channel>/<digest>/<MSP ID>.sig`.
+    pub place: String,
+    /// A code: `Forged`, `Replayed`, `WrongOrganization` and others.
+    pub reason: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
 status! {
     /// What is known of a config update.
     ProposalStatus, ProposalPhase {
@@ -479,6 +497,15 @@ status! {
         /// Who is missing, in words.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         missing: Option<String>,
+        /// Signatures from other daemons that do not count, and updates of theirs that were ignored.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        refused: Vec<RefusedSignature>,
+        /// Organizations of this daemon whose administrators have to say whether they sign, by MSP ID.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        awaiting_votes: Vec<String>,
+        /// Whether it was settled here and others could still submit it: signatures cannot be taken back.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        still_submittable: bool,
         /// When an orderer was first asked to take it, RFC 3339.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         submitted_at: Option<String>,

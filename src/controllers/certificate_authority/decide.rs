@@ -401,12 +401,15 @@ mod tests {
                 path: String::new(),
                 interval_seconds: 30,
                 secret: None,
+                verification: None,
             },
             organizations: vec!["acme".into()],
             namespaces: NamespaceSettings { allowed: vec!["trade-*".into()], create: false },
             images: ImageSettings::default(),
             subjects: vec![],
             chaincode_servers: Vec::new(),
+            signing: std::collections::BTreeMap::new(),
+            signatures: None,
             suspend: false,
         };
         let labels = BTreeMap::from([(LABEL_ORGANIZATION.to_owned(), "acme".to_owned())]);

@@ -43,12 +43,15 @@ fn settings() -> ConsortiumSpec {
             path: String::new(),
             interval_seconds: 30,
             secret: None,
+            verification: None,
         },
         organizations: vec!["acme".into()],
         namespaces: NamespaceSettings { allowed: vec!["trade-*".into()], create: false },
         images: ImageSettings::default(),
         subjects: vec![jane()],
         chaincode_servers: Vec::new(),
+        signing: std::collections::BTreeMap::new(),
+        signatures: None,
         suspend: false,
     }
 }

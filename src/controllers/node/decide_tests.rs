@@ -37,6 +37,7 @@ fn settings() -> ConsortiumSpec {
             path: String::new(),
             interval_seconds: 30,
             secret: None,
+            verification: None,
         },
         organizations: vec!["acme".into()],
         namespaces: NamespaceSettings { allowed: vec!["trade-*".into()], create: false },
@@ -46,6 +47,8 @@ fn settings() -> ConsortiumSpec {
         },
         subjects: vec![],
         chaincode_servers: Vec::new(),
+        signing: std::collections::BTreeMap::new(),
+        signatures: None,
         suspend: false,
     }
 }

@@ -231,6 +231,7 @@ mod tests {
             path: String::new(),
             interval_seconds: 30,
             secret: None,
+            verification: None,
         };
         let settings = ConsortiumSpec {
             source,
@@ -239,6 +240,8 @@ mod tests {
             images: ImageSettings::default(),
             subjects: vec![jane()],
             chaincode_servers: Vec::new(),
+            signing: std::collections::BTreeMap::new(),
+            signatures: None,
             suspend: false,
         };
         let labels = BTreeMap::from([(LABEL_ORGANIZATION.to_owned(), "acme".to_owned())]);

@@ -88,6 +88,19 @@ pub struct Judgement {
     pub to_sign: Vec<String>,
     /// Why nobody of this daemon may submit it, if nobody may.
     pub no_writer: Option<String>,
+    /// Organizations of this daemon whose signatures would help and whose administrators have not said so, by MSP ID.
+    pub awaiting_votes: Vec<String>,
+}
+
+/// How a proposal stands on the message channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exchanged {
+    /// Whether there are members elsewhere to exchange signatures with.
+    pub used: bool,
+    /// Whether the update is there.
+    pub published: bool,
+    /// Whether own signatures are not there yet.
+    pub behind: bool,
 }
 
 /// All that is known of a proposal.
@@ -115,6 +128,8 @@ pub struct View {
     pub too_old: Observation<Vec<String>>,
     /// What the policies say; absent when that was not asked.
     pub judgement: Option<Judgement>,
+    /// How it stands on the message channel.
+    pub exchanged: Exchanged,
     /// The submissions so far.
     pub attempt: Option<Attempt>,
     /// When it was made.
@@ -128,6 +143,10 @@ pub enum Action {
     Sign(String),
     /// Hand it to an orderer.
     Submit,
+    /// Give the update and own signatures to the daemons of other members.
+    Publish,
+    /// Take it from the message channel: it can no longer apply.
+    Prune,
 }
 
 /// What to do, and what to show.
@@ -139,16 +158,49 @@ pub struct Decision {
     pub outlook: Outlook,
     /// What to do now.
     pub actions: Vec<Action>,
+    /// Whether it is settled here and others could submit it all the same.
+    pub still_submittable: bool,
 }
 
 impl Decision {
     fn new(phase: Phase, outlook: Outlook) -> Self {
-        Self { phase, outlook, actions: Vec::new() }
+        Self { phase, outlook, actions: Vec::new(), still_submittable: false }
     }
 }
 
 /// Decides about a proposal.
 pub fn decide(view: &View, now: Timestamp) -> Decision {
+    let mut decision = stand(view, now);
+    let applies = match view.standing.value() {
+        Some(Standing::Applies) => true,
+        Some(Standing::Committed { .. } | Standing::AlreadyThere | Standing::Stale { .. }) => {
+            if view.exchanged.published {
+                decision.actions.push(Action::Prune);
+            }
+            false
+        }
+        None => false,
+    };
+    match decision.phase {
+        Phase::Rejected | Phase::Expired | Phase::Superseded if applies => {
+            let enough = view.judgement.as_ref().is_some_and(|judgement| judgement.satisfied);
+            if view.exchanged.published && enough {
+                decision.still_submittable = true;
+                let more = "; it is StillSubmittable: others have all signatures that it needs, and what is published \
+                            cannot be taken back, until an element that it covers moves";
+                decision.outlook.verdict = decision.outlook.verdict.clone().with_more(more);
+            }
+        }
+        // What waits for a person, or must not be done, is not given to others either.
+        Phase::Collecting | Phase::Satisfied | Phase::Submitted if applies && view.exchanged.behind => {
+            decision.actions.push(Action::Publish);
+        }
+        _ => {}
+    }
+    decision
+}
+
+fn stand(view: &View, now: Timestamp) -> Decision {
     let standing = match &view.standing {
         Observation::Present { value } => value,
         other => {
@@ -230,7 +282,8 @@ fn collecting(view: &View, judgement: &Judgement, now: Timestamp) -> Decision {
     if !judgement.to_sign.is_empty() {
         let message = format!("signing for {}", judgement.to_sign.join(", "));
         let actions = judgement.to_sign.iter().cloned().map(Action::Sign).collect();
-        return Decision { phase: Phase::Collecting, outlook: Outlook::acting("Signing", message), actions };
+        let outlook = Outlook::acting("Signing", message);
+        return Decision { actions, ..Decision::new(Phase::Collecting, outlook) };
     }
     if now.duration_since(view.created) > LIFETIME {
         let message = format!(
@@ -241,14 +294,18 @@ fn collecting(view: &View, judgement: &Judgement, now: Timestamp) -> Decision {
         return Decision::new(Phase::Expired, Outlook::stalled("Expired", message));
     }
     let message = format!("waiting for signatures: {}", judgement.missing);
+    if !judgement.awaiting_votes.is_empty() {
+        let names = judgement.awaiting_votes.join(", ");
+        let message = format!("{message}; {names} sign once their administrators say so (spec.signing is `manual`)");
+        return Decision::new(Phase::Collecting, Outlook::waiting(Wait::Dependency, "VotesMissing", message));
+    }
     Decision::new(Phase::Collecting, Outlook::waiting(Wait::Dependency, "SignaturesMissing", message))
 }
 
 fn satisfied(view: &View, judgement: &Judgement, now: Timestamp) -> Decision {
     let submit = |message: String| Decision {
-        phase: Phase::Satisfied,
-        outlook: Outlook::acting("Submitting", message),
         actions: vec![Action::Submit],
+        ..Decision::new(Phase::Satisfied, Outlook::acting("Submitting", message))
     };
     let Some(attempt) = &view.attempt else {
         return match &judgement.no_writer {

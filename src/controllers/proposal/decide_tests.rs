@@ -17,6 +17,7 @@ fn view() -> View {
         approved: None,
         too_old: Observation::Present { value: Vec::new() },
         judgement: Some(Judgement { satisfied: true, ..Judgement::default() }),
+        exchanged: Exchanged::default(),
         attempt: None,
         created: now(),
     }

@@ -1,29 +1,32 @@
 //! Looks at a config update and at the channel that it is for, and does what was decided.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
 use jiff::Timestamp;
 use tenter_consortium::channel_config::{TopicUpdate, choose, problems, updates};
-use tenter_consortium::objects::{ChannelSpec, ConsortiumSpec};
+use tenter_consortium::document::Blob;
+use tenter_consortium::objects::{ChannelSpec, ConsortiumSpec, SigningMode};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::LiveChannel;
-use tenter_consortium::status::ProposalSignature;
+use tenter_consortium::settings::signing_mode;
+use tenter_consortium::status::{ProposalSignature, RefusedSignature};
 use tenter_fabric::client::TransportError;
 use tenter_fabric::client::broadcast::BroadcastError;
 use tenter_fabric::config::CurrentConfig;
 use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate, Freshness};
 use tenter_fabric::identity::SigningIdentity;
-use tenter_fabric::policy::{Judge, KnownIdentity, Role};
+use tenter_fabric::policy::{Judge, KnownIdentity, Received, Role};
 use tenter_fabric::x509::CertificateInfo;
 
-use super::decide::{Answer, Judgement, Standing, View};
+use super::decide::{Answer, Exchanged, Judgement, Standing, View};
 use super::signers::{Hosted, Signer};
 use super::versions::too_old;
 use crate::controllers::channel::form::{foreign, own_consenters};
 use crate::controllers::channel::material::{Others, available};
 use crate::controllers::labels::{IDENTITY_CONFIG_ADMIN, IDENTITY_READER};
 use crate::controllers::{Failure, gates};
+use crate::messages::{Message, Messages};
 use crate::nodes::identity::signing_identity;
 use crate::nodes::records::{block_hash, read_pinned};
 use crate::nodes::{Node, Nodes, SubmitError, chain};
@@ -32,6 +35,7 @@ use crate::observe::channel;
 /// An organization that this daemon acts for: where its identities are.
 #[derive(Clone, Debug)]
 struct Own {
+    organization: String,
     namespace: String,
     msp_id: String,
 }
@@ -47,6 +51,10 @@ pub struct Place<'a> {
     pub settings: &'a ConsortiumSpec,
     /// The channel.
     pub spec: &'a ChannelSpec,
+    /// What others published; absent where there are no others, or it could not be read.
+    pub messages: Option<&'a Messages>,
+    /// MSP IDs of own organizations whose administrators said that they sign this update.
+    pub votes: &'a BTreeSet<String>,
     /// The time.
     pub now: Timestamp,
 }
@@ -62,15 +70,20 @@ pub struct Seen {
     judged: Option<Judged>,
     /// What was there before it was judged; shown of an update that is settled.
     collected: Vec<ConfigSignature>,
+    exchanged: Exchanged,
     orderers: Vec<Node>,
 }
 
 /// What the policies in force say.
 struct Judged {
     signatures: Vec<(ConfigSignature, KnownIdentity)>,
+    /// MSP IDs of the organizations that this daemon acts for.
+    own: BTreeSet<String>,
     judgement: Judgement,
     signers: BTreeMap<String, Own>,
     submitter: Option<SigningIdentity>,
+    refused: Vec<RefusedSignature>,
+    exchanged: Exchanged,
 }
 
 /// Looks at everything that the decision needs. `collected` are signatures from anywhere: only those that count are
@@ -82,10 +95,13 @@ pub async fn look(
     collected: Vec<ConfigSignature>,
 ) -> Seen {
     let Place { nodes, namespace, settings, spec, .. } = *place;
-    let orderers = own_consenters(spec, &settings.organizations);
+    let own = own_consenters(spec, &settings.organizations);
+    // A member without orderers of its own asks those of others.
+    let orderers = if own.is_empty() { own_consenters(spec, &["*".to_owned()]) } else { own };
     let pinned = read_pinned(nodes.store(), namespace, &spec.channel, block_hash).await;
     let hash = pinned.value().map(|pinned| pinned.hash.clone());
     let config = channel::config(nodes, &orderers, &spec.channel, hash.as_deref()).await;
+    let published = place.messages.and_then(|messages| messages.find(&spec.channel, &update.digest()));
     let mut seen = Seen {
         update,
         standing: config.clone().map(|_| Standing::Applies),
@@ -95,6 +111,7 @@ pub async fn look(
         too_old: Observation::Present { value: Vec::new() },
         judged: None,
         collected: collected.clone(),
+        exchanged: Exchanged { published: published.is_some(), ..Exchanged::default() },
         orderers,
     };
     let Observation::Present { value: live } = config else { return seen };
@@ -124,7 +141,6 @@ impl Seen {
         }
         let others = Others { namespace, organizations: &foreign(spec, &settings.organizations) };
         let material = available(nodes.store(), spec, &others).await;
-        let digest = self.update.digest();
         let topics = match updates(current, spec, &material) {
             Ok(found) => found.topics,
             Err(why) => {
@@ -132,7 +148,8 @@ impl Seen {
                 return;
             }
         };
-        match topics.into_iter().find(|topic| topic.update.digest() == digest) {
+        // Signatures cover the bytes that were proposed first; what they mean is what the spec must ask for.
+        match topics.into_iter().find(|topic| topic.update.means_the_same(&self.update)) {
             Some(TopicUpdate { problems, irreversible, .. }) => {
                 self.wanted = true;
                 self.problems = problems;
@@ -143,7 +160,9 @@ impl Seen {
         if self.irreversible.is_some() {
             self.too_old = too_old(nodes, settings, spec).await;
         }
-        self.judged = Some(judge(place, current, &self.update, collected).await);
+        let judged = judge(place, current, &self.update, collected).await;
+        self.exchanged = judged.exchanged;
+        self.judged = Some(judged);
     }
 
     async fn stand(
@@ -193,6 +212,21 @@ impl Seen {
         view.irreversible.clone_from(&self.irreversible);
         view.too_old = self.too_old.clone();
         view.judgement = self.judged.as_ref().map(|judged| judged.judgement.clone());
+        view.exchanged = self.exchanged;
+    }
+
+    /// Signatures of others that do not count, and why.
+    pub fn refused(&self) -> Vec<RefusedSignature> {
+        self.judged.as_ref().map(|judged| judged.refused.clone()).unwrap_or_default()
+    }
+
+    /// The update with the signatures of this daemon's organizations, for others.
+    pub fn message(&self) -> Message {
+        let mut message = Message::new(self.update.channel_id(), self.update.bytes());
+        for (signature, signer) in self.judged.iter().flat_map(own_signatures) {
+            message.signatures.insert(signer.msp_id.clone(), Blob(signature.to_bytes()));
+        }
+        message
     }
 
     /// The signatures that count, as a status lists them. Of an update that is settled, those that were made.
@@ -272,7 +306,8 @@ fn own_organizations(settings: &ConsortiumSpec, spec: &ChannelSpec) -> Vec<Own> 
         if known || gates::admit(settings, organization, namespace).is_err() {
             continue;
         }
-        let own = Own { namespace: namespace.clone(), msp_id: msp_id.clone() };
+        let (organization_name, namespace) = (organization.clone(), namespace.clone());
+        let own = Own { organization: organization_name, namespace, msp_id: msp_id.clone() };
         found.push((*organization != spec.organizer, own));
     }
     found.sort_by_key(|(other, _)| *other);
@@ -286,7 +321,7 @@ async fn judge(
     update: &ConfigUpdate,
     collected: Vec<ConfigSignature>,
 ) -> Judged {
-    let Place { nodes, settings, spec, now, .. } = *place;
+    let Place { nodes, settings, spec, now, messages, votes, .. } = *place;
     let judge = Judge::new(current.config());
     let mut signatures: Vec<(ConfigSignature, KnownIdentity)> = Vec::new();
     for signature in collected {
@@ -297,8 +332,17 @@ async fn judge(
             }
         }
     }
+    let (received, refused) = receive(&judge, current, update, messages.unwrap_or(&Messages::default()), now);
+    for (signature, signer) in received {
+        let fingerprint = &signer.certificate.certificate_fingerprint;
+        if !signatures.iter().any(|(_, other)| other.certificate.certificate_fingerprint == *fingerprint) {
+            signatures.push((signature, signer));
+        }
+    }
     let organizations = own_organizations(settings, spec);
+    let own: BTreeSet<String> = organizations.iter().map(|own| own.msp_id.clone()).collect();
     let mut signers = BTreeMap::new();
+    let mut willing = BTreeSet::new();
     let mut writers = Writers::default();
     for own in organizations {
         let reader = signing_identity(nodes.store(), &own.namespace, IDENTITY_READER, &own.msp_id).await;
@@ -308,6 +352,10 @@ async fn judge(
             judge.identify(identity.creator()).is_ok_and(|known| known.role() == Some(Role::Admin))
         });
         if counts {
+            let auto = signing_mode(settings, spec, &own.organization) == SigningMode::Auto;
+            if auto || votes.contains(&own.msp_id) {
+                willing.insert(own.msp_id.clone());
+            }
             signers.insert(own.msp_id.clone(), own);
         }
         writers.ask(&judge, administrator, now);
@@ -315,23 +363,102 @@ async fn judge(
     let have: Vec<KnownIdentity> = signatures.iter().map(|(_, signer)| signer.clone()).collect();
     let requirement = judge.needed_for(current, update, &have);
     let satisfied = requirement.is_satisfied();
-    let able = signers.keys().cloned().collect();
-    let to_sign = if satisfied { Vec::new() } else { choose(&requirement, &able).0 };
+    let able: BTreeSet<String> = signers.keys().cloned().collect();
     let signed =
         |msp_id: &String| have.iter().any(|other| other.msp_id == *msp_id && other.role() == Some(Role::Admin));
-    let to_sign = to_sign.into_iter().filter(|msp_id| !signed(msp_id)).collect();
+    let help = |able: &BTreeSet<String>| -> Vec<String> {
+        let chosen = if satisfied { Vec::new() } else { choose(&requirement, able).0 };
+        chosen.into_iter().filter(|msp_id| !signed(msp_id)).collect()
+    };
+    let to_sign = help(&willing);
+    let awaiting_votes = help(&able).into_iter().filter(|msp_id| !willing.contains(msp_id)).collect();
     let missing = if satisfied { String::new() } else { requirement.to_string() };
     // Policies take the first signer that fits, so the order can matter.
     let guards = update.guards(current);
     let order = judge.order(guards.keys().map(String::as_str), &have);
     let signatures = order.into_iter().filter_map(|place| signatures.get(place).cloned()).collect();
     let no_writer = writers.found.is_none().then(|| writers.why(&spec.channel));
-    Judged {
-        judgement: Judgement { satisfied, missing, to_sign, no_writer },
+    let mut judged = Judged {
+        judgement: Judgement { satisfied, missing, to_sign, no_writer, awaiting_votes },
         signatures,
+        own,
         signers,
         submitter: writers.found,
+        refused,
+        exchanged: Exchanged::default(),
+    };
+    if let Some(messages) = messages {
+        let there = messages.find(&spec.channel, &update.digest());
+        let missing = |(signature, signer): &(ConfigSignature, KnownIdentity)| {
+            let published = there.and_then(|message| message.signatures.get(&signer.msp_id));
+            published.is_none_or(|bytes| bytes.0 != signature.to_bytes())
+        };
+        let behind = own_signatures(&judged).any(missing);
+        judged.exchanged = Exchanged { used: true, published: there.is_some(), behind };
     }
+    judged
+}
+
+/// The first signature of each organization of this daemon: the one that is published.
+fn own_signatures(judged: &Judged) -> impl Iterator<Item = &(ConfigSignature, KnownIdentity)> {
+    judged.own.iter().filter_map(|msp_id| {
+        let mut of = judged.signatures.iter().filter(|(_, signer)| signer.msp_id == *msp_id).collect::<Vec<_>>();
+        of.sort_by(|(_, one), (_, other)| {
+            one.certificate.certificate_fingerprint.cmp(&other.certificate.certificate_fingerprint)
+        });
+        of.first().copied()
+    })
+}
+
+/// The signatures that others published for an update and that count; and those that do not.
+fn receive(
+    judge: &Judge,
+    current: &CurrentConfig,
+    update: &ConfigUpdate,
+    messages: &Messages,
+    now: Timestamp,
+) -> (Vec<(ConfigSignature, KnownIdentity)>, Vec<RefusedSignature>) {
+    let (mut received, mut refused) = (Vec::new(), Vec::new());
+    let digest = update.digest();
+    let (ours, others): (Vec<&Message>, Vec<&Message>) = messages
+        .messages
+        .iter()
+        .filter(|message| message.folder.channel == update.channel_id())
+        .partition(|message| message.folder.digest == digest);
+    let updates: Vec<ConfigUpdate> = others
+        .iter()
+        .filter_map(|message| ConfigUpdate::from_bytes(message.update.0.clone()).ok())
+        .filter(|other| other.channel_id() == update.channel_id())
+        .collect();
+    for (message, (msp_id, bytes)) in
+        ours.iter().flat_map(|message| message.signatures.iter().map(move |entry| (message, entry)))
+    {
+        match judge.receive(current, update, msp_id, &bytes.0, &updates, now) {
+            Received::Valid(found) => received.push(*found),
+            // How the update stands says it better than each signature.
+            Received::Stale(_) => {}
+            Received::Refused(problem) => refused.push(RefusedSignature {
+                place: format!("{}/{msp_id}.sig", message.folder),
+                reason: problem.reason().to_owned(),
+                message: chain(&problem),
+            }),
+        }
+    }
+    let elements: BTreeSet<String> = update.elements(current).into_iter().map(|touched| touched.element).collect();
+    for other in &updates {
+        let collides = other.elements(current).iter().any(|touched| elements.contains(&touched.element));
+        if collides && other.freshness(current) == Freshness::Applies {
+            refused.push(RefusedSignature {
+                place: format!("{}/{}", other.channel_id(), other.digest()),
+                reason: "OtherUpdate".to_owned(),
+                message:
+                    "another update of the same elements was published; it is not the one that the definition asks \
+                          for here, so it is not signed"
+                        .to_owned(),
+            });
+        }
+    }
+    (received, refused)
 }
 
 /// Looks for an identity that may submit.

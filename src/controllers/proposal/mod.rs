@@ -7,9 +7,11 @@ pub mod signers;
 mod versions;
 
 #[cfg(test)]
+mod exchange_tests;
+#[cfg(test)]
 mod process_tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
@@ -19,20 +21,27 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt as _};
 use tenter_consortium::channel_config::TopicUpdate;
-use tenter_consortium::objects::{ANNOTATION_APPROVED, FIELD_MANAGER, LABEL_CHANNEL, LABEL_CONSORTIUM, ProposalSpec};
+use tenter_consortium::objects::{
+    ANNOTATION_APPROVED, ChannelSpec, ConsortiumSpec, FIELD_MANAGER, LABEL_CHANNEL, LABEL_CONSORTIUM, ProposalSpec,
+};
 use tenter_consortium::observation::Observation;
+use tenter_consortium::settings::hosts_all;
 use tenter_consortium::status::{ProposalPhase, ProposalSignature, ProposalStatus};
 use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate};
 
-use self::decide::{Action, Answer, Attempt, Standing, View, decide};
+use self::decide::{Action, Answer, Attempt, Exchanged, Standing, View, decide};
 use self::look::{Place, Seen, look};
 use super::apply::MANAGED_BY;
 use super::channel::config::ProposalSeen;
 use super::conditions::READY;
 use super::driver::DecisionOf;
 use super::{Cleanup, Context, Controlled, Decision, Failure, Scope, apply};
+use crate::messages::Messages;
+use crate::messages::channel::{MessageChannel, place};
 use crate::nodes::{Nodes, chain};
 use crate::resources::{Channel, Proposal, TenterObject as _};
+use crate::source::Credentials;
+use crate::sync::definition::credentials;
 
 /// Longest name of a Proposal: a label's.
 const NAME_LIMIT: usize = 63;
@@ -88,6 +97,7 @@ pub fn object(channel: &Channel, update: &TopicUpdate, base_sequence: u64, reaso
 /// The controller of [`Proposal`] objects.
 pub struct ProposalController {
     nodes: Arc<Nodes>,
+    messages: Arc<MessageChannel>,
     /// What was signed and submitted in this process, by name. What is lost with it is made again: a signature has
     /// a new nonce then, and an update that is submitted twice is committed once.
     known: Mutex<BTreeMap<String, Known>>,
@@ -105,12 +115,16 @@ pub struct Observed {
     view: View,
     /// Absent for one that is settled, of which nothing is asked any more.
     seen: Option<Seen>,
+    /// Where signatures are exchanged with the daemons of other members; absent without any.
+    place: Option<(String, Credentials)>,
+    /// Why nothing could be exchanged.
+    silent: Option<String>,
 }
 
 impl ProposalController {
-    /// A controller that talks to these nodes.
-    pub const fn new(nodes: Arc<Nodes>) -> Self {
-        Self { nodes, known: Mutex::new(BTreeMap::new()) }
+    /// A controller that talks to these nodes, and to the daemons of other members.
+    pub const fn new(nodes: Arc<Nodes>, messages: Arc<MessageChannel>) -> Self {
+        Self { nodes, messages, known: Mutex::new(BTreeMap::new()) }
     }
 
     fn known(&self, object: &Proposal) -> Known {
@@ -121,6 +135,28 @@ impl ProposalController {
     fn remember(&self, object: &Proposal, change: impl FnOnce(&mut Known)) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         change(known.entry(object.name_any()).or_default());
+    }
+
+    /// What the daemons of other members published, where there are any; and where that is, or why it could not be read. A
+    /// repository that cannot be reached holds nobody up who needs nothing from it.
+    async fn exchanged(
+        &self,
+        ctx: &Context,
+        settings: &ConsortiumSpec,
+        channel: &ChannelSpec,
+    ) -> (Option<(String, Credentials)>, Option<Messages>, Option<String>) {
+        if hosts_all(settings, channel) {
+            return (None, None, None);
+        }
+        let source = place(settings);
+        let credentials = match credentials(ctx, &source).await {
+            Ok(credentials) => credentials,
+            Err(problem) => return (None, None, Some(problem.message)),
+        };
+        match self.messages.read(&source.repository, &credentials, ctx.now()).await {
+            Ok(messages) => (Some((source.repository, credentials)), Some(messages), None),
+            Err(error) => (None, None, Some(error.to_string())),
+        }
     }
 
     /// Submits once, and remembers what came of it.
@@ -220,32 +256,41 @@ impl Controlled for ProposalController {
             approved: object.annotations().get(ANNOTATION_APPROVED).cloned(),
             too_old: Observation::Present { value: Vec::new() },
             judgement: None,
+            exchanged: Exchanged::default(),
             attempt: known.attempt.or_else(|| told(object)),
             created: object.metadata.creation_timestamp.as_ref().map_or_else(|| ctx.now(), |time| time.0),
         };
         if let Some(block) = settled(object) {
             view.standing = Observation::Present { value: Standing::Committed { block } };
-            return Ok(Observed { view, seen: None });
+            return Ok(Observed { view, seen: None, place: None, silent: None });
         }
         let mut collected = signatures(object);
         collected.extend(known.signatures);
         let channel = apply::get::<Channel>(ctx, &ctx.namespace, &object.spec.channel).await?.ok_or_else(|| {
             Failure::terminal("NoChannel", format!("there is no Channel {}/{}", ctx.namespace, object.spec.channel))
         })?;
+        let (exchange, messages, silent) = self.exchanged(ctx, &scope.consortium.spec, &channel.spec).await;
+        let votes = BTreeSet::new();
         let place = Place {
             nodes: &self.nodes,
             namespace: &ctx.namespace,
             settings: &scope.consortium.spec,
             spec: &channel.spec,
+            messages: messages.as_ref(),
+            votes: &votes,
             now: ctx.now(),
         };
         let seen = look(&place, object.spec.base_sequence, update, collected).await;
         seen.complete(&mut view);
-        Ok(Observed { view, seen: Some(seen) })
+        Ok(Observed { view, seen: Some(seen), place: exchange, silent })
     }
 
     fn decide(&self, object: &Proposal, observed: &Observed, now: Timestamp) -> DecisionOf<Self> {
-        let decision = decide(&observed.view, now);
+        let mut decision = decide(&observed.view, now);
+        if let Some(why) = &observed.silent {
+            let more = format!("; signatures cannot be exchanged with other members: {why}");
+            decision.outlook.verdict = decision.outlook.verdict.with_more(&more);
+        }
         let old = object.status.clone().unwrap_or_default();
         let block = match observed.view.standing.value() {
             Some(Standing::Committed { block }) => Some(*block),
@@ -257,6 +302,9 @@ impl Controlled for ProposalController {
             phase: Some(decision.phase),
             signed: signed(&signatures),
             missing: missing.filter(|missing| !missing.is_empty()),
+            refused: observed.seen.as_ref().map(Seen::refused).unwrap_or_default(),
+            awaiting_votes: observed.view.judgement.as_ref().map(|it| it.awaiting_votes.clone()).unwrap_or_default(),
+            still_submittable: decision.still_submittable,
             submitted_at: observed.view.attempt.as_ref().map(|attempt| attempt.first.to_string()).or(old.submitted_at),
             block,
             signatures,
@@ -281,6 +329,16 @@ impl Controlled for ProposalController {
             Action::Submit => {
                 ctx.fabric_changes.count("SubmitUpdate");
                 self.submit(ctx, object, seen).await
+            }
+            Action::Publish | Action::Prune => {
+                let Some((url, credentials)) = &observed.place else { return Ok(()) };
+                let message = seen.message();
+                let result = if *action == Action::Publish {
+                    self.messages.publish(url, credentials, ctx.now(), message).await
+                } else {
+                    self.messages.prune(url, credentials, ctx.now(), message.folder).await
+                };
+                result.map(drop).map_err(|error| Failure::new("Exchange", error.to_string()))
             }
         }
     }

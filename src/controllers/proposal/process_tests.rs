@@ -1,6 +1,7 @@
 //! Config updates on Fabric processes, with what can go wrong around them: what the controllers do, without a
 //! Kubernetes in between.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,7 +12,7 @@ use tenter_fabric::ca::{Authority, CertificateRequest, Role, Usage};
 use tenter_fabric::config::CurrentConfig;
 use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate};
 
-use super::decide::{Action, Answer, Attempt, Decision, View, decide};
+use super::decide::{Action, Answer, Attempt, Decision, Exchanged, View, decide};
 use super::look::{Place, Seen, look};
 use crate::controllers::process_world::{CHANNEL, SYSTEM, World, pair, reference};
 use crate::nodes::identity::signing_identity;
@@ -61,7 +62,8 @@ impl Followed {
 
     async fn look(&self, world: &World, now: Timestamp) -> (Seen, View) {
         let settings = settings();
-        let place = Place { nodes: &world.nodes, namespace: SYSTEM, settings: &settings, spec: &world.spec, now };
+        let (nodes, spec, votes) = (&world.nodes, &world.spec, BTreeSet::new());
+        let place = Place { nodes, namespace: SYSTEM, settings: &settings, spec, messages: None, votes: &votes, now };
         let seen = look(&place, self.base, self.update.clone(), self.signatures.clone()).await;
         let mut view = View {
             place: (SYSTEM.to_owned(), "proposal".to_owned()),
@@ -75,6 +77,7 @@ impl Followed {
             approved: None,
             too_old: Observation::Present { value: Vec::new() },
             judgement: None,
+            exchanged: Exchanged::default(),
             attempt: self.attempt.clone(),
             created: now,
         };
@@ -105,6 +108,7 @@ impl Followed {
                     };
                     self.attempt = Some(Attempt { first: now, last: now, times, answer });
                 }
+                Action::Publish | Action::Prune => panic!("nobody else takes part"),
             }
         }
         decision

@@ -9,6 +9,7 @@ pub mod defaults;
 mod formula;
 mod judge;
 mod language;
+mod received;
 mod require;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ pub use bft::{bft_block_validation, bft_quorum};
 pub use formula::Signer;
 pub use judge::{Judge, KnownIdentity, PolicyFailure, SignedBytes, SignerProblem};
 pub use language::PolicySyntaxError;
+pub use received::{Received, ReceivedProblem};
 pub use require::Requirement;
 pub use verdict::{PolicyVerdict, SubmitterProblem, Verdict};
 

@@ -151,6 +151,13 @@ impl ConfigUpdate {
         &self.channel_id
     }
 
+    /// Whether another update of the same channel reads and writes the same. Their bytes, and so what signatures cover, may
+    /// differ all the same: protobuf has no one form of a map.
+    pub fn means_the_same(&self, other: &Self) -> bool {
+        let Self { raw: _, channel_id, read_set, write_set } = self;
+        *channel_id == other.channel_id && *read_set == other.read_set && *write_set == other.write_set
+    }
+
     /// The elements that it writes, sorted, with the policies that guard them.
     pub fn elements(&self, current: &CurrentConfig) -> Vec<TouchedElement> {
         let existing = current.elements();
