@@ -26,7 +26,7 @@ use tenter_fabric::config::CurrentConfig;
 
 use self::channel::each;
 use crate::controllers::Context;
-use crate::controllers::channel::form::foreign as foreign_organizations;
+use crate::controllers::channel::form::{foreign as foreign_organizations, foreign_consenters, own_readers};
 use crate::controllers::channel::material::{Others, available};
 use crate::nodes::records::{block_hash, read_pinned, with_record};
 use crate::nodes::store::Entries;
@@ -63,7 +63,7 @@ pub async fn observe(ctx: &Context, nodes: &Nodes, desired: &Desired) -> Observe
         let blobs = |entries: Entries| entries.into_iter().map(|(key, bytes)| (key, Blob(bytes))).collect();
         materials.insert(name.clone(), seen.map(blobs));
     }
-    Observed { kinds, objects, namespaces, channels, chaincodes, materials }
+    Observed { kinds, objects, namespaces, channels, chaincodes, materials, at: Some(ctx.now()) }
 }
 
 /// What the own peers say of the chaincodes. One whose spec makes no definition is named by the planner.
@@ -121,9 +121,13 @@ fn known(
     let object = ObjectRef { kind: object_kind, namespace: reference.namespace.clone(), name: reference.name.clone() };
     match objects.get(&object) {
         Some(live) => match NodeSpec::deserialize(&live.spec) {
-            Ok(spec) => {
-                Known::Node(Node { reference: reference.clone(), kind, msp_id: spec.msp_id, address: spec.address })
-            }
+            Ok(spec) => Known::Node(Node {
+                reference: reference.clone(),
+                kind,
+                msp_id: spec.msp_id,
+                address: spec.address,
+                foreign: None,
+            }),
             Err(error) => Known::Unknown(format!("the spec of {object} cannot be read: {error}")),
         },
         None => match kinds.get(&object_kind) {
@@ -211,7 +215,10 @@ async fn observe_channel(
     let everybody_absent = (!orderers.is_empty() || !peers.is_empty())
         && orderers.values().all(|seen| seen.live.is_absent())
         && peers.values().all(|seen| seen.live.is_absent());
-    let config = if everybody_absent {
+    // Without an own orderer, those of other members tell.
+    let elsewhere = if wanted.orderers.is_empty() { elsewhere(desired, wanted) } else { Vec::new() };
+    let sources = if sources.is_empty() { elsewhere.clone() } else { sources };
+    let config = if everybody_absent && elsewhere.is_empty() {
         Observation::Absent { evidence: format!("none of this daemon's nodes holds channel {name}") }
     } else {
         channel::config(nodes, &sources, name, hash.as_deref()).await
@@ -222,6 +229,17 @@ async fn observe_channel(
     };
     let genesis = genesis.map(|pinned| PinnedGenesis { hash: pinned.hash });
     ObservedChannel { genesis, config, material, foreign, orderers, peers }
+}
+
+/// Consenters of other members, as the own organizations of a channel ask them.
+fn elsewhere(desired: &Desired, wanted: &DesiredChannel) -> Vec<Node> {
+    let spec = desired.objects.get(&wanted.object).and_then(|object| ChannelSpec::deserialize(&object.spec).ok());
+    let organizations: Vec<String> = desired.organizations.iter().cloned().collect();
+    spec.map(|spec| {
+        let readers = own_readers(&spec, &organizations);
+        foreign_consenters(&spec, &desired.namespace, &organizations, &readers)
+    })
+    .unwrap_or_default()
 }
 
 /// What a live configuration is compared with, and who made the changes that a plan will put back.

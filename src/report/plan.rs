@@ -210,8 +210,9 @@ const PLAN_RULES: [PlanRule; 4] = [
     },
     PlanRule {
         id: UNSEEN,
-        title: "Whether there is anything to do could not be seen.",
-        explanation: "A server could not be reached or refused to tell. The next look may tell.",
+        title: "The step cannot be done yet, and no gate stops it.",
+        explanation: "A server could not be reached or refused to tell, or what others have to bring is not there. The next \
+                      look may tell.",
         level: Level::Warning,
     },
     PlanRule {

@@ -96,17 +96,20 @@ pub fn fetch(request: &FetchRequest) -> Result<Fetched, SourceError> {
     let verify = |trust: &Trust| history::verify(&repository, commit, &request.path, trust);
     let history = request.trust.as_ref().map(verify);
     let definition = read(&repository, commit, &request.path);
-    let paths = definition.as_deref().map(document::repository_paths).unwrap_or_default();
-    let at = AtCommit { repository: &repository, commit };
-    let facts = RepositoryFacts {
-        organizations: folders(&repository, commit, "organizations"),
-        files: items::read(&at, &paths),
-        commits: BTreeMap::new(),
-        members: items::members(&at),
-    };
-    let facts =
-        RepositoryFacts { commits: founding_commits(&repository, commit, &request.path, &facts.members), ..facts };
+    let facts = facts(&repository, commit, &request.path, definition.as_deref().unwrap_or_default());
     Ok(Fetched { commit: commit.to_string(), subject, fast_forward, history, facts, definition })
+}
+
+/// What lies beside a definition at a commit.
+fn facts(repository: &Repository, commit: Oid, path: &str, definition: &[u8]) -> RepositoryFacts {
+    let at = AtCommit { repository, commit };
+    let members = items::members(&at);
+    RepositoryFacts {
+        organizations: folders(repository, commit, "organizations"),
+        files: items::read(&at, &document::repository_paths(definition)),
+        commits: founding_commits(repository, commit, path, &members),
+        members,
+    }
 }
 
 /// What stood at the commits from which the pinned genesis blocks were made, as far as they are in the commit's history.
@@ -149,12 +152,19 @@ pub fn at_commit(folder: &Path, path: &str, commit: &str) -> Result<Snapshot, So
     snapshot(&repository, id, path)
 }
 
-/// Reads a definition at a commit that was fetched before, without the network.
-pub fn read_known(cache: &Path, url: &str, commit: &str, path: &str) -> Result<Vec<u8>, SourceError> {
+/// Reads a definition, and what lies beside it, at a commit that was fetched before, without the network.
+pub fn read_known(
+    cache: &Path,
+    url: &str,
+    commit: &str,
+    path: &str,
+) -> Result<(Vec<u8>, RepositoryFacts), SourceError> {
     let repository = open_mirror(cache, url)?;
     let missing = || SourceError::NoFile { commit: commit.to_owned(), path: path.to_owned() };
     let oid = Oid::from_str(commit).map_err(|_| missing())?;
-    read(&repository, oid, path)
+    let definition = read(&repository, oid, path)?;
+    let facts = facts(&repository, oid, path, &definition);
+    Ok((definition, facts))
 }
 
 pub(crate) fn local(path: &Path, error: &git2::Error) -> SourceError {

@@ -332,8 +332,8 @@ fn read(revision: String, bytes: &[u8], name: &str, facts: &RepositoryFacts, now
 
 /// The definition that was applied last, out of the mirror: after a restart while the newest one cannot be had.
 pub fn last_applied(spec: &ConsortiumSpec, cache: &Path, commit: &str) -> Option<Good> {
-    let bytes = mirror::read_known(cache, &spec.source.repository, commit, &spec.source.path).ok()?;
-    let loaded = document::load(&bytes, &spec.source.path, &RepositoryFacts::default());
+    let (bytes, facts) = mirror::read_known(cache, &spec.source.repository, commit, &spec.source.path).ok()?;
+    let loaded = document::load(&bytes, &spec.source.path, &facts);
     loaded.network.map(|network| Good { revision: commit.to_owned(), network })
 }
 

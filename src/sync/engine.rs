@@ -70,6 +70,7 @@ fn nothing(desired: &Desired) -> Observed {
         chaincodes: BTreeMap::new(),
         namespaces: desired.namespaces.keys().map(|name| (name.clone(), absent())).collect(),
         materials: desired.materials.keys().map(|name| (name.clone(), absent())).collect(),
+        at: None,
         channels: desired
             .channels
             .iter()

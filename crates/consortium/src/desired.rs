@@ -111,6 +111,8 @@ pub struct DesiredMaterial {
     pub labels: BTreeMap<String, String>,
     /// The entries.
     pub entries: BTreeMap<String, Blob>,
+    /// Why it must not be taken, whatever the time.
+    pub refused: Option<String>,
     /// What in the file asks for it.
     pub origins: Vec<Origin>,
 }
@@ -336,11 +338,15 @@ impl Builder<'_> {
     }
 
     fn channel(&mut self, channel: &Channel) {
-        let spec = channel_spec(self.network, &self.settings.consortium, channel);
+        let mut spec = channel_spec(self.network, &self.settings.consortium, channel);
         let elsewhere: Vec<&str> =
             channel.participants().into_iter().filter(|name| !self.desired.organizations.contains(*name)).collect();
         let founding = (!elsewhere.is_empty())
             .then(|| founding(self.network, &channel.name).map_err(|error| config_chain(&error)));
+        if !elsewhere.is_empty() {
+            let pinned = self.repository.channels.get(&channel.name);
+            spec.genesis_hash = pinned.map(|pinned| pinned.note.block_hash.clone());
+        }
         for name in elsewhere {
             self.material(name);
         }
@@ -389,6 +395,7 @@ impl Builder<'_> {
             organization: name.to_owned(),
             labels: self.labels(&[(LABEL_ORGANIZATION, name)]),
             entries,
+            refused: repository::refusal(self.network, organization, folder),
             origins: vec![organization.origin.clone()],
         };
         self.desired.materials.insert(material::config_map(&self.settings.consortium, name), wanted);
@@ -576,6 +583,7 @@ pub(crate) fn channel_spec(network: &Network, consortium: &str, channel: &Channe
         capabilities: channel.capabilities.clone(),
         batch: channel.batch.clone(),
         retired: released(network, channel),
+        genesis_hash: None,
     }
 }
 

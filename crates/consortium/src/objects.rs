@@ -416,6 +416,9 @@ pub struct ChannelSpec {
     /// organization that merely stands nowhere stays.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retired: Vec<String>,
+    /// Header hash, hex, of the genesis block that the repository pins for a channel of several daemons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub genesis_hash: Option<String>,
 }
 
 /// The part an organization plays in a channel.
@@ -614,6 +617,43 @@ pub struct ProposalSpec {
 
 /// Annotation of a Proposal whose update cannot be undone: the digest that a person approved.
 pub const ANNOTATION_APPROVED: &str = "tenter.dev/approved";
+
+/// What an organization says to a config update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum VoteChoice {
+    /// It signs.
+    Approve,
+    /// It does not.
+    Reject,
+}
+
+impl std::fmt::Display for VoteChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Approve => "Approve",
+            Self::Reject => "Reject",
+        })
+    }
+}
+
+/// An organization's yes or no to a proposal, in its namespace. Its administrators write it, not plans.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VoteSpec {
+    /// The Consortium object whose daemon counts it.
+    pub consortium: String,
+    /// The organization that votes: the one whose namespace this is.
+    pub organization: String,
+    /// Name of the Proposal.
+    pub proposal: String,
+    /// SHA-256, hex, of the update that was voted on, as the Proposal has it: the vote is for no other.
+    pub digest: String,
+    /// Yes or no.
+    pub choice: VoteChoice,
+    /// Why, in a line; other members read it when an update is rejected.
+    #[serde(default)]
+    pub reason: String,
+}
 
 /// A condition, as `metav1.Condition`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -86,6 +86,7 @@ fn sample(consensus_type: ConsensusType, consenters: usize) -> (ChannelSpec, Mat
             application: "V2_5".to_owned(),
         },
         retired: Vec::new(),
+        genesis_hash: None,
         batch: Batch {
             max_message_count: 10,
             absolute_max_bytes: 1 << 20,

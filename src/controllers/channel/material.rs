@@ -189,20 +189,10 @@ async fn foreign_msp(store: &dyn Store, namespace: &str, name: String, organizat
     let ca_certs = needed(material::CACERTS, "msp/cacerts");
     let tls_ca_certs = needed(material::TLSCACERTS, "msp/tlscacerts");
     let config = needed(material::CONFIG, "msp/config.yaml");
-    let text = |key: &str| String::from_utf8(answer.value()?.get(key)?.clone()).ok();
-    match (ca_certs, tls_ca_certs, config) {
-        (Some(ca_certs), Some(tls_ca_certs), Some(config)) => {
-            let msp = MspMaterial {
-                ca_certs,
-                tls_ca_certs,
-                config,
-                crls: text(material::CRLS),
-                intermediate_certs: text(material::INTERMEDIATECERTS),
-                tls_intermediate_certs: text(material::TLSINTERMEDIATECERTS),
-            };
-            Ok(Piece::Msp(organization.to_owned(), msp))
-        }
-        _ => Err(gaps),
+    let whole = ca_certs.is_some() && tls_ca_certs.is_some() && config.is_some();
+    match answer.value().and_then(material::msp_of).filter(|_| whole) {
+        Some(msp) => Ok(Piece::Msp(organization.to_owned(), msp)),
+        None => Err(gaps),
     }
 }
 

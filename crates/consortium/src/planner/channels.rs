@@ -11,7 +11,7 @@ use crate::objects::{ChannelSpec, ConsensusType, Kind, ObjectRef};
 use crate::observation::Observation;
 use crate::observed::{ChannelFacts, JoinRecord, NodeChannel, NodeRef, ObservedChannel};
 use crate::plan::{FieldChange, NoteLevel, Origin, Step, StepId};
-use crate::repository::Founded;
+use crate::repository::{Founded, material};
 
 /// Whether a node is to join a channel.
 enum Gate {
@@ -142,6 +142,19 @@ impl Planner<'_> {
                 Some(other) => Some(cannot_tell(other)),
                 None => Some(Block::not_seen("cannot tell what is there: it was not looked at")),
             };
+            let expired = || self.observed.at.and_then(|at| material::expired(&wanted.entries, at));
+            if let Some(why) = wanted.refused.clone().or_else(expired) {
+                let message = format!("its material is not taken: {why}");
+                self.note(
+                    NoteLevel::Error,
+                    "MaterialRefused",
+                    format!("organization {}", wanted.organization),
+                    message,
+                );
+            }
+            let refused =
+                wanted.refused.clone().or_else(expired).map(|why| Block::from(format!("it is refused: {why}")));
+            let blocked = refused.or(blocked);
             let step = Step::StoreMaterial {
                 namespace: self.desired.namespace.clone(),
                 config_map: config_map.clone(),
@@ -179,7 +192,15 @@ impl Planner<'_> {
             None => (Step::PinGenesis { channel: name.to_owned() }, None),
             Some(Ok(founded)) => (self.store_genesis(name, channel, founded), None),
             // Another commit may bring it, and no gate of this daemon stops it.
-            Some(Err(why)) => (Step::PinGenesis { channel: name.to_owned() }, Some(Block::not_seen(why.clone()))),
+            Some(Err(why)) => {
+                // A member that comes later and only has peers takes what the channel's orderers deliver.
+                let more = if channel.orderers.is_empty() {
+                    "; a member that was not there from the start gets it from the channel's orderers, once they let it read"
+                } else {
+                    ""
+                };
+                (Step::PinGenesis { channel: name.to_owned() }, Some(Block::not_seen(format!("{why}{more}"))))
+            }
         };
         let draft =
             Draft::new(step, &channel.origins).blocked(awaited).needs(needs).blocked(blocked).irreversible(Some(

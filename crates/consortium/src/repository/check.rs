@@ -29,6 +29,17 @@ pub fn check(network: &Network, at: Option<Timestamp>) -> Vec<Diagnostic> {
     checker.problems.into_iter().map(finding).collect()
 }
 
+/// What is wrong with an organization's certificates that keeps others from using them, whatever the time: authorities that
+/// make no MSP, an orderer's certificate that they did not issue, or one of another role.
+pub fn refusal(network: &Network, organization: &Organization, folder: &OrganizationFolder) -> Option<String> {
+    let mut checker = Checker { network, at: None, problems: Vec::new() };
+    checker.organization(organization, folder);
+    checker.problems.sort();
+    let refused = [rules::FOLDER_SHAPE, rules::CERTIFICATE_CHAIN, rules::CERTIFICATE_ROLE];
+    let found = checker.problems.into_iter().find(|problem| refused.contains(&problem.rule))?;
+    Some(format!("{}: {}; {}", found.path, found.message, found.help))
+}
+
 fn finding(Problem { path, rule, message, help }: Problem) -> Diagnostic {
     let severity = rules::severity(rule);
     Diagnostic { file: path, span: Span::START, rule, severity, message, help: Some(help), related: Vec::new() }

@@ -2,7 +2,7 @@
 
 use tenter_fabric::genesis::{GenesisFormat, GenesisInputs, verify_pinned};
 
-use super::{Repository, genesis_path, organization_path, read};
+use super::{Repository, genesis_path, organization_path, read, refusal};
 use crate::channel_config::{ConsenterMaterial, Material, chain, first_config, genesis_in};
 use crate::desired::channel_spec;
 use crate::document::{RepositoryFacts, load};
@@ -102,6 +102,12 @@ fn inputs(network: &Network, repository: &Repository, channel: &str) -> Result<(
     let entry = network.channel(channel).ok_or_else(|| NotFounded::Unknown(channel.to_owned()))?;
     let spec = channel_spec(network, "", entry);
     let material = material(&spec, repository).map_err(NotFounded::Missing)?;
+    for organization in material.msps.keys().filter_map(|name| network.organization(name)) {
+        let folder = repository.organizations.get(&organization.name);
+        if let Some(why) = folder.and_then(|folder| refusal(network, organization, folder)) {
+            return Err(NotFounded::Refused(why));
+        }
+    }
     Ok((spec, material))
 }
 

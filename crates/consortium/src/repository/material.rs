@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::OrganizationFolder;
+use jiff::Timestamp;
+use tenter_fabric::msp::MspDefinition;
 use tenter_fabric::x509::CertificateInfo;
 
+use super::OrganizationFolder;
 use crate::channel_config::{ConsenterMaterial, Material, MspMaterial, chain, msp};
 use crate::document::Blob;
 
@@ -58,14 +60,46 @@ pub fn entries(folder: &OrganizationFolder) -> BTreeMap<String, Blob> {
     entries
 }
 
+/// The MSP in the entries of a `ConfigMap`, if it is whole.
+pub fn msp_of(entries: &BTreeMap<String, Vec<u8>>) -> Option<MspMaterial> {
+    let text = |key: &str| String::from_utf8(entries.get(key)?.clone()).ok();
+    Some(MspMaterial {
+        ca_certs: text(CACERTS)?,
+        tls_ca_certs: text(TLSCACERTS)?,
+        config: text(CONFIG)?,
+        crls: text(CRLS),
+        intermediate_certs: text(INTERMEDIATECERTS),
+        tls_intermediate_certs: text(TLSINTERMEDIATECERTS),
+    })
+}
+
+/// The MSP that some material stands for.
+pub fn definition(organization: &str, msp_id: &str, material: &MspMaterial) -> Result<MspDefinition, String> {
+    let msps = [(organization.to_owned(), material.clone())].into();
+    msp(organization, msp_id, &Material { msps, consenters: Vec::new() })
+}
+
+/// The first certificate among the entries of a `ConfigMap` that is not valid at a time, and why.
+pub fn expired(entries: &BTreeMap<String, Blob>, at: Timestamp) -> Option<String> {
+    let certificates = entries.iter().filter(|(key, _)| *key != CONFIG && *key != CRLS);
+    let mut found = certificates.flat_map(|(key, blob)| {
+        let text = std::str::from_utf8(&blob.0).unwrap_or_default();
+        let all = CertificateInfo::all_from_pem(text).unwrap_or_default();
+        all.into_iter().map(move |certificate| (key, certificate))
+    });
+    found.find_map(|(key, certificate)| {
+        let error = certificate.check_valid_at(at).err()?;
+        Some(format!("{key}: {}: {}", certificate.subject, chain(&error)))
+    })
+}
+
 /// The files of an organization's folder, by their path in it.
 pub fn files(
     msp_id: &str,
     material: &MspMaterial,
     orderers: &[(String, ConsenterMaterial)],
 ) -> Result<BTreeMap<String, Vec<u8>>, String> {
-    let msps = [(msp_id.to_owned(), material.clone())].into();
-    let definition = msp(msp_id, msp_id, &Material { msps, consenters: Vec::new() })?;
+    let definition = definition(msp_id, msp_id, material)?;
     let below = definition.to_files().map_err(|error| chain(&error))?;
     let mut files: BTreeMap<String, Vec<u8>> =
         below.into_iter().map(|(path, bytes)| (format!("msp/{path}"), bytes)).collect();

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use check::check;
+pub use check::{check, refusal};
 pub use founding::{Founded, NotFounded, compute, founding, material as material_of};
 pub use material::files;
 pub use read::read;
