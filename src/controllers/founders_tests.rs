@@ -11,16 +11,19 @@ use git2::Repository;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize as _;
 use tempfile::TempDir;
+use tenter_consortium::chaincode::{package, wanted};
 use tenter_consortium::channel_config::{ConsenterMaterial, MspMaterial};
 use tenter_consortium::desired::desired;
 use tenter_consortium::document::{self, Blob, MemberFiles, RepositoryFacts};
 use tenter_consortium::network::Network;
-use tenter_consortium::objects::{ChannelSpec, ConsortiumSpec, MembershipSpec, VoteChoice};
+use tenter_consortium::objects::{ChaincodeSpec, ChannelSpec, ConsortiumSpec, MembershipSpec, VoteChoice};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::NodeRef;
 use tenter_consortium::repository::{self, GenesisNote};
 use tenter_consortium::settings::Settings;
 use tenter_consortium::status::{ChannelPhase, MembershipPhase, ProposalPhase, ProposalVote};
+use tenter_fabric::chaincode::lifecycle::{approve_call, commit_call};
+use tenter_fabric::chaincode::transaction::{Call, SignedCall};
 use tenter_fabric::config::CurrentConfig;
 use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate};
 use tenter_fabric::genesis::GenesisFormat;
@@ -33,9 +36,10 @@ use crate::controllers::process_world::{CHANNEL, CONFIG_YAML, SYSTEM, enrol, pai
 use crate::controllers::proposal::decide::{Action, Attempt, Decision, Exchanged, VOTED_DOWN, View, decide};
 use crate::controllers::proposal::look::{Place, look};
 use crate::messages::channel::{How, MessageChannel};
+use crate::nodes::identity::signing_identity;
 use crate::nodes::memory::MemoryStore;
 use crate::nodes::records::{Pinned, pin};
-use crate::nodes::{Node, NodeKind, Nodes};
+use crate::nodes::{Node, NodeKind, Nodes, nonce};
 use crate::source::Credentials;
 
 const FOUNDERS: [&str; 3] = ["acme", "globex", "initech"];
@@ -62,6 +66,7 @@ struct Member {
     messages: MessageChannel,
     url: String,
     spec: Option<ChannelSpec>,
+    chaincode: Option<ChaincodeSpec>,
     proposals: BTreeMap<String, Followed>,
     /// Seconds that its clock has gone ahead: what was read from the repository is fresh for some.
     ahead: i64,
@@ -135,6 +140,7 @@ impl Consortium {
                 messages: MessageChannel::new(folder.path().join(format!("cache-{name}")), How::Here),
                 url: url.clone(),
                 spec: None,
+                chaincode: None,
                 proposals: BTreeMap::new(),
                 ahead: 0,
                 organization,
@@ -179,7 +185,8 @@ impl Consortium {
         writeln!(
             text,
             "  channels:\n  - name: {CHANNEL}\n    members: [{list}]\n    consensus: {{consenters: [acme/orderer1, \
-             globex/orderer1, initech/orderer1]}}\n    batch: {{maxMessageCount: {}}}",
+             globex/orderer1, initech/orderer1]}}\n    batch: {{maxMessageCount: {}}}\n  chaincodes:\n  - {{name: assets, channel: \
+             {CHANNEL}, version: \"1.0\", source: {{external: {{address: 'assets.example:9999'}}}}}}",
             self.batch
         )
         .unwrap();
@@ -212,6 +219,7 @@ impl Consortium {
                 pin(member.store.as_ref(), SYSTEM, CHANNEL, BTreeMap::new(), &pinned).await.unwrap();
             }
             member.spec = Some(spec);
+            member.chaincode = wanted.chaincodes.values().next().map(|chaincode| chaincode.spec.clone());
         }
     }
 
@@ -274,6 +282,45 @@ impl Consortium {
                     break;
                 }
                 assert!(Instant::now() < end, "{name}: {decision:?}");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+
+    /// Each of these installs the contract on its own peer and approves it.
+    async fn approve(&self, who: &[&str]) {
+        for name in who {
+            let (member, address) = (&self.members[*name], self.address(name, "peer1"));
+            let spec = member.chaincode.as_ref().unwrap();
+            let package = package(spec).unwrap().unwrap();
+            member.nodes.install(&member.peer(&address), &package).await.unwrap();
+            let call = approve_call(CHANNEL, &wanted(spec).unwrap(), 1, Some(package.id()));
+            member.transact(&address, &call, &[]).await;
+        }
+    }
+
+    /// One of them commits the contract, and everybody's peer says that it is so.
+    async fn commit(&self, name: &str, endorsers: &[&str]) {
+        let member = &self.members[name];
+        let definition = wanted(member.chaincode.as_ref().unwrap()).unwrap();
+        let others: Vec<(String, u16, String)> = endorsers
+            .iter()
+            .map(|name| {
+                let target = &self.processes[&reference(name, "peer1")].address;
+                let roots = self.members[*name].organization.roots.tls.cert_pem.clone();
+                (target.host.clone(), target.port, roots)
+            })
+            .collect();
+        member.transact(&self.address(name, "peer1"), &commit_call(CHANNEL, &definition, 1), &others).await;
+        for (name, member) in &self.members {
+            let peer = member.peer(&self.address(name, "peer1"));
+            let end = Instant::now() + Duration::from_mins(1);
+            loop {
+                let seen = member.nodes.committed_chaincode(&peer, CHANNEL, "assets").await;
+                if seen.value().is_some_and(|committed| committed.definition == definition) {
+                    break;
+                }
+                assert!(Instant::now() < end, "{name}: {seen:?}");
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }
@@ -418,6 +465,35 @@ impl Member {
         followed.last = Some(decision);
     }
 
+    fn peer(&self, address: &str) -> Node {
+        Node {
+            reference: reference(&self.organization.name, "peer1"),
+            kind: NodeKind::Peer,
+            msp_id: self.organization.msp_id.clone(),
+            address: address.to_owned(),
+            foreign: None,
+        }
+    }
+
+    /// A transaction that its own peer endorses and, at their addresses, peers of others: `(host, port, TLS roots)`.
+    async fn transact(&self, address: &str, call: &Call, others: &[(String, u16, String)]) {
+        let found =
+            signing_identity(self.nodes.store(), &self.namespace(), "identity-node-admin", &self.organization.msp_id);
+        let found = found.await;
+        let identity = found.value().unwrap();
+        let peer = self.peer(address);
+        let spec = self.spec.as_ref().unwrap();
+        let organizations = &self.settings.organizations;
+        let mut orderers = form::own_consenters(spec, organizations);
+        orderers.extend(form::foreign_consenters(spec, SYSTEM, organizations, &form::own_readers(spec, organizations)));
+        let signed = SignedCall::new(call, identity, nonce().unwrap(), Timestamp::now()).unwrap();
+        let mut endorsements = vec![self.nodes.endorse(&peer, &signed).await.unwrap()];
+        for (host, port, roots) in others {
+            endorsements.push(self.nodes.endorse_elsewhere((host, *port), roots, &signed, identity).await.unwrap());
+        }
+        self.nodes.transact((&peer, &orderers), &signed, &endorsements, identity).await.unwrap();
+    }
+
     /// One reconciliation of its membership.
     async fn membership(&self, address: &str) -> member::Decision {
         let spec = self.spec.as_ref().unwrap();
@@ -437,13 +513,7 @@ impl Member {
         let parties = join::Parties {
             consenters: form::own_consenters(spec, organizations),
             others: form::foreign_consenters(spec, SYSTEM, organizations, &readers),
-            peers: vec![Node {
-                reference: reference(&self.organization.name, "peer1"),
-                kind: NodeKind::Peer,
-                msp_id: entry.msp_id.clone(),
-                address: address.to_owned(),
-                foreign: None,
-            }],
+            peers: vec![self.peer(address)],
             asked: member::Asked { named: true, ..member::Asked::default() },
             ..join::Parties::default()
         };
@@ -492,6 +562,11 @@ async fn founders_form_a_channel_and_go_on_without_one_of_them() {
     let everybody: Vec<&str> = FOUNDERS.into_iter().chain([LATER]).collect();
     world.settle(&everybody).await;
     assert_eq!(world.current(LATER).await.config().sequence, 1);
+
+    // A contract: each installs and approves for itself, the newcomer by way of others' orderers; one commits it, endorsed by
+    // peers of the others at their addresses.
+    world.approve(&everybody).await;
+    world.commit("globex", &["acme", LATER]).await;
 
     // Three of four sign another batch while the fourth's daemon is stopped.
     world.batch = 100;

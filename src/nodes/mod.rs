@@ -23,12 +23,12 @@ use std::time::Duration;
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{NodeRef, OrdererChannel, PeerChannel};
 use tenter_fabric::block::Block;
-use tenter_fabric::client::FailureKind;
 use tenter_fabric::client::broadcast::{BroadcastClient, BroadcastError};
 use tenter_fabric::client::deliver::{BlockStream, DeliverError};
 use tenter_fabric::client::endorser::EndorserError;
 use tenter_fabric::client::operations::NodeVersion;
 use tenter_fabric::client::participation::{ChannelStatus, ConsensusRelation, ParticipationError};
+use tenter_fabric::client::{Endpoint, FailureKind};
 use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate};
 use tenter_fabric::identity::{NONCE_BYTES, SigningIdentity};
 
@@ -367,12 +367,7 @@ impl Nodes {
         signatures: &[ConfigSignature],
         submitter: &SigningIdentity,
     ) -> Result<(), SubmitError> {
-        let endpoint = match self.clients(node).await?.as_ref() {
-            Clients::Orderer(clients) => clients.endpoint.clone(),
-            Clients::Foreign(clients) => clients.endpoint.clone(),
-            Clients::Peer(_) => return Err(wrong_kind(node).into()),
-        };
-        let client = BroadcastClient::new(endpoint, submitter.clone());
+        let client = BroadcastClient::new(self.broadcast(node).await?, submitter.clone());
         let taken = client.submit_config_update(update.channel_id(), &update.signed_by(signatures)).await;
         taken.map_err(|source| {
             self.forget_on(node, source.kind());
@@ -415,6 +410,15 @@ impl Nodes {
             (Clients::Foreign(clients), NodeKind::Orderer) => ForeignClients::clone(clients).deliver,
             _ => return Err(wrong_kind(node)),
         })
+    }
+
+    /// Where an orderer, own or another member's, takes transactions.
+    async fn broadcast(&self, node: &Node) -> Result<Endpoint, NodeError> {
+        match self.clients(node).await?.as_ref() {
+            Clients::Orderer(clients) => Ok(clients.endpoint.clone()),
+            Clients::Foreign(clients) => Ok(clients.endpoint.clone()),
+            Clients::Peer(_) => Err(wrong_kind(node)),
+        }
     }
 
     async fn orderer(&self, node: &Node) -> Result<OrdererClients, NodeError> {

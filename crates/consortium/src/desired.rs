@@ -306,7 +306,7 @@ impl Builder<'_> {
     }
 
     fn node(&mut self, organization: &Organization, kind: Kind, node: &Node, blocked: Option<&String>) {
-        let Node { name, address, image, resources, storage, origin } = node;
+        let Node { name, address, image, resources, storage, expose, origin } = node;
         let mut blocked = blocked.cloned();
         if !image_allowed(image, &self.settings.images) {
             let message = format!(
@@ -325,6 +325,7 @@ impl Builder<'_> {
             version: organization.version.clone(),
             resources: resources.clone(),
             storage: storage.clone(),
+            expose: *expose,
         };
         let object = ObjectRef { kind, namespace: organization.namespace.clone(), name: name.clone() };
         let entry = DesiredObject {

@@ -253,6 +253,26 @@ pub struct NodeStorage {
     pub class: Option<String>,
 }
 
+/// How a node is reached from outside its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum ExposeType {
+    /// A port of every machine of the cluster.
+    NodePort,
+    /// A load balancer that the cluster's provider makes.
+    LoadBalancer,
+}
+
+/// The way to a node from outside its cluster: its gRPC port, never the admin or operations port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Expose {
+    /// What kind of Service.
+    #[serde(rename = "type")]
+    pub expose_type: ExposeType,
+    /// The port of the machines, or of the load balancer.
+    pub port: u16,
+}
+
 /// A node: an orderer or a peer, in its organization's namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -274,6 +294,9 @@ pub struct NodeSpec {
     pub resources: NodeResources,
     /// The ledger's volume.
     pub storage: NodeStorage,
+    /// How it is reached from outside the cluster; not at all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expose: Option<Expose>,
 }
 
 /// How a channel orders transactions.

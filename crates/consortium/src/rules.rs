@@ -138,7 +138,7 @@ rules! {
     NAME_LENGTH = "network/name-length", Error, "Names leave room for what is added to them.",
         "A node's name becomes the name of its StatefulSet, whose Pods carry a hash label: 52 characters are left. A certificate's common name holds at most 64 characters. A namespace holds at most 63.";
     NAME_RESERVED = "network/name-reserved", Error, "Names that Kubernetes or Tenter use themselves are not taken.",
-        "A node `ca` would share the Secrets of the certificate authority, and a node `peer1-admin` the Service for administrators of a node `peer1`. The namespaces `default` and `kube-*` belong to Kubernetes.";
+        "A node `ca` would share the Secrets of the certificate authority, and a node `peer1-admin` or `peer1-external` a Service of a node `peer1`. The namespaces `default` and `kube-*` belong to Kubernetes.";
     CHANNEL_NAME = "network/channel-name", Error, "Channel names are ones that Fabric and Kubernetes accept.",
         "Fabric: small letters, digits, `.` and `-`, beginning with a letter, at most 249 characters. The Channel object has the same name and must end with a letter or digit, each part between dots beginning and ending with one; pinned and membership objects add up to 63.";
     MSP_ID = "network/msp-id", Error, "MSP IDs are ones that policies can name.",
@@ -210,6 +210,8 @@ rules! {
 
     ADDRESS = "network/address", Error, "Addresses are host:port.",
         "A host name or an IPv4 address and a port from 1 to 65535, without a scheme. It stands in channel configurations and certificates.";
+    EXPOSE = "network/expose", Error, "An exposed node has an address that others reach, and a port that fits.",
+        "`expose` makes a Service of type NodePort or LoadBalancer for the node's gRPC port. Others reach it by the node's `address`, which stands in its certificate and in channel configurations; a port of machines is 30000 or higher unless the cluster was set up otherwise.";
     ADDRESS_LOCAL = "network/address-local", Error, "Members that are hosted elsewhere can resolve every address.",
         "Names such as `peer1.trade-acme.svc` mean something in one cluster only. Give the nodes of a shared channel public addresses before the channel is formed: changing them later is a configuration update.";
     QUANTITY = "network/quantity", Error, "Quantities are written as Kubernetes writes them.",

@@ -348,6 +348,7 @@ mod tests {
             version: "3.1".into(),
             resources: NodeResources { cpu: "250m".into(), memory: "512Mi".into() },
             storage: NodeStorage { size: "5Gi".into(), class: None },
+            expose: None,
         };
         let node = |orderer, running| NodeFacts { orderer, running, spec: spec.clone() };
         let observed = Observed { nodes: vec![node(true, true), node(false, true), node(false, false)], ..observed() };
