@@ -293,7 +293,7 @@ mod offline {
             config.application.organizations.insert("acme".to_owned(), member);
             let current = CurrentConfig::from_bytes("deals", &config.to_config_bytes()).expect("a configuration");
             let mut wanted = current.config().clone();
-            wanted.orderer.batch.timeout = "3s".to_owned();
+            "3s".clone_into(&mut wanted.orderer.batch.timeout);
             let update = ConfigUpdate::compute(&current, &wanted).expect("a difference");
             Self { fixture, current, update }
         }

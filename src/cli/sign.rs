@@ -134,17 +134,14 @@ pub fn run(args: &Args) -> Result<Outcome, CliError> {
         (SIGNATURE, made)
     };
     let file = format!("{}{end}", args.msp_id);
-    let said = match &remote {
-        Some(remote) => {
-            let place = message.folder.to_string();
-            remote.push(message)?;
-            format!("pushed {place}/{file}\n")
-        }
-        None => {
-            let path = Path::new(&args.update).with_file_name(&file);
-            save(&path, &made)?;
-            format!("wrote {}; commit and push it to refs/heads/tenter/signatures\n", path.display())
-        }
+    let said = if let Some(remote) = &remote {
+        let place = message.folder.to_string();
+        remote.push(message)?;
+        format!("pushed {place}/{file}\n")
+    } else {
+        let path = Path::new(&args.update).with_file_name(&file);
+        save(&path, &made)?;
+        format!("wrote {}; commit and push it to refs/heads/tenter/signatures\n", path.display())
     };
     let shown = if args.yes { format!("{shown}{said}") } else { said };
     Ok(Outcome::shown(Verbatim(shown)))

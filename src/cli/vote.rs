@@ -1,6 +1,7 @@
 //! `tenter vote` and `tenter votes`: what organizations say to config updates.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use clap::ValueEnum;
 use kube::ResourceExt as _;
@@ -130,20 +131,20 @@ async fn voter(
     let proposal = proposal.and_then(Option::as_ref);
     let consortium = global.consortium.clone().or_else(|| proposal.map(|proposal| proposal.spec.consortium.clone()));
     let organizations = list::<Organization>(ctx, &global.namespace, "").await.unwrap_or_default();
-    let organization = match organization {
-        Some(name) => name,
-        None => {
-            let status = proposal.and_then(|proposal| proposal.status.as_ref());
-            let awaiting = status.map(|status| status.awaiting_votes.clone()).unwrap_or_default();
-            let waiting = organizations.iter().filter(|object| awaiting.contains(&object.spec.msp_id));
-            match waiting.map(|object| object.name_any()).collect::<Vec<_>>().as_slice() {
-                [only] => only.clone(),
-                _ => {
-                    let message = "for which organization is not clear";
-                    return Err(CliError::new(Exit::Usage, message, "name it with --organization"));
-                }
-            }
-        }
+    let organization = if let Some(name) = organization {
+        name
+    } else {
+        let status = proposal.and_then(|proposal| proposal.status.as_ref());
+        let awaiting = status.map(|status| status.awaiting_votes.clone()).unwrap_or_default();
+        let mut waiting = organizations.iter().filter(|object| awaiting.contains(&object.spec.msp_id));
+        let (Some(only), None) = (waiting.next(), waiting.next()) else {
+            return Err(CliError::new(
+                Exit::Usage,
+                "for which organization is not clear",
+                "name it with --organization",
+            ));
+        };
+        only.name_any()
     };
     let object = organizations.iter().find(|object| object.name_any() == organization);
     let consortium = consortium
@@ -214,16 +215,16 @@ impl Report for Items {
         let mut text = String::new();
         for item in &self.0 {
             let phase = item.phase.as_deref().unwrap_or("new");
-            text.push_str(&format!("{}  {}  {phase}: {}\n", style.bold(&item.name), item.topic, item.message));
+            let _ = writeln!(text, "{}  {}  {phase}: {}", style.bold(&item.name), item.topic, item.message);
             for change in &item.changes {
-                text.push_str(&format!("    {change}\n"));
+                let _ = writeln!(text, "    {change}");
             }
             for Said { msp_id, choice, reason } in &item.votes {
                 let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-                text.push_str(&format!("  {choice} by {msp_id}{reason}\n"));
+                let _ = writeln!(text, "  {choice} by {msp_id}{reason}");
             }
             for msp_id in &item.awaiting_votes {
-                text.push_str(&format!("  {msp_id} has not said anything\n"));
+                let _ = writeln!(text, "  {msp_id} has not said anything");
             }
         }
         text

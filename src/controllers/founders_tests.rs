@@ -477,9 +477,8 @@ impl Member {
 
     /// A transaction that its own peer endorses and, at their addresses, peers of others: `(host, port, TLS roots)`.
     async fn transact(&self, address: &str, call: &Call, others: &[(String, u16, String)]) {
-        let found =
-            signing_identity(self.nodes.store(), &self.namespace(), "identity-node-admin", &self.organization.msp_id);
-        let found = found.await;
+        let (namespace, msp_id) = (self.namespace(), &self.organization.msp_id);
+        let found = signing_identity(self.nodes.store(), &namespace, "identity-node-admin", msp_id).await;
         let identity = found.value().unwrap();
         let peer = self.peer(address);
         let spec = self.spec.as_ref().unwrap();

@@ -275,7 +275,7 @@ impl<K: NodeKind> Controlled for NodeController<K> {
     }
 
     async fn observe(&self, ctx: &Context, scope: &Scope, object: &K::Object) -> Result<Observed, Failure> {
-        observe::observe::<K>(ctx, scope, self.nodes.as_deref(), object).await
+        Box::pin(observe::observe::<K>(ctx, scope, self.nodes.as_deref(), object)).await
     }
 
     fn decide(&self, object: &K::Object, observed: &Observed, now: Timestamp) -> DecisionOf<Self> {

@@ -62,6 +62,13 @@ pub struct Place<'a> {
     pub now: Timestamp,
 }
 
+impl Place<'_> {
+    /// What an own organization's administrator said.
+    fn said(&self, msp_id: &str) -> Option<VoteChoice> {
+        self.votes.get(msp_id).map(|vote| vote.choice)
+    }
+}
+
 /// What was seen of an update.
 pub struct Seen {
     update: ConfigUpdate,
@@ -346,28 +353,13 @@ async fn judge(
     update: &ConfigUpdate,
     collected: Vec<ConfigSignature>,
 ) -> Judged {
-    let Place { nodes, settings, spec, now, messages, votes, .. } = *place;
+    let Place { spec, messages, votes, .. } = *place;
     let judge = Judge::new(current.config());
-    let mut signatures: Vec<(ConfigSignature, KnownIdentity)> = Vec::new();
-    for signature in collected {
-        if let Ok(signer) = signature.signer(update, &judge) {
-            let fingerprint = &signer.certificate.certificate_fingerprint;
-            if !signatures.iter().any(|(_, other)| other.certificate.certificate_fingerprint == *fingerprint) {
-                signatures.push((signature, signer));
-            }
-        }
-    }
-    let (received, mut refused) = receive(&judge, current, update, messages.unwrap_or(&Messages::default()), now);
-    for (signature, signer) in received {
-        let fingerprint = &signer.certificate.certificate_fingerprint;
-        if !signatures.iter().any(|(_, other)| other.certificate.certificate_fingerprint == *fingerprint) {
-            signatures.push((signature, signer));
-        }
-    }
+    let (mut signatures, mut refused) = counting(place, &judge, current, update, collected);
     let (told, refused_rejections) = rejections(&judge, update, place, &signatures);
     refused.extend(refused_rejections);
     // What an own organization signed and no longer wants does not count here, whoever may have it.
-    let unwanted = |msp_id: &str| votes.get(msp_id).is_some_and(|vote| vote.choice == VoteChoice::Reject);
+    let unwanted = |msp_id: &str| place.said(msp_id) == Some(VoteChoice::Reject);
     let all: Vec<KnownIdentity> = signatures.iter().map(|(_, signer)| signer.clone()).collect();
     let published = |msp_id: &str| {
         let there = messages.and_then(|messages| messages.find(&spec.channel, &update.digest()));
@@ -380,28 +372,7 @@ async fn judge(
         .cloned()
         .collect();
     signatures.retain(|(_, signer)| !unwanted(&signer.msp_id));
-    let organizations = own_organizations(settings, spec);
-    let own: BTreeSet<String> = organizations.iter().map(|own| own.msp_id.clone()).collect();
-    let mut signers = BTreeMap::new();
-    let mut willing = BTreeSet::new();
-    let mut writers = Writers::default();
-    for own in organizations {
-        let reader = signing_identity(nodes.store(), &own.namespace, IDENTITY_READER, &own.msp_id).await;
-        writers.ask(&judge, reader, now);
-        let administrator = signing_identity(nodes.store(), &own.namespace, IDENTITY_CONFIG_ADMIN, &own.msp_id).await;
-        let counts = administrator.value().is_some_and(|identity| {
-            judge.identify(identity.creator()).is_ok_and(|known| known.role() == Some(Role::Admin))
-        });
-        if counts {
-            let auto = signing_mode(settings, spec, &own.organization) == SigningMode::Auto;
-            let approved = votes.get(&own.msp_id).is_some_and(|vote| vote.choice == VoteChoice::Approve);
-            if (auto || approved) && !unwanted(&own.msp_id) {
-                willing.insert(own.msp_id.clone());
-            }
-            signers.insert(own.msp_id.clone(), own);
-        }
-        writers.ask(&judge, administrator, now);
-    }
+    let Able { own, signers, willing, writers } = able(place, &judge).await;
     let have: Vec<KnownIdentity> = signatures.iter().map(|(_, signer)| signer.clone()).collect();
     let requirement = judge.needed_for(current, update, &have);
     let satisfied = requirement.is_satisfied();
@@ -466,6 +437,70 @@ async fn judge(
         judged.exchanged = Exchanged { used: true, published: there.is_some(), behind };
     }
     judged
+}
+
+/// The signatures that count, each signer once; and those of others that do not.
+fn counting(
+    place: &Place<'_>,
+    judge: &Judge,
+    current: &CurrentConfig,
+    update: &ConfigUpdate,
+    collected: Vec<ConfigSignature>,
+) -> (Vec<(ConfigSignature, KnownIdentity)>, Vec<RefusedSignature>) {
+    let nothing = Messages::default();
+    let (received, refused) = receive(judge, current, update, place.messages.unwrap_or(&nothing), place.now);
+    let known = collected.into_iter().filter_map(|made| {
+        let signer = made.signer(update, judge).ok()?;
+        Some((made, signer))
+    });
+    let mut signatures: Vec<(ConfigSignature, KnownIdentity)> = Vec::new();
+    for (signature, signer) in known.chain(received) {
+        let fingerprint = &signer.certificate.certificate_fingerprint;
+        if !signatures.iter().any(|(_, other)| other.certificate.certificate_fingerprint == *fingerprint) {
+            signatures.push((signature, signer));
+        }
+    }
+    (signatures, refused)
+}
+
+/// What own organizations can do about an update.
+struct Able {
+    /// MSP IDs of all of them.
+    own: BTreeSet<String>,
+    /// Those whose administrator's key is here and counts.
+    signers: BTreeMap<String, Own>,
+    /// Those of them that sign it.
+    willing: BTreeSet<String>,
+    writers: Writers,
+}
+
+async fn able(place: &Place<'_>, judge: &Judge) -> Able {
+    let Place { nodes, settings, spec, now, .. } = *place;
+    let organizations = own_organizations(settings, spec);
+    let own: BTreeSet<String> = organizations.iter().map(|own| own.msp_id.clone()).collect();
+    let mut able = Able { own, signers: BTreeMap::new(), willing: BTreeSet::new(), writers: Writers::default() };
+    for own in organizations {
+        let reader = signing_identity(nodes.store(), &own.namespace, IDENTITY_READER, &own.msp_id).await;
+        able.writers.ask(judge, reader, now);
+        let administrator = signing_identity(nodes.store(), &own.namespace, IDENTITY_CONFIG_ADMIN, &own.msp_id).await;
+        let counts = administrator.value().is_some_and(|identity| {
+            judge.identify(identity.creator()).is_ok_and(|known| known.role() == Some(Role::Admin))
+        });
+        if counts {
+            let auto = signing_mode(settings, spec, &own.organization) == SigningMode::Auto;
+            let willing = match place.said(&own.msp_id) {
+                Some(VoteChoice::Approve) => true,
+                Some(VoteChoice::Reject) => false,
+                None => auto,
+            };
+            if willing {
+                able.willing.insert(own.msp_id.clone());
+            }
+            able.signers.insert(own.msp_id.clone(), own);
+        }
+        able.writers.ask(judge, administrator, now);
+    }
+    able
 }
 
 /// The rejections that organizations published for an update: those that count, and those that do not. Where an

@@ -159,8 +159,8 @@ impl Judge {
     ) -> Result<Rejection, ReceivedProblem> {
         let unreadable = |error: &dyn std::error::Error| ReceivedProblem::Unreadable { why: error.to_string() };
         let rejection = Rejection::from_bytes(bytes).map_err(|error| unreadable(&error))?;
-        let signed = rejection.signed(update).map_err(|error| unreadable(&error))?;
-        let signer = self.signer(&signed).map_err(|problem| match problem {
+        let bytes = rejection.signed(update).map_err(|error| unreadable(&error))?;
+        let signer = self.signer(&bytes).map_err(|problem| match problem {
             SignerProblem::Signature { msp_id, subject } => ReceivedProblem::Forged { msp_id, subject },
             problem => ReceivedProblem::Signer(problem),
         })?;
