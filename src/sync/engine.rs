@@ -69,6 +69,8 @@ fn nothing(desired: &Desired) -> Observed {
         // Of a channel that is not formed, planning knows what there is to know.
         chaincodes: BTreeMap::new(),
         namespaces: desired.namespaces.keys().map(|name| (name.clone(), absent())).collect(),
+        materials: desired.materials.keys().map(|name| (name.clone(), absent())).collect(),
+        at: None,
         channels: desired
             .channels
             .iter()

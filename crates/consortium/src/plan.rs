@@ -123,6 +123,22 @@ pub enum Step {
         #[serde(skip)]
         package: Blob,
     },
+    /// Keep what the repository holds of other members where the controllers find it, in a ConfigMap.
+    StoreMaterial {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        config_map: String,
+        /// What it is, for people: `the public material of globex`.
+        subject: String,
+        /// Its labels.
+        labels: BTreeMap<String, String>,
+        /// Whether it is made once and never changed.
+        pinned: bool,
+        /// Its entries; not part of a plan that is shown.
+        #[serde(skip)]
+        entries: BTreeMap<String, Blob>,
+    },
     /// Bring a chaincode to peers and ledger: install, approve, commit.
     DeployChaincode {
         /// The channel.

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::FORMAT;
 use crate::desired::Desired;
+use crate::document::Blob;
 use crate::observed::Observed;
 use crate::plan::{PlannedStep, Step, StepId};
 
@@ -67,6 +68,11 @@ pub(super) fn hash(
         .collect();
     if let (false, Some(world)) = (sequences.is_empty(), world.as_object_mut()) {
         world.insert("chaincodes".to_owned(), json!(sequences));
+    }
+    let materials: BTreeMap<&String, Option<&BTreeMap<String, Blob>>> =
+        observed.materials.iter().map(|(name, seen)| (name, seen.value())).collect();
+    if let (false, Some(world)) = (materials.is_empty(), world.as_object_mut()) {
+        world.insert("materials".to_owned(), json!(materials));
     }
     world.sort_all_objects();
     hex::encode(Sha256::digest(world.to_string().as_bytes()))

@@ -97,7 +97,7 @@ fn material(spec: &ChannelSpec) -> Material {
                  PeerOUIdentifier: {OrganizationalUnitIdentifier: peer}, AdminOUIdentifier: \
                  {OrganizationalUnitIdentifier: admin}, OrdererOUIdentifier: {OrganizationalUnitIdentifier: orderer}}"
             .to_owned(),
-        crls: None,
+        ..MspMaterial::default()
     };
     let certificates = [
         (vector!("orderers/orderer1/tls.crt"), vector!("orderers/orderer1/identity.crt")),
@@ -209,6 +209,15 @@ fn apply(world: &mut Observed, desired: &Desired, plan: &Plan) {
             }
             Step::RemoveObject { object, .. } => {
                 world.objects.remove(object);
+            }
+            Step::StoreMaterial { config_map, entries, pinned, .. } => {
+                let name = config_map.trim_end_matches("-genesis");
+                if let Some(channel) = world.channels.get_mut(name).filter(|_| *pinned) {
+                    let hash = String::from_utf8(entries["hash"].0.clone()).unwrap();
+                    channel.genesis = Observation::Present { value: PinnedGenesis { hash } };
+                } else {
+                    world.materials.insert(config_map.clone(), Observation::Present { value: entries.clone() });
+                }
             }
             step @ (Step::StorePackage { .. } | Step::DeployChaincode { .. }) => {
                 chaincodes::apply(world, desired, step);
