@@ -9,11 +9,14 @@ pub mod crds;
 pub mod definition;
 pub mod exit;
 pub mod explain;
+pub mod man;
 pub mod operator;
 pub mod outcome;
 pub mod plan;
+pub mod plan_file;
 pub mod run;
 pub mod schema;
+pub mod snapshot;
 pub mod status;
 pub mod sync;
 pub mod validate;
@@ -63,6 +66,7 @@ fn dispatch(global: &Global, command: Command) -> Result<Outcome, CliError> {
         Command::Schema(args) => schema::run(&args),
         Command::Crds(args) => crds::run(&args),
         Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
         Command::GitFetch => crate::source::process::serve()
             .map(|answer| Outcome::shown(outcome::Verbatim(answer)))
             .map_err(|error| CliError::plain(Exit::Failure, error.to_string())),
@@ -72,6 +76,7 @@ fn dispatch(global: &Global, command: Command) -> Result<Outcome, CliError> {
         Command::Plan(args) => block_on(plan::run(global, args)),
         Command::Diff(args) => block_on(plan::diff(global, args)),
         Command::Apply(args) => block_on(apply::run(global, args)),
+        Command::Snapshot(args) => block_on(snapshot::run(global, args)),
         Command::Status(args) => block_on(status::run(global, args)),
         Command::Invoke(args) => block_on(call::invoke(global, args)),
         Command::Query(args) => block_on(call::query(global, args)),

@@ -91,14 +91,25 @@ pub fn fetch(request: &FetchRequest) -> Result<Fetched, SourceError> {
         .unwrap_or_default();
     let verify = |trust: &Trust| history::verify(&repository, commit, &request.path, trust);
     let history = request.trust.as_ref().map(verify);
-    let definition = read(&repository, commit, &request.path);
+    let (definition, facts) = read_with_facts(&repository, commit, &request.path, "");
+    Ok(Fetched { commit: commit.to_string(), subject, fast_forward, history, facts, definition })
+}
+
+/// Reads a definition at a commit, and what lies beside it. `root` is the folder that the definition's own paths begin in.
+pub(crate) fn read_with_facts(
+    repository: &Repository,
+    commit: Oid,
+    path: &str,
+    root: &str,
+) -> (Result<Vec<u8>, SourceError>, RepositoryFacts) {
+    let definition = read(repository, commit, path);
     let paths = definition.as_deref().map(document::repository_paths).unwrap_or_default();
-    let at = AtCommit { repository: &repository, commit };
+    let at = AtCommit { repository, commit, root };
     let facts = RepositoryFacts {
-        organizations: folders(&repository, commit, "organizations"),
+        organizations: folders(repository, commit, &at.below("organizations")),
         files: items::read(&at, &paths),
     };
-    Ok(Fetched { commit: commit.to_string(), subject, fast_forward, history, facts, definition })
+    (definition, facts)
 }
 
 /// Reads a definition at a commit that was fetched before, without the network.
@@ -367,14 +378,10 @@ fn descends(repository: &Repository, commit: Oid, last: &str) -> Result<bool, gi
     repository.graph_descendant_of(commit, last)
 }
 
-/// Names of the folders in a folder of the root; none when there is no such folder.
-fn folders(repository: &Repository, commit: Oid, name: &str) -> Vec<String> {
-    let tree = || {
-        let root = small_tree(repository, small_commit(repository, commit).ok()?.tree_id()).ok()?;
-        let id = root.get_name(name)?.id();
-        small_tree(repository, id).ok()
-    };
-    let Some(tree) = tree() else { return Vec::new() };
+/// Names of the folders in a folder; none when there is no such folder.
+fn folders(repository: &Repository, commit: Oid, path: &str) -> Vec<String> {
+    let at = AtCommit { repository, commit, root: "" };
+    let Some(tree) = at.folder(path) else { return Vec::new() };
     let mut names: Vec<String> = tree
         .iter()
         .filter(|entry| entry.kind() == Some(ObjectType::Tree))
@@ -428,9 +435,15 @@ pub(crate) fn read(repository: &Repository, commit: Oid, path: &str) -> Result<V
 struct AtCommit<'a> {
     repository: &'a Repository,
     commit: Oid,
+    /// The folder that paths begin in; empty for the repository's own.
+    root: &'a str,
 }
 
 impl AtCommit<'_> {
+    fn below(&self, path: &str) -> String {
+        if self.root.is_empty() { path.to_owned() } else { format!("{}/{path}", self.root) }
+    }
+
     fn folder(&self, path: &str) -> Option<Tree<'_>> {
         let mut tree = small_tree(self.repository, small_commit(self.repository, self.commit).ok()?.tree_id()).ok()?;
         for part in path.split('/') {
@@ -443,6 +456,7 @@ impl AtCommit<'_> {
 
 impl Place for AtCommit<'_> {
     fn entry(&self, path: &str) -> Entry {
+        let path = &self.below(path);
         match read(self.repository, self.commit, path) {
             Ok(bytes) => Entry::File(Ok(bytes)),
             Err(SourceError::TooLarge { size, .. }) => Entry::File(Err(size)),
@@ -454,7 +468,7 @@ impl Place for AtCommit<'_> {
     }
 
     fn names(&self, folder: &str) -> Option<Vec<String>> {
-        self.folder(folder)?.iter().map(|entry| entry.name().ok().map(ToOwned::to_owned)).collect()
+        self.folder(&self.below(folder))?.iter().map(|entry| entry.name().ok().map(ToOwned::to_owned)).collect()
     }
 }
 

@@ -14,6 +14,7 @@ use tenter_fabric::policy::defaults::Policies;
 use tenter_fabric::policy::{ImplicitMeta, Policy, SignaturePolicy, defaults};
 use tenter_fabric::x509::CertificateInfo;
 
+use super::lockout::lock_out_at_first;
 use super::wanted::unknown_msp;
 use super::{Material, MspMaterial, chain};
 use crate::objects::{Capabilities, ChannelMember, ChannelSpec, ConsensusType};
@@ -22,6 +23,9 @@ use crate::values::Address;
 /// The genesis block of a channel. Equal inputs give equal bytes.
 pub fn genesis(spec: &ChannelSpec, material: &Material) -> Result<Block, String> {
     let config = first_config(spec, material)?;
+    if let Some(why) = lock_out_at_first(&spec.channel, &config) {
+        return Err(why);
+    }
     genesis_block(&spec.channel, &config, GenesisFormat::LATEST).map_err(|error| chain(&error))
 }
 
