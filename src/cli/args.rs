@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::{
-    apply, call, completions, crds, explain, man, operator, plan, run, schema, snapshot, status, sync, validate,
+    apply, approve, call, completions, crds, explain, man, operator, plan, run, schema, snapshot, status, sync,
+    validate,
 };
 
 /// Keeps a Hyperledger Fabric consortium in the shape that its git repository says.
@@ -253,6 +254,8 @@ pub enum Command {
     Diff(plan::DiffArgs),
     /// Carry out the plan, and wait until everything is so
     Apply(apply::Args),
+    /// Approve the steps of a plan that cannot be undone
+    Approve(approve::Args),
     /// Print a signed snapshot of the state, for tenter plan --snapshot
     Snapshot(snapshot::Args),
     /// Follow the repository: plan and apply each commit

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand; each returns data, and [`outcome::render`] alone prints it.
 
 pub mod apply;
+pub mod approve;
 pub mod args;
 pub mod call;
 pub mod cluster;
@@ -75,6 +76,7 @@ fn dispatch(global: &Global, command: Command) -> Result<Outcome, CliError> {
             .map_err(|error| CliError::plain(Exit::Failure, error.to_string())),
         Command::Plan(args) => block_on(plan::run(global, args)),
         Command::Diff(args) => block_on(plan::diff(global, args)),
+        Command::Approve(args) => block_on(approve::run(global, args)),
         Command::Apply(args) => block_on(apply::run(global, args)),
         Command::Snapshot(args) => block_on(snapshot::run(global, args)),
         Command::Status(args) => block_on(status::run(global, args)),

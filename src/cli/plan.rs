@@ -11,7 +11,7 @@ use tenter_consortium::desired::desired;
 use tenter_consortium::expiry::expiring;
 use tenter_consortium::model;
 use tenter_consortium::network::Network;
-use tenter_consortium::objects::{ImageSettings, NamespaceSettings, Subject, SubjectKind};
+use tenter_consortium::objects::{ApprovalSettings, ImageSettings, NamespaceSettings, Subject, SubjectKind};
 use tenter_consortium::plan::{Plan, PlannedStep, Unseen};
 use tenter_consortium::planner;
 use tenter_consortium::settings::Settings;
@@ -216,6 +216,7 @@ impl SettingsArgs {
             },
             subjects: self.allow_subject.clone(),
             chaincode_servers: self.allow_chaincode_server.clone(),
+            approvals: ApprovalSettings::default(),
         })
     }
 }
@@ -455,6 +456,7 @@ mod tests {
             unseen,
             irreversible: None,
             effects: Effects::default(),
+            approval: None,
         };
         let check = |steps: Vec<PlannedStep>, level: NoteLevel, expect: Exit| {
             let steps = steps.into_iter().enumerate().map(|(index, step)| (StepId(index.to_string()), step)).collect();

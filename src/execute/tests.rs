@@ -78,6 +78,7 @@ fn plan(steps: &[(&str, Step, &[&str])]) -> Plan {
             unseen: None,
             irreversible: None,
             effects: Effects::default(),
+            approval: None,
         };
         (StepId((*id).to_owned()), planned)
     });

@@ -771,6 +771,7 @@ mod tests {
             unseen: None,
             irreversible: None,
             effects: Effects::default(),
+            approval: None,
         }
     }
 

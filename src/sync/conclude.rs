@@ -225,6 +225,7 @@ mod tests {
                 unseen: blocked.is_some_and(|why| why.starts_with("cannot tell")).then_some(Unseen::Unreachable),
                 irreversible: None,
                 effects: Effects::default(),
+                approval: None,
             };
             (StepId((*id).to_owned()), planned)
         });

@@ -305,6 +305,9 @@ pub struct PlannedStep {
     /// What it touches beside what it says.
     #[serde(default, skip_serializing_if = "Effects::is_empty")]
     pub effects: Effects,
+    /// What is approved when this step is: a digest of what it does. Only of steps that cannot be undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
 }
 
 impl PlannedStep {
@@ -372,32 +375,37 @@ impl Plan {
 
     /// The steps in an order in which they can be done; among those that can be, creation order of their kinds, then name.
     pub fn ordered(&self) -> Vec<StepId> {
-        let mut waiting: BTreeMap<&StepId, usize> = BTreeMap::new();
-        let mut unlocks: BTreeMap<&StepId, Vec<&StepId>> = BTreeMap::new();
-        let mut ready: BTreeSet<((u8, u8), &StepId)> = BTreeSet::new();
-        for (id, planned) in &self.steps {
-            let needs: Vec<&StepId> = planned.needs.iter().filter(|need| self.steps.contains_key(*need)).collect();
-            if needs.is_empty() {
-                ready.insert((rank(&planned.step), id));
-            }
-            waiting.insert(id, needs.len());
-            for need in needs {
-                unlocks.entry(need).or_default().push(id);
-            }
-        }
-        let mut order = Vec::with_capacity(self.steps.len());
-        while let Some((_, id)) = ready.pop_first() {
-            order.push(id.clone());
-            for next in unlocks.remove(id).unwrap_or_default() {
-                let Some(left) = waiting.get_mut(next) else { continue };
-                *left -= 1;
-                if let (0, Some(planned)) = (*left, self.steps.get(next)) {
-                    ready.insert((rank(&planned.step), next));
-                }
-            }
-        }
-        order
+        ordered(&self.steps)
     }
+}
+
+/// See [`Plan::ordered`].
+pub(crate) fn ordered(steps: &BTreeMap<StepId, PlannedStep>) -> Vec<StepId> {
+    let mut waiting: BTreeMap<&StepId, usize> = BTreeMap::new();
+    let mut unlocks: BTreeMap<&StepId, Vec<&StepId>> = BTreeMap::new();
+    let mut ready: BTreeSet<((u8, u8), &StepId)> = BTreeSet::new();
+    for (id, planned) in steps {
+        let needs: Vec<&StepId> = planned.needs.iter().filter(|need| steps.contains_key(*need)).collect();
+        if needs.is_empty() {
+            ready.insert((rank(&planned.step), id));
+        }
+        waiting.insert(id, needs.len());
+        for need in needs {
+            unlocks.entry(need).or_default().push(id);
+        }
+    }
+    let mut order = Vec::with_capacity(steps.len());
+    while let Some((_, id)) = ready.pop_first() {
+        order.push(id.clone());
+        for next in unlocks.remove(id).unwrap_or_default() {
+            let Some(left) = waiting.get_mut(next) else { continue };
+            *left -= 1;
+            if let (0, Some(planned)) = (*left, steps.get(next)) {
+                ready.insert((rank(&planned.step), next));
+            }
+        }
+    }
+    order
 }
 
 /// Where a step stands among those that can be done at the same time.

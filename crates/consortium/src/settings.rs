@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::network::{Network, Organization};
 use crate::objects::{
-    ChannelSpec, ConsortiumSpec, ImageSettings, NamespaceSettings, SigningMode, Subject, TrustedKey, VerificationMode,
+    ApprovalSettings, ChannelSpec, ConsortiumSpec, ImageSettings, NamespaceSettings, SigningMode, Subject, TrustedKey,
+    VerificationMode,
 };
 
 /// A daemon's settings: those of its Consortium object, and the object's place.
@@ -28,6 +29,9 @@ pub struct Settings {
     pub subjects: Vec<Subject>,
     /// The servers of chaincode elsewhere that peers may be sent to.
     pub chaincode_servers: Vec<String>,
+    /// Whether what cannot be undone waits for an approval.
+    #[serde(default)]
+    pub approvals: ApprovalSettings,
 }
 
 impl Settings {
@@ -41,6 +45,7 @@ impl Settings {
             images: spec.images.clone(),
             subjects: spec.subjects.clone(),
             chaincode_servers: spec.chaincode_servers.clone(),
+            approvals: spec.approvals.clone(),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Steps are added in the order of their rank, and a step can only need steps that are there already: the graph is
 //! acyclic by construction. A step that needs a blocked one is blocked too, and says so.
 
+mod approvals;
 mod chaincodes;
 mod channels;
 mod check;
@@ -18,6 +19,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use approvals::approvals;
 pub use check::check;
 pub use diff::diff;
 pub use hash::moved;
@@ -63,11 +65,13 @@ pub fn plan(desired: &Desired, observed: &Observed, revision: Option<&str>) -> P
     planner.note_definition();
     planner.note_orphans();
     planner.effects();
+    let hash = hash::hash(&hash::covered(desired, observed, &planner.steps, revision));
+    planner.approvals(&hash);
     Plan {
         format: FORMAT,
         consortium: desired.consortium.clone(),
         revision: revision.map(str::to_owned),
-        hash: hash::hash(&hash::covered(desired, observed, &planner.steps, revision)),
+        hash,
         steps: planner.steps,
         notes: planner.notes.into_iter().collect(),
     }
@@ -195,7 +199,7 @@ impl Planner<'_> {
         let (blocked, unseen) = blocked.map_or((None, None), |block| (Some(block.why), block.unseen));
         let Draft { step, needs: _, reasons, blocked: _, irreversible } = draft;
         let effects = Effects::default();
-        let step = PlannedStep { step, needs, reasons, blocked, unseen, irreversible, effects };
+        let step = PlannedStep { step, needs, reasons, blocked, unseen, irreversible, effects, approval: None };
         self.steps.insert(id, step);
     }
 

@@ -17,7 +17,9 @@ use crate::channel_config::{Material, live_config, updates};
 use crate::desired::{Desired, desired};
 use crate::document::{RepositoryFacts, load};
 use crate::model::{self, Certificates};
-use crate::objects::{ChannelSpec, Condition, ConsensusType, ImageSettings, Kind, NamespaceSettings, ObjectRef};
+use crate::objects::{
+    ApprovalSettings, ChannelSpec, Condition, ConsensusType, ImageSettings, Kind, NamespaceSettings, ObjectRef,
+};
 use crate::observation::Observation;
 use crate::observed::{
     ConfigAuthor, ForeignChange, JoinRecord, LiveChannel, LiveNamespace, LiveObject, NodeChannel, NodeRef, Observed,
@@ -37,6 +39,7 @@ fn settings() -> Settings {
         images: ImageSettings { allowed: vec!["docker.io/hyperledger".into()], mirrors: BTreeMap::new() },
         subjects: Vec::new(),
         chaincode_servers: Vec::new(),
+        approvals: ApprovalSettings::default(),
     }
 }
 

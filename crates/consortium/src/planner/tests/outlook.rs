@@ -153,6 +153,41 @@ fn a_restart_tells_whether_the_channel_goes_on() {
 }
 
 #[test]
+fn what_cannot_be_undone_waits_for_an_approval() {
+    let mut settings = Settings { approvals: ApprovalSettings { required: true, approved: Vec::new() }, ..settings() };
+    let planned = |settings: &Settings, world: &mut Observed| {
+        let desired = wanted_by(EXAMPLE, settings);
+        look(world, &desired);
+        (plan(&desired, world, None), desired)
+    };
+    let mut world = Observed::default();
+    let (first, desired) = planned(&settings, &mut world);
+    let genesis = step(&first, "genesis/settlement");
+    assert!(genesis.blocked.as_ref().is_some_and(|why| why.contains(&first.hash[..12])), "{genesis:?}");
+    assert!(step(&first, "join-peer/settlement/trade-acme/peer1").blocked.is_some());
+    assert_eq!(step(&first, "peer/trade-acme/peer1").blocked, None, "the rest goes on");
+    assert_eq!(check(&first), []);
+    let approved = super::super::approvals(first.steps.values());
+    assert_eq!(approved.len(), 1);
+    // The world moves while the rest is done; what was approved stays so.
+    apply(&mut world, &desired, &first);
+    settings.approvals.approved = approved;
+    let (second, desired) = planned(&settings, &mut world);
+    assert_ne!(first.hash, second.hash);
+    assert!(second.steps.values().all(|planned| planned.blocked.is_none()), "{}", render(&second));
+    apply(&mut world, &desired, &second);
+    assert_eq!(planned(&settings, &mut world).0.steps.len(), 0);
+    // Another channel is something else.
+    let (other, _) = {
+        let desired = wanted_by(&edited(POLICY), &settings);
+        let mut world = Observed::default();
+        look(&mut world, &desired);
+        (plan(&desired, &world, None), desired)
+    };
+    assert!(step(&other, "genesis/settlement").blocked.is_some());
+}
+
+#[test]
 fn drift_of_an_object_names_who_wrote_it() {
     let mut world = converged(EXAMPLE);
     let live = world.objects.get_mut(&object(Kind::Peer, "trade-acme", "peer1")).unwrap();
