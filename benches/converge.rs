@@ -94,7 +94,7 @@ struct Round {
 
 /// One network from nothing.
 async fn converge(round: usize) -> Round {
-    let mut world = World::new(&format!("bench{round}-")).await;
+    let world = World::new(&format!("bench{round}-")).await;
     world.consortium(json!({})).await;
     world.start();
     // The daemon is at work when it has said that there is nothing yet.

@@ -79,14 +79,13 @@ children! {
     PodDisruptionBudget,
 }
 
-/// Reads an object into `live`, if it is there.
-pub async fn read<K>(ctx: &Context, namespace: &str, name: &str, live: &mut Vec<Child>) -> Result<(), Failure>
+/// Reads an object, if it is there.
+pub async fn read<K>(ctx: &Context, namespace: &str, name: &str) -> Result<Option<Child>, Failure>
 where
     K: Namespaced,
     Child: From<K>,
 {
-    live.extend(apply::get::<K>(ctx, namespace, name).await?.map(Child::from));
-    Ok(())
+    Ok(apply::get::<K>(ctx, namespace, name).await?.map(Child::from))
 }
 
 /// Those of `wanted` that are not so yet.

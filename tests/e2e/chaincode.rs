@@ -2,11 +2,19 @@
 
 use std::time::Instant;
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
+use tenter::nodes::identity::signing_identity;
+use tenter::nodes::{Node, NodeKind, Nodes, nonce};
+use tenter_consortium::observed::NodeRef;
+use tenter_fabric::chaincode::lifecycle::{approve_call, commit_call};
+use tenter_fabric::chaincode::transaction::{Call, SignedCall};
+use tenter_fabric::chaincode::{Definition, Package, ServiceConnection};
 
+use crate::changes::{nodes, orderer};
 use crate::scenarios::{announce, example, plan};
 use crate::world::World;
 
@@ -74,7 +82,7 @@ async fn organizations(world: &World, names: Value) {
 }
 
 /// Kills the daemon as soon as the Chaincode is in a phase, and starts it again.
-async fn kill_at(world: &mut World, phases: &[&str]) {
+async fn kill_at(world: &World, phases: &[&str]) {
     world
         .eventually("the contract to be on its way", async || {
             let api = world.objects("Chaincode", &world.namespace);
@@ -95,7 +103,7 @@ async fn kill_at(world: &mut World, phases: &[&str]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_contract_is_served_upgraded_and_kept() {
     announce("a contract");
-    let mut world = World::new("cc").await;
+    let world = World::new("cc").await;
     world.consortium(json!({})).await;
     world.start();
     let file = example(&world.name);
@@ -108,7 +116,7 @@ async fn a_contract_is_served_upgraded_and_kept() {
     let step = before["steps"]["chaincode/settlement/assets"].clone();
     assert_eq!((code, step["step"]["sequence"].clone()), (2, json!(1)), "{before}");
     let commit = world.commit(&first);
-    kill_at(&mut world, &["Installing", "Approving", "Committing"]).await;
+    kill_at(&world, &["Installing", "Approving", "Committing"]).await;
     settle(&world, &commit).await;
     call(&world, "invoke", &["assets", "Create", "a1", "alice", "100"]).expect("a valid transaction");
     let read = |organization: &str| call(&world, "query", &["--organization", organization, "assets", "Read", "a1"]);
@@ -124,7 +132,7 @@ async fn a_contract_is_served_upgraded_and_kept() {
     let old = services(&world, "acme").await;
     let second = with_contract(&file, &image("2.0"), "2.0", &[]);
     let commit = world.commit(&second);
-    kill_at(&mut world, &["Upgrading", "Serving"]).await;
+    kill_at(&world, &["Upgrading", "Serving"]).await;
     settle(&world, &commit).await;
     assert_eq!(
         (chaincode(&world).await["sequence"].clone(), chaincode(&world).await["version"].clone()),
@@ -142,7 +150,7 @@ async fn a_contract_is_served_upgraded_and_kept() {
     let both = "endorsement: AND('AcmeMSP.peer', 'GlobexMSP.peer')";
     let third = with_contract(&file, &image("2.0"), "2.0", &[both]);
     let commit = world.commit(&third);
-    kill_at(&mut world, &["Upgrading", "Serving"]).await;
+    kill_at(&world, &["Upgrading", "Serving"]).await;
     settle(&world, &commit).await;
     assert_eq!(chaincode(&world).await["sequence"], 3);
     let transfer = call(&world, "invoke", &["--organization", "globex", "assets", "Transfer", "a1", "bob"]);
@@ -150,7 +158,7 @@ async fn a_contract_is_served_upgraded_and_kept() {
     let collection = "collections: [{name: prices, members: [acme, globex]}]";
     let fourth = with_contract(&file, &image("2.0"), "2.0", &[both, collection]);
     let commit = world.commit(&fourth);
-    kill_at(&mut world, &["Upgrading", "Serving"]).await;
+    kill_at(&world, &["Upgrading", "Serving"]).await;
     settle(&world, &commit).await;
     assert_eq!(chaincode(&world).await["sequence"], 4);
     assert_eq!(call(&world, "query", &["assets", "Read", "a1"]).expect("an answer")["result"]["owner"], "bob");
@@ -159,7 +167,7 @@ async fn a_contract_is_served_upgraded_and_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_contract_waits_for_what_it_lacks_and_says_so() {
     announce("a contract that waits");
-    let mut world = World::new("ccwait").await;
+    let world = World::new("ccwait").await;
     world.consortium(json!({})).await;
     world.start();
     let file = example(&world.name);
@@ -203,11 +211,89 @@ async fn a_contract_waits_for_what_it_lacks_and_says_so() {
         .replace("members: [acme, globex]", "members: [acme, globex, initech]");
     assert_ne!(more, good);
     let commit = world.commit(&more);
-    kill_at(&mut world, &["Upgrading", "Degraded", "Serving"]).await;
+    kill_at(&world, &["Upgrading", "Degraded", "Serving"]).await;
     settle(&world, &commit).await;
     let answer = call(&world, "query", &["--organization", "initech", "assets", "Read", "a1"]).expect("an answer");
     assert_eq!(answer["result"]["owner"], "alice");
     assert_eq!(chaincode(&world).await["sequence"], 1, "nothing was committed for it");
+}
+
+/// The first peer of an organization.
+fn peer(world: &World, organization: &str, msp_id: &str) -> Node {
+    Node {
+        reference: NodeRef { namespace: world.organization(organization), name: "peer1".to_owned() },
+        kind: NodeKind::Peer,
+        msp_id: msp_id.to_owned(),
+        address: String::new(),
+    }
+}
+
+/// A transaction of one of an organization's identities, endorsed by these peers, of which the first is its own.
+async fn transact(world: &World, nodes: &Nodes, call: Call, endorsers: &[&Node], secret: &str) {
+    let own = endorsers.first().expect("an endorser");
+    let identity = signing_identity(nodes.store(), &own.reference.namespace, secret, &own.msp_id).await;
+    let identity = identity.value().cloned().expect("the identity");
+    let call = SignedCall::new(&call, &identity, nonce().expect("a nonce"), Timestamp::now()).expect("a proposal");
+    let mut endorsements = Vec::new();
+    for endorser in endorsers {
+        endorsements.push(nodes.endorse(endorser, &call).await.expect("an endorsement"));
+    }
+    nodes.transact((own, &[orderer(world)]), &call, &endorsements, &identity).await.expect("a valid transaction");
+}
+
+/// Puts another definition of the contract in force by hand, as the next sequence: both organizations approve it, and an
+/// identity that Tenter never commits with commits it.
+async fn define_by_hand(world: &World, change: impl FnOnce(&mut Definition)) -> i64 {
+    let nodes = nodes(world);
+    let (acme, globex) = (peer(world, "acme", "AcmeMSP"), peer(world, "globex", "GlobexMSP"));
+    let committed = nodes.committed_chaincode(&acme, "settlement", "assets").await;
+    let committed = committed.value().cloned().expect("the definition in force");
+    let (mut definition, sequence) = (committed.definition, committed.sequence + 1);
+    change(&mut definition);
+    let package = chaincode(world).await["packageID"].as_str().expect("a package").parse().expect("its id");
+    for own in [&acme, &globex] {
+        let call = approve_call("settlement", &definition, sequence, Some(&package));
+        transact(world, &nodes, call, &[own], "identity-node-admin").await;
+    }
+    let call = commit_call("settlement", &definition, sequence);
+    transact(world, &nodes, call, &[&acme, &globex], "identity-reader").await;
+    sequence
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contract_is_initialized_and_what_somebody_else_defined_is_put_right() {
+    announce("a contract with Init, defined by hand as well");
+    let world = World::new("ccinit").await;
+    world.consortium(json!({})).await;
+    world.start();
+    let file = example(&world.name);
+    converge(&world, &file).await;
+    world.kill_again_and_again(10);
+    converge(&world, &with_contract(&file, &format!("{CONTRACT}:1.0"), "1.0", &["initRequired: true"])).await;
+    // A peer refuses calls of a contract that demands Init and was not initialized.
+    call(&world, "invoke", &["assets", "Create", "a1", "alice", "100"]).expect("a valid transaction");
+
+    world.kill();
+    let sequence = define_by_hand(&world, |definition| "9.9".clone_into(&mut definition.version)).await;
+    assert_eq!(sequence, 2);
+    let (code, planned) = plan(&world);
+    let step = planned["steps"]["chaincode/settlement/assets"]["step"].clone();
+    assert_eq!((code, step["sequence"].clone()), (2, json!(3)), "the next sequence, never the old one: {planned}");
+    let drift = step["drift"].as_str().unwrap_or_default();
+    assert!(drift.starts_with("sequence 2 was committed in block ") && drift.contains("AcmeMSP"), "by whom: {step}");
+    println!("defined by hand: {drift}");
+    world.start();
+    world
+        .eventually("the definition to be put right", async || {
+            let status = chaincode(&world).await;
+            let right = (&status["sequence"], &status["version"]) == (&json!(3), &json!("1.0"));
+            if right { Ok(()) } else { Err(status.to_string()) }
+        })
+        .await;
+    let (code, planned) = plan(&world);
+    assert_eq!(code, 0, "{planned}");
+    println!("the daemon was killed at {} points", world.kills());
+    assert_eq!(call(&world, "query", &["assets", "Read", "a1"]).expect("an answer")["result"]["owner"], "alice");
 }
 
 /// A contract that somebody else runs, in the clear, for a package of this id.
@@ -239,7 +325,7 @@ async fn run_elsewhere(world: &World, namespace: &str, package: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn contracts_come_from_the_repository_or_from_elsewhere() {
     announce("a contract of somebody else");
-    let mut world = World::new("ccfrom").await;
+    let world = World::new("ccfrom").await;
     let acme = world.organization("acme");
     let address = format!("contract.{acme}.svc:9999");
     world.consortium(json!({"chaincodeServers": [address]})).await;
@@ -278,6 +364,16 @@ async fn contracts_come_from_the_repository_or_from_elsewhere() {
     assert!(second.starts_with("assets_2.0:") && second != first, "{status}");
     assert_eq!(status["sequence"], 2);
     run_elsewhere(&world, &acme, &second).await;
+    assert_eq!(answers(&world).await, json!([]));
+
+    // A package that is ready: its bytes are installed as they are.
+    let connection = ServiceConnection { address: address.clone(), dial_timeout: "10s".to_owned(), tls: None };
+    let package = Package::service(&"assets_ready".parse().expect("a label"), &connection);
+    std::fs::write(world.repository().join("contracts/ready.tar.gz"), package.bytes()).expect("a file");
+    converge(&world, &with_source("{package: contracts/ready.tar.gz}", "3.0")).await;
+    let status = chaincode(&world).await;
+    assert_eq!((status["packageID"].clone(), status["sequence"].clone()), (json!(package.id().to_string()), json!(3)));
+    run_elsewhere(&world, &acme, &package.id().to_string()).await;
     assert_eq!(answers(&world).await, json!([]));
 
     // Its tombstone takes the object; the ledger keeps the definition.

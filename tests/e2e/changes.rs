@@ -21,6 +21,9 @@ use tenter_fabric::policy::Judge;
 use crate::scenarios::{announce, example, plan};
 use crate::world::World;
 
+/// How often the daemon is killed in the middle of a scenario.
+const KILLS: usize = 10;
+
 /// The example network with a third organization, which is a member.
 fn with_initech(name: &str) -> String {
     example(name)
@@ -95,13 +98,24 @@ pub async fn in_sync(world: &World) {
         .await;
 }
 
+/// However often the daemon was killed, each update was proposed once and committed once.
+async fn nothing_is_doubled(world: &World) {
+    let kills = world.kills();
+    println!("the daemon was killed at {kills} points");
+    assert!(kills >= KILLS, "at {kills} points only");
+    let all = proposals(world).await;
+    assert!(all.iter().all(|(.., phase)| phase == "Committed"), "{all:?}");
+    assert_eq!(channel_status(world).await["configSequence"], all.len(), "one update for each proposal: {all:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn members_and_settings_change_by_signed_updates() {
     announce("a channel changes");
-    let mut world = World::new("grow").await;
+    let world = World::new("grow").await;
     world.consortium(json!({})).await;
     world.start();
     converge(&world, &example(&world.name)).await;
+    world.kill_again_and_again(KILLS);
 
     // A third organization: the plan says who signs before anything is done.
     let file = with_initech(&world.name);
@@ -154,9 +168,8 @@ async fn members_and_settings_change_by_signed_updates() {
         .await;
     world.phase("Peer", &world.organization("initech"), "peer1", "Running").await;
     an_organization_is_taken_down(&world, &without).await;
-    let all = proposals(&world).await;
-    assert_eq!(all.len(), 4, "one proposal for each update: {all:?}");
-    assert!(all.iter().all(|(.., phase)| phase == "Committed"), "{all:?}");
+    assert_eq!(channel_status(&world).await["configSequence"], 4);
+    nothing_is_doubled(&world).await;
 }
 
 /// The nodes of an organization that is no member any more go by its tombstone; the ledger's volume stays.
@@ -187,7 +200,7 @@ async fn an_organization_is_taken_down(world: &World, without: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_point_an_update_is_made_once() {
     announce("killed while a channel changes");
-    let mut world = World::new("kilc").await;
+    let world = World::new("kilc").await;
     world.consortium(json!({})).await;
     world.start();
     converge(&world, &example(&world.name)).await;
@@ -300,7 +313,7 @@ async fn change_by_hand(world: &World, timeout: &str, signers: &[(&str, &str)]) 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_by_hand_is_shown_and_put_right_by_a_signed_update() {
     announce("drift");
-    let mut world = World::new("drift").await;
+    let world = World::new("drift").await;
     world.consortium(json!({})).await;
     world.start();
     converge(&world, &example(&world.name)).await;
@@ -321,7 +334,7 @@ async fn a_change_by_hand_is_shown_and_put_right_by_a_signed_update() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_capability_waits_for_an_approval_of_its_update() {
     announce("capabilities");
-    let mut world = World::new("caps").await;
+    let world = World::new("caps").await;
     world.consortium(json!({})).await;
     world.start();
     let old = with_channel(&example(&world.name), &["capabilities: {application: V2_0}"]);
@@ -360,7 +373,7 @@ async fn a_capability_waits_for_an_approval_of_its_update() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bft_channel_forms_and_changes_like_rafts() {
     announce("BFT");
-    let mut world = World::new("bft").await;
+    let world = World::new("bft").await;
     let file = |timeout: &str| {
         format!(
             "apiVersion: tenter.dev/v1alpha1
@@ -384,21 +397,24 @@ spec:
     let (first, second) = (file("2s"), file("1s").replace("members: [acme]", "members: [acme, globex]"));
     world.consortium(json!({})).await;
     world.start();
+    world.kill_again_and_again(KILLS);
     converge(&world, &first).await;
     converge(&world, &second).await;
     proposal(&world, "orderer-settings", "Committed").await;
     proposal(&world, "member/globex", "Committed").await;
     world.phase("Membership", &world.organization("globex"), "settlement", "Active").await;
+    nothing_is_doubled(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_move_to_other_addresses() {
     announce("addresses");
-    let mut world = World::new("move").await;
+    let world = World::new("move").await;
     world.consortium(json!({})).await;
     world.start();
     let file = example(&world.name);
     converge(&world, &file).await;
+    world.kill_again_and_again(KILLS);
     // Other names of the same Services: what matters is that configurations, certificates and clients follow.
     let node = |organization: &str, node: &str, port: u16| {
         let namespace = world.organization(organization);
@@ -414,12 +430,13 @@ async fn nodes_move_to_other_addresses() {
         assert!(topics.iter().any(|other| other == topic), "{topic} of {topics:?}");
     }
     world.phase("Channel", &world.namespace, "settlement", "Active").await;
+    nothing_is_doubled(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn renewed_roots_reach_the_channel_and_the_nodes() {
     announce("roots");
-    let mut world = World::new("roots").await;
+    let world = World::new("roots").await;
     world.consortium(json!({})).await;
     world.start();
     let file = example(&world.name);
@@ -440,6 +457,7 @@ async fn renewed_roots_reach_the_channel_and_the_nodes() {
         .replace("- name: hub\n", &format!("- name: hub\n      {authority}\n"))
         .replace("- name: acme\n", &format!("- name: acme\n      {authority}\n"));
     assert_eq!(longer.matches(authority).count(), 2, "{longer}");
+    world.kill_again_and_again(KILLS);
     world.commit(&longer);
     for topic in ["orderer-organization/hub", "member/acme"] {
         proposal(&world, topic, "Committed").await;
@@ -456,12 +474,13 @@ async fn renewed_roots_reach_the_channel_and_the_nodes() {
     in_sync(&world).await;
     world.phase("Channel", &world.namespace, "settlement", "Active").await;
     converge(&world, &with_channel(&longer, &["batch: {timeout: 1s}"])).await;
+    nothing_is_doubled(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_identity_is_enrolled_and_its_revocation_reaches_the_channel() {
     announce("identities");
-    let mut world = World::new("ident").await;
+    let world = World::new("ident").await;
     world.consortium(json!({})).await;
     world.start();
     converge(&world, &example(&world.name)).await;

@@ -56,7 +56,7 @@ pub fn plan(world: &World) -> (i32, Value) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_converges_and_in_sync_nothing_is_written() {
     announce("a commit converges");
-    let mut world = World::new("loop").await;
+    let world = World::new("loop").await;
     let commit = world.commit(&example(&world.name));
     world.consortium(json!({})).await;
     let start = Instant::now();
@@ -220,7 +220,7 @@ async fn keys_are_nowhere_but_in_secrets(world: &World) {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_point_it_converges() {
     announce("killed at any point");
-    let mut world = World::new("kill").await;
+    let world = World::new("kill").await;
     let commit = world.commit(&small(&world.name));
     world.consortium(json!({})).await;
     // Each point is something that a run brings about; the daemon is killed as soon as it is seen.
@@ -262,7 +262,7 @@ async fn killed_at_any_point_it_converges() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unreachable_is_not_absent_and_an_emptied_volume_is_data_lost() {
     announce("unreachable and data lost");
-    let mut world = World::new("lost").await;
+    let world = World::new("lost").await;
     let commit = world.commit(&small(&world.name));
     world.consortium(json!({})).await;
     world.start();
@@ -336,7 +336,7 @@ async fn gone(world: &World, pods: &Api<Pod>, name: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_settings_do_not_allow_is_refused() {
-    let mut world = World::new("deny").await;
+    let world = World::new("deny").await;
     let file = small(&world.name)
         .replace("spec:\n", "spec:\n  fabric: {images: {peer: \"registry.example/evil/fabric-peer:3.1\"}}\n")
         .replace("{name: hub, ", "{name: hub, namespace: out-of-bounds, ");
@@ -362,7 +362,7 @@ async fn what_the_settings_do_not_allow_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_repository_leaves_the_network_as_it_is() {
-    let mut world = World::new("repo").await;
+    let world = World::new("repo").await;
     let commit = world.commit(&small(&world.name));
     world.consortium(json!({})).await;
     world.start();
@@ -420,7 +420,7 @@ async fn a_daemon_outlives_its_api_server() {
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_are_renewed_with_the_same_key_one_node_at_a_time() {
     announce("renewal");
-    let mut world = World::new("renew").await;
+    let world = World::new("renew").await;
     let file = small(&world.name).replace("orderers: [orderer1]", "orderers: [orderer1, orderer2, orderer3]");
     let commit = world.commit(&file);
     world.consortium(json!({})).await;

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Secret};
@@ -30,7 +31,49 @@ pub struct World {
     /// Leads the program to the API server another way.
     pub kubeconfig: Option<PathBuf>,
     directory: tempfile::TempDir,
-    daemon: Option<Child>,
+    daemon: Arc<Mutex<Daemon>>,
+}
+
+/// The daemon's process, and how often it was killed in the middle of its work.
+#[derive(Default)]
+struct Daemon {
+    child: Option<Child>,
+    kills: usize,
+}
+
+/// How the program of a world is started.
+#[derive(Clone)]
+struct Program {
+    namespace: String,
+    consortium: String,
+    kubeconfig: Option<PathBuf>,
+    directory: PathBuf,
+}
+
+impl Program {
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tenter"));
+        command.args(["--namespace", &self.namespace, "--consortium", &self.consortium]).stdin(Stdio::null());
+        if let Some(kubeconfig) = &self.kubeconfig {
+            command.env("KUBECONFIG", kubeconfig);
+        }
+        command
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.directory.join("daemon.log")
+    }
+
+    fn daemon(&self) -> Child {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_file()).expect("the log");
+        self.command()
+            .args(["run", "--listen", "127.0.0.1:0"])
+            .env("TENTER_CACHE_DIR", self.directory.join("cache"))
+            .stdout(log.try_clone().expect("the log"))
+            .stderr(log)
+            .spawn()
+            .expect("the daemon")
+    }
 }
 
 /// Whether two scenarios of one run may share a name: they may not, so each gives its own.
@@ -45,7 +88,7 @@ impl World {
         let name = unique(scenario);
         let namespace = format!("{name}-system");
         let directory = tempfile::tempdir().expect("a temporary folder");
-        let world = Self { client, name, namespace, kubeconfig: None, directory, daemon: None };
+        let world = Self { client, name, namespace, kubeconfig: None, directory, daemon: Arc::default() };
         let meta = ObjectMeta { name: Some(world.namespace.clone()), ..ObjectMeta::default() };
         Api::<Namespace>::all(world.client.clone())
             .create(&PostParams::default(), &Namespace { metadata: meta, ..Namespace::default() })
@@ -125,39 +168,71 @@ impl World {
     }
 
     /// Starts the daemon.
-    pub fn start(&mut self) {
-        assert!(self.daemon.is_none(), "the daemon runs already");
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_file()).expect("the log");
-        let child = self
-            .tenter()
-            .args(["run", "--listen", "127.0.0.1:0"])
-            .env("TENTER_CACHE_DIR", self.directory.path().join("cache"))
-            .stdout(log.try_clone().expect("the log"))
-            .stderr(log)
-            .spawn()
-            .expect("the daemon");
-        self.daemon = Some(child);
+    pub fn start(&self) {
+        let child = &mut self.daemon().child;
+        assert!(child.is_none(), "the daemon runs already");
+        *child = Some(self.program().daemon());
     }
 
     /// Kills the daemon as a power cut would.
-    pub fn kill(&mut self) {
-        if let Some(mut child) = self.daemon.take() {
+    pub fn kill(&self) {
+        if let Some(mut child) = self.daemon().child.take() {
             child.kill().expect("kill");
             child.wait().expect("wait");
         }
     }
 
+    /// From now on kills the daemon in the middle of its work, `times` times in all, and starts it again at once: when it
+    /// takes up a revision, and at the first and the second thing that it then does. One that the scenario stopped stays so.
+    pub fn kill_again_and_again(&self, times: usize) {
+        const WORK: [&str; 2] = [" a new revision ", " acting "];
+        let (daemon, program) = (Arc::downgrade(&self.daemon), self.program());
+        std::thread::spawn(move || {
+            let read = || std::fs::read_to_string(program.log_file()).unwrap_or_default();
+            let mut seen = read().len();
+            for kill in 0..times {
+                loop {
+                    std::thread::sleep(Duration::from_millis(20));
+                    let Some(daemon) = daemon.upgrade() else { return };
+                    let log = read();
+                    let begun = log.get(seen..).unwrap_or_default().lines();
+                    let begun = begun.filter(|line| WORK.iter().any(|work| line.contains(work))).count();
+                    let mut daemon = daemon.lock().unwrap_or_else(PoisonError::into_inner);
+                    let Daemon { child: Some(child), kills } = &mut *daemon else { continue };
+                    if begun <= kill % 3 {
+                        continue;
+                    }
+                    child.kill().expect("kill");
+                    child.wait().expect("wait");
+                    seen = read().len();
+                    *child = program.daemon();
+                    *kills += 1;
+                    break;
+                }
+            }
+        });
+    }
+
+    /// How often the daemon was killed in the middle of its work.
+    pub fn kills(&self) -> usize {
+        self.daemon().kills
+    }
+
     /// Whether the daemon has not ended.
-    pub fn daemon_runs(&mut self) -> bool {
-        self.daemon.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    pub fn daemon_runs(&self) -> bool {
+        self.daemon().child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
     /// What the daemon holds in memory now (`VmRSS`), in MiB.
     pub fn daemon_memory(&self) -> f64 {
-        let process = self.daemon.as_ref().expect("the daemon runs").id();
+        let process = self.daemon().child.as_ref().expect("the daemon runs").id();
         let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("/proc");
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
         line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).expect("a number") / 1024.0
+    }
+
+    fn daemon(&self) -> MutexGuard<'_, Daemon> {
+        self.daemon.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the daemon has logged.
@@ -166,17 +241,21 @@ impl World {
     }
 
     fn log_file(&self) -> PathBuf {
-        self.directory.path().join("daemon.log")
+        self.program().log_file()
+    }
+
+    fn program(&self) -> Program {
+        Program {
+            namespace: self.namespace.clone(),
+            consortium: self.name.clone(),
+            kubeconfig: self.kubeconfig.clone(),
+            directory: self.directory.path().to_owned(),
+        }
     }
 
     /// The program, set up for this world.
     pub fn tenter(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tenter"));
-        command.args(["--namespace", &self.namespace, "--consortium", &self.name]).stdin(Stdio::null());
-        if let Some(kubeconfig) = &self.kubeconfig {
-            command.env("KUBECONFIG", kubeconfig);
-        }
-        command
+        self.program().command()
     }
 
     /// Runs the program to its end.

@@ -210,6 +210,8 @@ pub struct Source {
     pub spec: ChaincodeSourceSpec,
     /// For the ConfigMap that the spec names.
     pub package: Option<Blob>,
+    /// Where peers call it, `host:port`, if that is elsewhere: the daemon's settings must allow it.
+    pub server: Option<String>,
 }
 
 /// Resolves a source. `object` is the name of the chaincode's object. An error says what of the repository is missing.
@@ -220,10 +222,15 @@ pub fn source(
     object: &str,
 ) -> Result<Source, String> {
     let ChaincodeSource { image, package, external } = entry;
-    let mut source = Source { spec: ChaincodeSourceSpec { image: image.clone(), ..Default::default() }, package: None };
+    let mut source = Source {
+        spec: ChaincodeSourceSpec { image: image.clone(), ..Default::default() },
+        package: None,
+        server: None,
+    };
     if let Some(path) = package {
         let item = repository.files.get(path).ok_or_else(|| not_read(path))?;
         let package = read_package(item, &spec.name, &spec.version).map_err(|why| format!("{path}: {why}"))?;
+        source.server = Some(package.server().map_err(|why| format!("{path}: {}", chain(&why)))?);
         let hash = package.id().hash();
         source.spec.package = Some(ChaincodePackageRef {
             config_map: format!("{object}-{}", hash.get(..HASH_DIGITS).unwrap_or(hash)),
@@ -236,6 +243,7 @@ pub fn source(
             let item = repository.files.get(path).ok_or_else(|| not_read(path))?;
             text_of(item).map_err(|why| format!("{path}: {why}"))
         });
+        source.server = Some(address.clone());
         source.spec.external =
             Some(ExternalChaincode { address: address.clone(), root_certificates: roots.transpose()? });
     }
@@ -314,6 +322,7 @@ pub fn read_package(item: &RepositoryItem, name: &str, version: &str) -> Result<
     if package.kind() != SERVICE_TYPE {
         return Err(SourceFileError::Type { found: package.kind().to_owned() });
     }
+    package.server()?;
     Ok(package)
 }
 

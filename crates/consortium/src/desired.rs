@@ -365,9 +365,9 @@ impl Builder<'_> {
         let mut spec = chaincode_spec(self.network, &self.settings.consortium, channel, entry);
         let name = chaincode::object_name(&spec.channel, &spec.name);
         let mut blocked = None;
-        let mut package = None;
+        let (mut package, mut server) = (None, None);
         match chaincode::source(&entry.source, &self.network.repository, &spec, &name) {
-            Ok(chaincode::Source { spec: source, package: bytes }) => (spec.source, package) = (source, bytes),
+            Ok(source) => (spec.source, package, server) = (source.spec, source.package, source.server),
             Err(why) => blocked = Some(why),
         }
         if let Some(image) = spec.source.image.as_ref().filter(|image| !image_allowed(image, &self.settings.images)) {
@@ -379,11 +379,9 @@ impl Builder<'_> {
             blocked.get_or_insert(message);
         }
         let servers = &self.settings.chaincode_servers;
-        let external = spec.source.external.as_ref().filter(|external| !server_allowed(&external.address, servers));
-        if let Some(external) = external {
+        if let Some(server) = server.filter(|server| !server_allowed(server, servers)) {
             let message = format!(
-                "the Consortium's spec.chaincodeServers does not allow {}: add it there, or name another address",
-                external.address
+                "the Consortium's spec.chaincodeServers does not allow {server}: add it there, or name another address"
             );
             let message = self.refuse(format!("chaincode {}/{}", spec.channel, spec.name), message);
             blocked.get_or_insert(message);

@@ -10,6 +10,7 @@ use kube::ResourceExt as _;
 use tenter_consortium::chaincode::{PACKAGE_KEY, Progress, package, package_id};
 use tenter_consortium::objects::{ChaincodeMember, FIELD_MANAGER, LABEL_CHAINCODE, LABEL_CONSORTIUM};
 use tenter_consortium::observation::Observation;
+use tenter_consortium::settings::server_allowed;
 use tenter_fabric::chaincode::Package;
 use tenter_fabric::chaincode::lifecycle::{Refusal, approve_call, commit_call};
 use tenter_fabric::chaincode::transaction::{Call, Endorsed, SignedCall};
@@ -49,7 +50,7 @@ pub async fn perform(
         Action::Install(reference) => {
             let peer = observed.seen.peers.iter().find(|node| node.reference == *reference);
             let peer = peer.ok_or_else(|| Failure::new("NoPeer", format!("{} was not seen", reference.name)))?;
-            let package = bytes(ctx, nodes, object).await?;
+            let package = bytes(ctx, nodes, object, &observed.servers).await?;
             ctx.fabric_changes.count("InstallChaincode");
             nodes.install(peer, &package).await.map_err(|error| failed("InstallChaincode", &error))
         }
@@ -104,8 +105,20 @@ fn init_call(object: &Chaincode) -> Call {
     call
 }
 
-/// The package of a chaincode.
-async fn bytes(ctx: &Context, nodes: &Nodes, object: &Chaincode) -> Result<Package, Failure> {
+/// Refuses to send peers to a server that the daemon's settings do not allow.
+pub fn admit_server(address: &str, allowed: &[String]) -> Result<(), Failure> {
+    if server_allowed(address, allowed) {
+        return Ok(());
+    }
+    let message = format!(
+        "this daemon may not send peers to {address}: add it to spec.chaincodeServers of the Consortium, or name another \
+         address"
+    );
+    Err(Failure::terminal("ServerNotAllowed", message))
+}
+
+/// The package of a chaincode. One that is brought along may send peers to `servers` only.
+async fn bytes(ctx: &Context, nodes: &Nodes, object: &Chaincode, servers: &[String]) -> Result<Package, Failure> {
     let terminal = |error: &dyn std::error::Error| Failure::terminal("PackageUnusable", chain(error));
     if let Some(package) = package(&object.spec).map_err(|error| terminal(&error))? {
         return Ok(package);
@@ -122,6 +135,7 @@ async fn bytes(ctx: &Context, nodes: &Nodes, object: &Chaincode) -> Result<Packa
     let bytes = entries.remove(PACKAGE_KEY).ok_or_else(|| missing(format!("{place} has no {PACKAGE_KEY}")))?;
     let package = Package::read(bytes).map_err(|error| terminal(&error))?;
     if package.id().to_string() == reference.package_id {
+        admit_server(&package.server().map_err(|error| terminal(&error))?, servers)?;
         Ok(package)
     } else {
         let message =

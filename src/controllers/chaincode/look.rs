@@ -12,7 +12,7 @@ use tenter_consortium::chaincode::{
 use tenter_consortium::objects::{ChaincodeMember, ChaincodeSourceSpec, ChaincodeSpec, ConsortiumSpec, ImageSettings};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{NodeRef, ObservedChaincode};
-use tenter_consortium::settings::{image_allowed, organization_allowed, resolve_image, server_allowed};
+use tenter_consortium::settings::{image_allowed, organization_allowed, resolve_image};
 use tenter_consortium::status::ServingImage;
 use tenter_fabric::chaincode::PackageId;
 use tenter_fabric::config::CurrentConfig;
@@ -49,6 +49,8 @@ pub struct Observed {
     pub anchors: BTreeMap<String, (Vec<(String, u16)>, String)>,
     /// The Consortium object's name.
     pub consortium: String,
+    /// Where elsewhere peers may be sent, by the daemon's settings.
+    pub servers: Vec<String>,
 }
 
 /// Looks at everything that the decision needs.
@@ -65,14 +67,8 @@ pub async fn look(ctx: &Context, scope: &Scope, nodes: &Nodes, object: &Chaincod
         gates::admit(settings, &member.organization, &member.namespace)
             .map_err(|verdict| Failure::terminal(verdict.reason(), verdict.message()))?;
     }
-    let external = spec.source.external.as_ref();
-    let refused = external.filter(|external| !server_allowed(&external.address, &settings.chaincode_servers));
-    if let Some(external) = refused {
-        let message = format!(
-            "this daemon may not send peers to {}: add it to spec.chaincodeServers of the Consortium, or name another address",
-            external.address
-        );
-        return Err(Failure::terminal("ServerNotAllowed", message));
+    if let Some(external) = &spec.source.external {
+        act::admit_server(&external.address, &settings.chaincode_servers)?;
     }
     let orderers = own_consenters(&channel.spec, &settings.organizations);
     let tip = tip(nodes, &orderers, &spec.channel).boxed();
@@ -125,7 +121,8 @@ pub async fn look(ctx: &Context, scope: &Scope, nodes: &Nodes, object: &Chaincod
             view.initialized = act::initialized(nodes, &seen, object).await;
         }
     }
-    Ok(Observed { view, seen, orderers, anchors, consortium: scope.consortium.name_any() })
+    let servers = settings.chaincode_servers.clone();
+    Ok(Observed { view, seen, orderers, anchors, consortium: scope.consortium.name_any(), servers })
 }
 
 /// How many blocks own orderers have.
@@ -328,11 +325,10 @@ impl Run<'_> {
             certificate: self.certificate.clone(),
             belonging: self.belonging,
         };
-        let mut live = Vec::new();
-        children::read::<KubeService>(self.ctx, namespace, name, &mut live).await?;
+        let service = children::read::<KubeService>(self.ctx, namespace, name).await?;
         let deployment = deployments.iter().find(|deployment| deployment.name_any() == name);
         let runs = deployment.map_or_else(|| Err(format!("Deployment {name} is being made")), rollout);
-        live.extend(deployment.cloned().map(Child::from));
+        let live: Vec<Child> = service.into_iter().chain(deployment.cloned().map(Child::from)).collect();
         let children = wanted.children().map_err(|error| Failure::terminal("Service", error.to_string()))?;
         let pending = pending(children, &live);
         let runs = match runs {

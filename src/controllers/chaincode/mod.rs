@@ -24,7 +24,7 @@ use self::look::{Observed, look};
 use super::driver::DecisionOf;
 use super::{Cleanup, Context, Controlled, Decision, Failure, Scope};
 use crate::nodes::Nodes;
-use crate::resources::{Chaincode, Channel, Membership, TenterObject as _};
+use crate::resources::{Chaincode, Channel, Membership};
 
 /// The controller of [`Chaincode`] objects.
 pub struct ChaincodeController {
@@ -133,7 +133,6 @@ impl Controlled for ChaincodeController {
         observed: &Observed,
         action: &Action,
     ) -> Result<(), Failure> {
-        tracing::info!(object = object.describe(), ?action, "acting");
         act::perform(ctx, &self.nodes, object, observed, action).await
     }
 

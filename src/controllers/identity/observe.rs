@@ -19,9 +19,8 @@ pub async fn observe(ctx: &Context, scope: &Scope, object: &Identity) -> Result<
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let secret = apply::get::<Secret>(ctx, &namespace, &secret_name(object)).await?;
     let record = labels::identity_record(&name);
-    let mut live = Vec::new();
-    children::read::<Role>(ctx, &namespace, &record, &mut live).await?;
-    children::read::<RoleBinding>(ctx, &namespace, &record, &mut live).await?;
+    let role = children::read::<Role>(ctx, &namespace, &record).await?;
+    let binding = children::read::<RoleBinding>(ctx, &namespace, &record).await?;
     let authority = apply::get::<CertificateAuthority>(ctx, &namespace, AUTHORITY).await?;
     Ok(Observed {
         consortium: scope.consortium.name_any(),
@@ -34,7 +33,7 @@ pub async fn observe(ctx: &Context, scope: &Scope, object: &Identity) -> Result<
         record: apply::get(ctx, &namespace, &record).await?,
         revocations: apply::get(ctx, &namespace, labels::REVOCATIONS).await?,
         channels: if object.spec.revoked { channels(ctx, &namespace).await? } else { Vec::new() },
-        live,
+        live: role.into_iter().chain(binding).collect(),
     })
 }
 

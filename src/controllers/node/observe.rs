@@ -26,27 +26,42 @@ pub async fn observe<K: NodeKind>(
     object: &K::Object,
 ) -> Result<Observed, Failure> {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    let mut live = Vec::new();
-    children::read::<ConfigMap>(ctx, &namespace, &labels::config_map(&name), &mut live).await?;
-    children::read::<Service>(ctx, &namespace, &name, &mut live).await?;
-    children::read::<Service>(ctx, &namespace, &labels::admin_service(&name), &mut live).await?;
-    children::read::<StatefulSet>(ctx, &namespace, &name, &mut live).await?;
-    let authority = apply::get::<CertificateAuthority>(ctx, &namespace, AUTHORITY).await?;
-    let pod = apply::get::<Pod>(ctx, &namespace, &labels::pod(&name)).await?.map(|pod| PodFacts::of(&pod));
+    let names = (labels::config_map(&name), labels::admin_service(&name), labels::pod(&name));
+    let secrets = (labels::enrolment_secret(&name), labels::tls_secret(&name));
+    let children = async {
+        tokio::try_join!(
+            children::read::<ConfigMap>(ctx, &namespace, &names.0),
+            children::read::<Service>(ctx, &namespace, &name),
+            children::read::<Service>(ctx, &namespace, &names.1),
+            children::read::<StatefulSet>(ctx, &namespace, &name),
+        )
+    };
+    let (live, authority, pod, facts, msp, enrolment, tls, volume, channels, bootstrap) = tokio::try_join!(
+        children,
+        apply::get::<CertificateAuthority>(ctx, &namespace, AUTHORITY),
+        apply::get::<Pod>(ctx, &namespace, &names.2),
+        gates::namespace(ctx, &namespace),
+        apply::get(ctx, &namespace, labels::MSP),
+        materials::observe(ctx, &namespace, &secrets.0),
+        materials::observe(ctx, &namespace, &secrets.1),
+        volume(ctx, &namespace, &name),
+        channels(ctx, &namespace, &name),
+        bootstrap::<K>(ctx, object),
+    )?;
     let mut observed = Observed {
         consortium: scope.consortium.name_any(),
         settings: Some(scope.consortium.spec.clone()),
-        namespace: gates::namespace(ctx, &namespace).await?,
+        namespace: facts,
         certificate_lifetime: authority.map(|authority| authority.spec.certificate_lifetime_hours),
-        msp: apply::get(ctx, &namespace, labels::MSP).await?,
-        enrolment: materials::observe(ctx, &namespace, &labels::enrolment_secret(&name)).await?,
-        tls: materials::observe(ctx, &namespace, &labels::tls_secret(&name)).await?,
-        live,
-        pod,
-        volume: volume(ctx, &namespace, &name).await?,
-        channels: channels(ctx, &namespace, &name).await?,
+        msp,
+        enrolment,
+        tls,
+        live: [live.0, live.1, live.2, live.3].into_iter().flatten().collect(),
+        pod: pod.map(|pod| PodFacts::of(&pod)),
+        volume,
+        channels,
         neighbours: Neighbourhood::default(),
-        bootstrap: bootstrap::<K>(ctx, object).await?,
+        bootstrap,
     };
     // Only a restart asks for the neighbours.
     let outdated = match (&observed.pod, observed.stateful_set()) {

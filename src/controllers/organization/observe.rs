@@ -1,5 +1,6 @@
 //! Looks at an organization's namespace.
 
+use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::ResourceQuota;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -24,18 +25,25 @@ pub async fn observe(ctx: &Context, scope: &Scope, object: &Organization) -> Res
     if observed.namespace.is_none() {
         return Ok(observed);
     }
-    let authority = apply::get::<CertificateAuthority>(ctx, namespace, "ca").await?;
+    let objects = async {
+        tokio::try_join!(
+            children::read::<Role>(ctx, namespace, ADMINS),
+            children::read::<RoleBinding>(ctx, namespace, ADMINS),
+            children::read::<ResourceQuota>(ctx, namespace, QUOTA),
+        )
+    };
+    let budgets = BUDGETS.iter().map(|(name, _)| children::read::<PodDisruptionBudget>(ctx, namespace, name));
+    let (authority, orderers, peers, live, budgets) = tokio::try_join!(
+        apply::get::<CertificateAuthority>(ctx, namespace, "ca"),
+        nodes::<Orderer>(ctx, object, true),
+        nodes::<Peer>(ctx, object, false),
+        objects,
+        try_join_all(budgets),
+    )?;
     observed.authority =
         authority.map(|ca| ca.status.and_then(|status| status.phase) == Some(CertificateAuthorityPhase::Ready));
-    observed.nodes = nodes::<Orderer>(ctx, object, true).await?;
-    observed.nodes.extend(nodes::<Peer>(ctx, object, false).await?);
-    let live = &mut observed.live;
-    children::read::<Role>(ctx, namespace, ADMINS, live).await?;
-    children::read::<RoleBinding>(ctx, namespace, ADMINS, live).await?;
-    children::read::<ResourceQuota>(ctx, namespace, QUOTA, live).await?;
-    for (name, _) in BUDGETS {
-        children::read::<PodDisruptionBudget>(ctx, namespace, name, live).await?;
-    }
+    observed.nodes = orderers.into_iter().chain(peers).collect();
+    observed.live = [live.0, live.1, live.2].into_iter().chain(budgets).flatten().collect();
     Ok(observed)
 }
 

@@ -21,6 +21,8 @@ pub const MAX_UNPACKED: u64 = 512 * 1024 * 1024;
 pub const MAX_ENTRIES: usize = 100_000;
 /// Largest `metadata.json`.
 pub const MAX_METADATA: u64 = 64 * 1024;
+/// Largest `connection.json`.
+pub const MAX_CONNECTION: u64 = 256 * 1024;
 /// Longest label: with hash and ending it becomes the name of one file on the peer, which has at most 255 bytes.
 pub const MAX_LABEL: usize = 255 - 1 - HASH_DIGITS - ".tar.gz".len();
 
@@ -229,6 +231,13 @@ pub enum PackageError {
         /// How it is written.
         wanted: &'static str,
     },
+    /// Where the service is cannot be read.
+    #[error("the {CONNECTION} of the package cannot be read")]
+    Connection {
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
     /// A description without a type: no builder would take it.
     #[error("the {METADATA} of the package names no type")]
     NoType,
@@ -301,6 +310,21 @@ impl fmt::Debug for ServiceClient {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("ServiceClient").field("certificate", &self.certificate).finish_non_exhaustive()
     }
+}
+
+/// `connection.json` of somebody else's package: every key that the builder knows (`ccaas_builder/cmd/build`), and no other,
+/// because Go takes keys in any case, and the last of two.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "the keys are named so that no other passes")]
+struct ForeignConnection {
+    address: String,
+    dial_timeout: Option<String>,
+    tls_required: Option<bool>,
+    client_auth_required: Option<bool>,
+    root_cert: Option<String>,
+    client_key: Option<String>,
+    client_cert: Option<String>,
 }
 
 /// `connection.json`. The order of the fields is part of package ids.
@@ -413,6 +437,32 @@ impl Package {
     /// Its label.
     pub fn label(&self) -> &Label {
         &self.id.label
+    }
+
+    /// Where peers call the chaincode of a package of type `ccaas`, `host:port`, as its `connection.json` says it: Go templates
+    /// in it are not filled in. Fails where there is no such file, or one that a peer could read in another way.
+    pub fn server(&self) -> Result<String, PackageError> {
+        let mut connection = None;
+        walk(Part::Package, self.bytes.as_slice(), |name, _, content| {
+            if name != CODE {
+                return Ok(());
+            }
+            walk(Part::Code, content, |name, is_file, content| {
+                if is_file && name.strip_prefix("./").unwrap_or(name) == CONNECTION {
+                    let archive = |source| PackageError::Archive { part: Part::Code, source };
+                    let mut bytes = Vec::new();
+                    content.take(MAX_CONNECTION + 1).read_to_end(&mut bytes).map_err(archive)?;
+                    connection = Some(bytes);
+                }
+                Ok(())
+            })
+        })?;
+        let bytes = connection.ok_or(PackageError::Missing { name: CONNECTION })?;
+        if bytes.len() as u64 > MAX_CONNECTION {
+            return Err(too_large(Part::Code, format!("{CONNECTION} of {MAX_CONNECTION} bytes")));
+        }
+        let read: Result<ForeignConnection, _> = serde_json::from_slice(&bytes);
+        read.map(|connection| connection.address).map_err(|source| PackageError::Connection { source })
     }
 
     /// Its type, such as `ccaas`, `golang` or `node`.

@@ -302,3 +302,26 @@ proptest! {
         prop_assert!(Package::read(package(&bytes, &code())).is_err());
     }
 }
+
+#[test]
+fn where_the_service_is_is_told_in_one_way_only() {
+    let metadata = br#"{"type":"ccaas","label":"asset_1"}"#;
+    let server = |name: &str, connection: &str| {
+        let code = gz(&tar(&[(name, b'0', connection.as_bytes())]));
+        Package::read(package(metadata, &code)).unwrap().server().map_err(|error| error.to_string())
+    };
+    let good = r#"{"address":"cc.example.com:9999","dial_timeout":"10s","tls_required":false}"#;
+    assert_eq!(server("connection.json", good).unwrap(), "cc.example.com:9999");
+    assert_eq!(server("./connection.json", good).unwrap(), "cc.example.com:9999");
+    assert!(server("src/connection.json", good).unwrap_err().contains("has no connection.json"));
+    // Go would take the second address of each of these.
+    for twice in [
+        r#"{"address":"a:1","address":"b:2"}"#,
+        r#"{"address":"a:1","Address":"b:2"}"#,
+        r#"{"address":"a:1","addreſs":"b:2"}"#,
+    ] {
+        assert!(server("connection.json", twice).unwrap_err().contains("cannot be read"), "{twice}");
+    }
+    let made = ServiceConnection { address: "a:1".to_owned(), dial_timeout: "10s".to_owned(), tls: None };
+    assert_eq!(Package::service(&"asset_1".parse().unwrap(), &made).server().unwrap(), "a:1");
+}
