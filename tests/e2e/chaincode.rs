@@ -225,6 +225,7 @@ fn peer(world: &World, organization: &str, msp_id: &str) -> Node {
         kind: NodeKind::Peer,
         msp_id: msp_id.to_owned(),
         address: String::new(),
+        foreign: None,
     }
 }
 

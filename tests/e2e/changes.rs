@@ -258,6 +258,7 @@ pub fn orderer(world: &World) -> Node {
         kind: NodeKind::Orderer,
         msp_id: "HubMSP".to_owned(),
         address: String::new(),
+        foreign: None,
     }
 }
 
