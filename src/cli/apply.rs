@@ -8,19 +8,24 @@ use std::time::Duration;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 use tenter_consortium::plan::{NoteLevel, Plan, PlannedStep, StepId};
+use tenter_consortium::planner::moved;
+use tenter_consortium::settings::Settings;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::args::Global;
 use super::cluster::Cluster;
+use super::definition::load;
 use super::exit::Exit;
 use super::outcome::{CliError, Outcome, Report, say, stderr_style};
 use super::plan::{DefinitionArgs, Inputs, unseen_exit};
+use super::plan_file::PlanFile;
 use crate::execute::lease::{Lease, LeaseError, acquire};
 use crate::execute::objects::Cluster as Writer;
 use crate::execute::{Execution, StepOutcome, execute};
-use crate::report::plan::{PlanReport, headline, ordered};
+use crate::report::plan::{Basis, PlanReport, headline};
 use crate::report::{Style, count, printable};
+use crate::sync::engine::Look;
 use crate::sync::follow::lease_name;
 use crate::sync::triggers::Triggers;
 
@@ -30,15 +35,19 @@ const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(500);
 /// Longest time between two passes: Fabric's own progress does not show in objects.
 const LOOK_AGAIN: Duration = Duration::from_secs(3);
+/// Things that moved that a message names.
+const MOVED: usize = 10;
 
 /// Carry out the plan, and wait until everything is so.
 ///
 /// Shows the plan, asks, takes the Consortium's Lease, writes what the plan says, and plans again until nothing is left to
-/// do. The controllers (tenter operator, or tenter run) do their part meanwhile.
+/// do. The controllers (tenter operator, or tenter run) do their part meanwhile. A plan file (tenter plan --out) is applied only
+/// to the world that it was made from.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tenter apply --consortium trade .
-  tenter apply --consortium trade . --yes --timeout 10m -o json")]
+  tenter apply --consortium trade . --yes --timeout 10m -o json
+  tenter apply --consortium trade plan.json")]
 pub struct Args {
     #[command(flatten)]
     definition: DefinitionArgs,
@@ -46,22 +55,8 @@ pub struct Args {
     #[arg(long, short, env = "TENTER_YES", hide_env_values = true)]
     yes: bool,
     /// Longest time for everything: 90s, 10m, 1h
-    #[arg(long, env = "TENTER_TIMEOUT", hide_env_values = true, value_name = "TIME", default_value = "10m", value_parser = duration)]
+    #[arg(long, env = "TENTER_TIMEOUT", hide_env_values = true, value_name = "TIME", default_value = "10m", value_parser = super::args::duration)]
     timeout: Duration,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "write a number and s, m or h, for example 90s".to_owned();
-    let split = text.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(wrong)?;
-    let (number, unit) = text.split_at(split);
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let scale = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return Err(wrong()),
-    };
-    number.checked_mul(scale).map(Duration::from_secs).ok_or_else(wrong)
 }
 
 /// What `apply` came to.
@@ -179,9 +174,21 @@ impl Progress {
 pub async fn run(global: &Global, args: Args) -> Result<Outcome, CliError> {
     let cluster = Cluster::connect(global).await?;
     let consortium = cluster.required_consortium(global).await?;
-    let inputs = args.definition.inputs(global, Some(&cluster), Some(&consortium)).await?;
+    let file = args.definition.path.as_deref().map(PlanFile::read).transpose()?.flatten();
+    let inputs = match &file {
+        None => args.definition.inputs(global, Some(&cluster), Some(&consortium)).await?,
+        Some(file) => {
+            let located = file.located();
+            let settings = Settings::of(&consortium.name_any(), &global.namespace, &consortium.spec);
+            Inputs { network: load(&located)?, located, settings }
+        }
+    };
     let name = consortium.name_any();
-    let mut plan = look(&cluster, &inputs).await;
+    let first = look(&cluster, &inputs).await;
+    if let Some(file) = &file {
+        unmoved(file, &first)?;
+    }
+    let mut plan = first.plan;
     if plan.steps.is_empty() {
         let exit = settled(&plan);
         let errors = errors(&plan);
@@ -192,26 +199,42 @@ pub async fn run(global: &Global, args: Args) -> Result<Outcome, CliError> {
         let lease = take_lease(&cluster, &name, args.timeout).await?;
         // The plan that was agreed to must be this world's: between the question and the Lease others may have written.
         let again = look(&cluster, &inputs).await;
-        if again.hash == plan.hash {
+        if again.plan.hash == plan.hash {
             break lease;
         }
         lease.release().await;
+        if let Some(file) = &file {
+            unmoved(file, &again)?;
+        }
         say("The world has changed since this plan was made; this is the new one.\n");
-        plan = again;
+        plan = again.plan;
     };
     let result = converge(global, &args, &cluster, &inputs, &name, plan, &lease).await;
     lease.release().await;
     result
 }
 
-async fn look(cluster: &Cluster, inputs: &Inputs) -> Plan {
-    cluster.engine.look(&inputs.network, &inputs.settings, inputs.located.revision.as_deref()).await.plan
+async fn look(cluster: &Cluster, inputs: &Inputs) -> Look {
+    cluster.engine.look(&inputs.network, &inputs.settings, inputs.located.revision.as_deref()).await
+}
+
+/// Refuses a plan file whose world has moved, naming what moved.
+fn unmoved(file: &PlanFile, look: &Look) -> Result<(), CliError> {
+    if file.plan.hash == look.plan.hash {
+        return Ok(());
+    }
+    let moved = moved(&file.covers, &look.plan.covered(&look.desired, &look.observed));
+    let more = moved.len().saturating_sub(MOVED);
+    let more = if more == 0 { String::new() } else { format!("; and {more} more") };
+    let named = moved.iter().take(MOVED).map(|line| printable(line)).collect::<Vec<_>>().join("; ");
+    let message = format!("nothing was applied: the world has moved since the plan was made: {named}{more}");
+    Err(CliError::new(Exit::Blocked, message, "plan again, and have the new plan reviewed: tenter plan --out FILE"))
 }
 
 /// Shows the plan and asks, unless `--yes` has answered.
 fn confirm(global: &Global, args: &Args, inputs: &Inputs, plan: &Plan) -> Result<(), CliError> {
     if !global.quiet || !args.yes {
-        let report = PlanReport { plan: plan.clone(), file: inputs.located.name.clone(), offline: false };
+        let report = PlanReport { plan: plan.clone(), file: inputs.located.name.clone(), basis: Basis::World };
         say(&report.text(stderr_style(global.color)));
     }
     if args.yes {
@@ -272,14 +295,14 @@ async fn converge(
             return Err(CliError::new(Exit::Failure, message, "tenter status shows how far it came; apply again"));
         }
         failed = if execution.failure().is_some() { failed + 1 } else { 0 };
-        let next = look(cluster, inputs).await;
+        let next = look(cluster, inputs).await.plan;
         progress.settle(&plan, &next);
         plan = next;
         progress.moving(plan.steps.len());
         let end = ended(&plan, &execution, failed, deadline);
         if let Some(exit) = end {
             progress.clear();
-            let left = ordered(&plan).into_iter().map(|id| (id.clone(), why_left(&plan, &execution, &id))).collect();
+            let left = plan.ordered().into_iter().map(|id| (id.clone(), why_left(&plan, &execution, &id))).collect();
             let seconds = progress.start.elapsed().as_secs();
             return Ok(Outcome::with(
                 exit,
@@ -320,19 +343,5 @@ fn why_left(plan: &Plan, execution: &Execution, id: &StepId) -> String {
         Some(StepOutcome::Waiting(why)) => why.clone(),
         Some(StepOutcome::Failed(failure)) => failure.message.clone(),
         _ => plan.steps.get(id).map(|planned| headline(&planned.step)).unwrap_or_default(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_read() {
-        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("10m"), Ok(Duration::from_mins(10)));
-        for wrong in ["", "10", "m", "1d", "-1s", "99999999999999999999h"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
     }
 }

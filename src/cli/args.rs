@@ -1,12 +1,13 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::{
-    apply, call, completions, consent, crds, explain, export, genesis, operator, plan, run, schema, sign, status, sync,
-    validate, vote,
+    apply, approve, call, completions, consent, crds, explain, export, genesis, man, operator, plan, run, schema, sign,
+    snapshot, status, sync, validate, vote,
 };
 
 /// Keeps a Hyperledger Fabric consortium in the shape that its git repository says.
@@ -189,6 +190,22 @@ fn output(text: &str) -> Result<Output, String> {
     }
 }
 
+/// Reads `90s`, `10m`, `1h` or `30d`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "write a number and s, m, h or d, for example 90s".to_owned();
+    let split = text.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(split);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let scale = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(scale).map(Duration::from_secs).ok_or_else(wrong)
+}
+
 impl Cli {
     /// What is wrong with the outputs that were asked for, if anything: found before anything is done.
     pub fn wrong_output(&self) -> Option<String> {
@@ -237,6 +254,10 @@ pub enum Command {
     Diff(plan::DiffArgs),
     /// Carry out the plan, and wait until everything is so
     Apply(apply::Args),
+    /// Approve the steps of a plan that cannot be undone
+    Approve(approve::Args),
+    /// Print a signed snapshot of the state, for tenter plan --snapshot
+    Snapshot(snapshot::Args),
     /// Follow the repository: plan and apply each commit
     Sync(sync::Args),
     /// Run the controllers
@@ -269,6 +290,8 @@ pub enum Command {
     Schema(schema::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
+    /// Write manual pages
+    Man(man::Args),
     /// Fetch for another process of this program
     #[command(name = crate::source::process::SUBCOMMAND, hide = true)]
     GitFetch,
@@ -335,6 +358,16 @@ mod tests {
         }
         let actual = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(actual == text, "docs/reference/cli.md is not what the program says; UPDATE_REFERENCE=1 writes it");
+    }
+
+    #[test]
+    fn durations_are_read() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("10m"), Ok(Duration::from_mins(10)));
+        assert_eq!(duration("30d"), Ok(Duration::from_hours(720)));
+        for wrong in ["", "10", "m", "1w", "-1s", "99999999999999999999h"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tenter_consortium::network::Network;
 use super::exit::Exit;
 use super::outcome::CliError;
 use crate::report::diagnostics::Findings;
-use crate::source::mirror::FetchRequest;
+use crate::source::mirror::{FetchRequest, Fetched};
 use crate::source::{Credentials, MAX_BLOB_BYTES, SourceError, folder, process};
 
 /// A definition's bytes and what belongs to them.
@@ -151,16 +151,28 @@ impl RepositoryArgs {
         credentials: Credentials,
     ) -> Result<Located, CliError> {
         let path = self.definition.as_deref().or(path).unwrap_or("network.yaml").to_owned();
+        let revision = self.revision.as_deref().or(branch).unwrap_or("main");
+        let fetched = self.fetch_at(url, revision, &path, credentials).await?;
+        Ok(Located { name: path, bytes: fetched.definition?, facts: fetched.facts, revision: Some(fetched.commit) })
+    }
+
+    /// Fetches what a repository has at a revision.
+    pub async fn fetch_at(
+        &self,
+        url: &str,
+        revision: &str,
+        path: &str,
+        credentials: Credentials,
+    ) -> Result<Fetched, CliError> {
         let request = FetchRequest {
             cache: cache_folder(self.cache_dir.as_ref()),
             url: url.to_owned(),
-            revision: self.revision.as_deref().or(branch).unwrap_or("main").to_owned(),
-            path: path.clone(),
+            revision: revision.to_owned(),
+            path: path.to_owned(),
             last_good: None,
             trust: None,
             credentials,
         };
-        let fetched = process::fetch(&request, self.limit()).await?;
-        Ok(Located { name: path, bytes: fetched.definition?, facts: fetched.facts, revision: Some(fetched.commit) })
+        Ok(process::fetch(&request, self.limit()).await?)
     }
 }

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand; each returns data, and [`outcome::render`] alone prints it.
 
 pub mod apply;
+pub mod approve;
 pub mod args;
 pub mod call;
 pub mod cluster;
@@ -12,12 +13,15 @@ pub mod exit;
 pub mod explain;
 pub mod export;
 pub mod genesis;
+pub mod man;
 pub mod operator;
 pub mod outcome;
 pub mod plan;
+pub mod plan_file;
 pub mod run;
 pub mod schema;
 pub mod sign;
+pub mod snapshot;
 pub mod status;
 pub mod sync;
 pub mod validate;
@@ -68,6 +72,7 @@ fn dispatch(global: &Global, command: Command) -> Result<Outcome, CliError> {
         Command::Schema(args) => schema::run(&args),
         Command::Crds(args) => crds::run(&args),
         Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
         Command::GitFetch => crate::source::process::serve()
             .map(|answer| Outcome::shown(outcome::Verbatim(answer)))
             .map_err(|error| CliError::plain(Exit::Failure, error.to_string())),
@@ -82,7 +87,9 @@ fn dispatch(global: &Global, command: Command) -> Result<Outcome, CliError> {
             .map_err(|error| CliError::plain(Exit::Failure, error.to_string())),
         Command::Plan(args) => block_on(plan::run(global, args)),
         Command::Diff(args) => block_on(plan::diff(global, args)),
+        Command::Approve(args) => block_on(approve::run(global, args)),
         Command::Apply(args) => block_on(apply::run(global, args)),
+        Command::Snapshot(args) => block_on(snapshot::run(global, args)),
         Command::Status(args) => block_on(status::run(global, args)),
         Command::Invoke(args) => block_on(call::invoke(global, args)),
         Command::Query(args) => block_on(call::query(global, args)),

@@ -1,26 +1,38 @@
 //! `tenter plan`: what would change.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use serde_json::Value;
+use tenter_consortium::desired::desired;
+use tenter_consortium::expiry::expiring;
+use tenter_consortium::model;
 use tenter_consortium::network::Network;
-use tenter_consortium::objects::{ImageSettings, NamespaceSettings, Subject, SubjectKind};
+use tenter_consortium::objects::{ApprovalSettings, ImageSettings, NamespaceSettings, Subject, SubjectKind};
 use tenter_consortium::plan::{Plan, PlannedStep, Unseen};
+use tenter_consortium::planner;
 use tenter_consortium::settings::Settings;
+use tenter_consortium::snapshot::{Snapshot, SnapshotError};
 
 use super::args::Global;
 use super::cluster::Cluster;
 use super::definition::{Located, RepositoryArgs, load, read_local};
 use super::exit::Exit;
 use super::outcome::{CliError, Outcome, Report};
+use super::plan_file::PlanFile;
 use crate::report::Style;
-use crate::report::plan::PlanReport;
+use crate::report::plan::{Basis, PlanReport, short_revision};
 use crate::report::review::Review;
 use crate::resources::Consortium;
+use crate::source::{SourceError, local};
 use crate::sync::definition::credentials;
 use crate::sync::engine::plan_offline;
+
+/// How far `diff` looks ahead for certificates that end, as `plan` does by default.
+const HORIZON: Duration = Duration::from_hours(30 * 24);
 
 /// Show what would change: objects, genesis blocks, joins, and the configuration of channels.
 ///
@@ -30,14 +42,21 @@ use crate::sync::engine::plan_offline;
 #[command(after_help = "Examples:
   tenter plan --consortium trade .
   tenter plan --detailed-exitcode -o json network.yaml
+  tenter plan --against origin/main -o markdown=plan.md .
+  tenter plan --consortium trade --out plan.json . && tenter apply --consortium trade plan.json
   tenter plan --offline --organizations '*' --allow-namespace 'trade-*' --allow-image docker.io/hyperledger .
   tenter plan --repository https://git.example/trade.git --revision main")]
 pub struct Args {
     #[command(flatten)]
     definition: DefinitionArgs,
-    /// Plan as if nothing existed, without a cluster
-    #[arg(long, env = "TENTER_OFFLINE", hide_env_values = true)]
-    offline: bool,
+    #[command(flatten)]
+    world: WorldArgs,
+    /// Name certificates of channel configurations that end within this time: 12h, 30d
+    #[arg(long, env = "TENTER_HORIZON", hide_env_values = true, value_name = "TIME", default_value = "30d", value_parser = super::args::duration)]
+    horizon: Duration,
+    /// Write the plan to this file too, for tenter apply FILE
+    #[arg(long, env = "TENTER_OUT", hide_env_values = true, value_name = "FILE", conflicts_with_all = ["offline", "against", "snapshot"])]
+    out: Option<PathBuf>,
     /// End with 0 when nothing would change, 2 when something would, 7 when a gate stops a step
     #[arg(long, env = "TENTER_DETAILED_EXITCODE", hide_env_values = true)]
     detailed_exitcode: bool,
@@ -50,13 +69,45 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tenter diff --consortium trade .
+  tenter diff --against HEAD~1 .
   tenter diff -q --consortium trade . > /dev/null || echo 'something would change'")]
 pub struct DiffArgs {
     #[command(flatten)]
     definition: DefinitionArgs,
+    #[command(flatten)]
+    world: WorldArgs,
+}
+
+/// What the definition is compared with, where that is not the cluster.
+#[derive(Debug, clap::Args)]
+pub struct WorldArgs {
     /// Plan as if nothing existed, without a cluster
     #[arg(long, env = "TENTER_OFFLINE", hide_env_values = true)]
     offline: bool,
+    /// Compare with the definition at this revision of its repository, without a cluster
+    #[arg(
+        help = "Compare with the definition at this revision of its repository, without a cluster; all that both ask for is \
+                allowed unless settings are given",
+        long,
+        env = "TENTER_AGAINST",
+        hide_env_values = true,
+        value_name = "REVISION",
+        conflicts_with = "offline"
+    )]
+    against: Option<String>,
+    /// Compare with this snapshot of the state (tenter snapshot, or a daemon's /snapshots/CONSORTIUM), without a cluster
+    #[arg(
+        long,
+        env = "TENTER_SNAPSHOT",
+        hide_env_values = true,
+        value_name = "FILE",
+        conflicts_with_all = ["offline", "against"],
+        requires = "snapshot_roots"
+    )]
+    snapshot: Option<PathBuf>,
+    /// Enrolment roots (PEM) of the organization that must have signed the snapshot
+    #[arg(long, env = "TENTER_SNAPSHOT_ROOTS", hide_env_values = true, value_name = "FILE")]
+    snapshot_roots: Option<PathBuf>,
 }
 
 /// Where the definition and the settings come from.
@@ -129,6 +180,23 @@ fn subject(text: &str) -> Result<Subject, String> {
 }
 
 impl SettingsArgs {
+    /// Whether any flag says something.
+    fn is_given(&self) -> bool {
+        let Self {
+            organizations,
+            allow_namespace,
+            create_namespaces,
+            allow_image,
+            mirror_image,
+            allow_subject,
+            allow_chaincode_server,
+        } = self;
+        *create_namespaces
+            || [organizations, allow_namespace, allow_image, allow_chaincode_server].iter().any(|list| !list.is_empty())
+            || !mirror_image.is_empty()
+            || !allow_subject.is_empty()
+    }
+
     /// The settings that the flags make.
     fn settings(&self, consortium: &str, namespace: &str) -> Result<Settings, CliError> {
         if self.organizations.is_empty() {
@@ -148,6 +216,7 @@ impl SettingsArgs {
             },
             subjects: self.allow_subject.clone(),
             chaincode_servers: self.allow_chaincode_server.clone(),
+            approvals: ApprovalSettings::default(),
         })
     }
 }
@@ -200,6 +269,39 @@ impl DefinitionArgs {
     }
 }
 
+impl DefinitionArgs {
+    /// The definition as it was at another revision, with the name of that; no definition where there was no file.
+    async fn earlier(&self, located: &Located, revision: &str) -> Result<(Option<Located>, String), CliError> {
+        let (commit, definition, facts) = match (&self.path, &self.repository.repository) {
+            (None, Some(url)) => {
+                let fetched =
+                    self.repository.fetch_at(url, revision, &located.name, self.repository.credentials()?).await?;
+                (fetched.commit, fetched.definition, fetched.facts)
+            }
+            _ if located.name == "-" => {
+                let message = "--against needs to know where the definition stands, and standard input is nowhere";
+                return Err(CliError::new(Exit::Usage, message, "name the file or its folder"));
+            }
+            _ => {
+                let at = local::at(Path::new(&located.name), revision)
+                    .map_err(|error| CliError { exit: Exit::Usage, ..CliError::from(error) })?;
+                (at.commit, at.definition, at.facts)
+            }
+        };
+        let short = short_revision(&commit).to_owned();
+        let name = if commit.starts_with(revision) { short } else { format!("{revision} ({short})") };
+        let located = match definition {
+            Ok(bytes) => {
+                let name = format!("{} at {name}", located.name);
+                Some(Located { name, bytes, facts, revision: Some(commit) })
+            }
+            Err(SourceError::NoFile { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        Ok((located, name))
+    }
+}
+
 impl Report for PlanReport {
     fn text(&self, style: Style) -> String {
         Self::text(self, style)
@@ -237,26 +339,100 @@ pub const fn unseen_exit(unseen: Unseen) -> Exit {
 
 /// Plans.
 pub async fn run(global: &Global, args: Args) -> Result<Outcome, CliError> {
-    let Args { definition, offline, detailed_exitcode } = args;
-    let (plan, file) = if offline {
-        let Inputs { located, network, settings } = definition.inputs(global, None, None).await?;
-        (plan_offline(&network, &settings, located.revision.as_deref()), located.name)
-    } else {
-        let cluster = Cluster::connect(global).await?;
-        let consortium = cluster.consortium(global).await?;
-        let Inputs { located, network, settings } =
-            definition.inputs(global, Some(&cluster), consortium.as_ref()).await?;
-        let look = cluster.engine.look(&network, &settings, located.revision.as_deref()).await;
-        (look.plan, located.name)
+    let Args { definition, world, horizon, out, detailed_exitcode } = args;
+    let look_ahead = SignedDuration::try_from(horizon).unwrap_or(SignedDuration::MAX);
+    let report = match world {
+        WorldArgs { against: Some(revision), .. } => against(global, &definition, &revision).await?,
+        WorldArgs { snapshot: Some(snapshot), snapshot_roots: Some(roots), .. } => {
+            from_snapshot(&definition, &snapshot, &roots, look_ahead).await?
+        }
+        WorldArgs { offline: true, .. } => {
+            let Inputs { located, network, settings } = definition.inputs(global, None, None).await?;
+            let plan = plan_offline(&network, &settings, located.revision.as_deref());
+            PlanReport { plan, file: located.name, basis: Basis::Nothing }
+        }
+        WorldArgs { .. } => {
+            let cluster = Cluster::connect(global).await?;
+            let consortium = cluster.consortium(global).await?;
+            let Inputs { located, network, settings } =
+                definition.inputs(global, Some(&cluster), consortium.as_ref()).await?;
+            let mut look = cluster.engine.look(&network, &settings, located.revision.as_deref()).await;
+            look.plan.notes.extend(expiring(&look.observed, cluster.engine.ctx.now(), look_ahead));
+            if let Some(path) = &out {
+                PlanFile::new(&look, &located).write(path)?;
+            }
+            PlanReport { plan: look.plan, file: located.name, basis: Basis::World }
+        }
     };
-    let exit = if detailed_exitcode { detailed(&plan) } else { Exit::Ok };
-    Ok(Outcome::with(exit, PlanReport { plan, file, offline }))
+    let exit = if detailed_exitcode { detailed(&report.plan) } else { Exit::Ok };
+    Ok(Outcome::with(exit, report))
+}
+
+/// Plans from a signed snapshot.
+async fn from_snapshot(
+    args: &DefinitionArgs,
+    path: &Path,
+    roots: &Path,
+    horizon: SignedDuration,
+) -> Result<PlanReport, CliError> {
+    let (snapshot, signer) = super::snapshot::read(path, roots)?;
+    let located = args.locate(None, None).await?;
+    let network = load(&located)?;
+    let Snapshot { consortium, namespace, taken, organizations, .. } = &snapshot;
+    let settings = if args.settings.is_given() {
+        args.settings.settings(consortium, namespace)?
+    } else {
+        let all = Settings::of_definitions(consortium, namespace, &[&network]);
+        Settings { organizations: organizations.clone(), ..all }
+    };
+    let now = Timestamp::now();
+    let basis = Basis::Snapshot { taken: format!("{taken} ({})", age(taken, now)), signer };
+    let asked = desired(&network, &settings);
+    let failed = |error: SnapshotError| CliError::plain(Exit::Usage, format!("the snapshot is not used: {error}"));
+    let mut observed = snapshot.observed().map_err(failed)?;
+    model::look(&mut observed, &asked, "it is not in the snapshot");
+    let mut plan = planner::plan(&asked, &observed, located.revision.as_deref());
+    plan.notes.extend(expiring(&observed, now, horizon));
+    Ok(PlanReport { plan, file: located.name, basis })
+}
+
+/// How old something is, in words.
+fn age(taken: &str, now: Timestamp) -> String {
+    let Ok(taken) = taken.parse::<Timestamp>() else { return "at a time that cannot be read".to_owned() };
+    let seconds = now.duration_since(taken).as_secs();
+    match seconds {
+        ..0 => "in the future: look at the clocks".to_owned(),
+        0..120 => format!("{seconds} s ago"),
+        120..7200 => format!("{} min ago", seconds / 60),
+        7200..172_800 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}
+
+/// Plans from one revision of a definition to another.
+async fn against(global: &Global, args: &DefinitionArgs, revision: &str) -> Result<PlanReport, CliError> {
+    let located = args.locate(None, None).await?;
+    let network = load(&located)?;
+    let (earlier, before) = args.earlier(&located, revision).await?;
+    let was = earlier.as_ref().map(load).transpose()?;
+    let consortium = global.consortium.as_deref().unwrap_or(&network.name);
+    let settings = if args.settings.is_given() {
+        args.settings.settings(consortium, &global.namespace)?
+    } else {
+        let definitions: Vec<&Network> = was.iter().chain([&network]).collect();
+        Settings::of_definitions(consortium, &global.namespace, &definitions)
+    };
+    let was = was.map(|network| desired(&network, &settings)).unwrap_or_default();
+    let asked = desired(&network, &settings);
+    let plan = model::plan_between(&was, &asked, &before, located.revision.as_deref())
+        .map_err(|error| CliError::plain(Exit::Failure, error.to_string()))?;
+    Ok(PlanReport { plan, file: located.name, basis: Basis::Revision(before) })
 }
 
 /// Plans, and ends as `diff(1)` does.
 pub async fn diff(global: &Global, args: DiffArgs) -> Result<Outcome, CliError> {
-    let DiffArgs { definition, offline } = args;
-    let args = Args { definition, offline, detailed_exitcode: true };
+    let DiffArgs { definition, world } = args;
+    let args = Args { definition, world, horizon: HORIZON, out: None, detailed_exitcode: true };
     match run(global, args).await {
         Ok(Outcome { exit, report }) => Ok(Outcome { exit: exit.of_diff(), report }),
         Err(CliError { exit, message, hint }) => Err(CliError { exit: exit.of_diff(), message, hint }),
@@ -271,7 +447,7 @@ mod tests {
     fn a_detailed_exit_code_tells_gates_from_what_was_not_seen() {
         use std::collections::BTreeSet;
 
-        use tenter_consortium::plan::{Note, NoteLevel, Step, StepId};
+        use tenter_consortium::plan::{Effects, Note, NoteLevel, Step, StepId};
         let step = |blocked: Option<&str>, unseen| PlannedStep {
             step: Step::PinGenesis { channel: "c".to_owned() },
             needs: BTreeSet::default(),
@@ -279,6 +455,8 @@ mod tests {
             blocked: blocked.map(ToOwned::to_owned),
             unseen,
             irreversible: None,
+            effects: Effects::default(),
+            approval: None,
         };
         let check = |steps: Vec<PlannedStep>, level: NoteLevel, expect: Exit| {
             let steps = steps.into_iter().enumerate().map(|(index, step)| (StepId(index.to_string()), step)).collect();
@@ -295,6 +473,18 @@ mod tests {
         check(vec![step(None, None), unreachable()], NoteLevel::Info, Exit::Unreachable);
         check(vec![forbidden(), unreachable()], NoteLevel::Info, Exit::Unauthorised);
         check(vec![forbidden(), step(Some("no"), None)], NoteLevel::Info, Exit::Blocked);
+    }
+
+    #[test]
+    fn ages_are_told() {
+        let now = "2026-05-01T12:00:00Z".parse().unwrap();
+        let check = |taken: &str, expect: &str| assert_eq!(age(taken, now), expect);
+        check("2026-05-01T11:59:30Z", "30 s ago");
+        check("2026-05-01T11:30:00Z", "30 min ago");
+        check("2026-04-30T12:00:00Z", "24 h ago");
+        check("2026-04-01T12:00:00Z", "30 days ago");
+        check("2026-05-01T13:00:00Z", "in the future: look at the clocks");
+        check("yesterday", "at a time that cannot be read");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use tenter_consortium::plan::{Plan, PlannedStep, Step, StepId};
 use tokio_util::sync::CancellationToken;
 
 use crate::controllers::failure::Failure;
-use crate::report::plan::{headline, ordered};
+use crate::report::plan::headline;
 
 /// Longest time of one write.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
@@ -141,7 +141,7 @@ pub async fn execute<W: World>(
     report: &mut (dyn FnMut(&StepId, &StepOutcome) + Send),
 ) -> Execution {
     let mut execution = Execution::default();
-    let mut queue: BTreeSet<(usize, StepId)> = ordered(plan).into_iter().enumerate().collect();
+    let mut queue: BTreeSet<(usize, StepId)> = plan.ordered().into_iter().enumerate().collect();
     let mut running = FuturesUnordered::new();
     loop {
         if stop.is_cancelled() {

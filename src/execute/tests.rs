@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use serde_json::{Value, json};
 use tenter_consortium::document::Blob;
 use tenter_consortium::objects::Kind;
+use tenter_consortium::plan::Effects;
 
 use super::*;
 
@@ -80,8 +81,16 @@ fn create(name: &str) -> Step {
 fn plan(steps: &[(&str, Step, &[&str])]) -> Plan {
     let steps = steps.iter().map(|(id, step, needs)| {
         let needs = needs.iter().map(|need| StepId((*need).to_owned())).collect();
-        let planned =
-            PlannedStep { step: step.clone(), needs, reasons: vec![], blocked: None, unseen: None, irreversible: None };
+        let planned = PlannedStep {
+            step: step.clone(),
+            needs,
+            reasons: vec![],
+            blocked: None,
+            unseen: None,
+            irreversible: None,
+            effects: Effects::default(),
+            approval: None,
+        };
         (StepId((*id).to_owned()), planned)
     });
     Plan {

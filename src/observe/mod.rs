@@ -7,7 +7,7 @@ pub mod chaincode;
 pub mod channel;
 mod objects;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, StreamExt as _};
@@ -25,6 +25,7 @@ use tenter_consortium::observed::{
 use tenter_fabric::config::CurrentConfig;
 
 use self::channel::each;
+use self::objects::Proposed;
 use crate::controllers::Context;
 use crate::controllers::channel::form::{foreign as foreign_organizations, foreign_consenters, own_readers};
 use crate::controllers::channel::material::{Others, available};
@@ -41,13 +42,23 @@ pub async fn observe(ctx: &Context, nodes: &Nodes, desired: &Desired) -> Observe
         let kinds = &kinds;
         let objects = &objects;
         let proposed = &proposed;
+        let none = &Proposed::new();
         // Boxed for the reason that `each` gives.
         let questions: Vec<BoxFuture<'_, (String, ObservedChannel)>> = desired
             .channels
             .iter()
             .map(|(name, channel)| {
                 async move {
-                    let seen = observe_channel(nodes, desired, name, channel, kinds, objects, proposed).await;
+                    let seen = observe_channel(
+                        nodes,
+                        desired,
+                        name,
+                        channel,
+                        kinds,
+                        objects,
+                        proposed.get(name).unwrap_or(none),
+                    )
+                    .await;
                     (name.clone(), seen)
                 }
                 .boxed()
@@ -198,7 +209,7 @@ async fn observe_channel(
     wanted: &DesiredChannel,
     kinds: &BTreeMap<Kind, Observation<()>>,
     objects: &BTreeMap<ObjectRef, LiveObject>,
-    proposed: &BTreeSet<String>,
+    proposed: &Proposed,
 ) -> ObservedChannel {
     let knowns = |kind: NodeKind, references: &[NodeRef]| -> BTreeMap<NodeRef, Known> {
         references.iter().map(|node| (node.clone(), known(kind, node, kinds, objects))).collect()
@@ -228,7 +239,8 @@ async fn observe_channel(
         _ => (Material::default(), Vec::new()),
     };
     let genesis = genesis.map(|pinned| PinnedGenesis { hash: pinned.hash });
-    ObservedChannel { genesis, config, material, foreign, orderers, peers }
+    let signatures = proposed.clone();
+    ObservedChannel { genesis, config, material, signatures, foreign, orderers, peers }
 }
 
 /// Consenters of other members, as the own organizations of a channel ask them.
@@ -250,7 +262,7 @@ async fn compare(
     wanted: &DesiredChannel,
     sources: &[Node],
     live: &LiveChannel,
-    proposed: &BTreeSet<String>,
+    proposed: &Proposed,
 ) -> (Material, Vec<ForeignChange>) {
     let spec = desired.objects.get(&wanted.object).and_then(|object| ChannelSpec::deserialize(&object.spec).ok());
     let Some((spec, current)) = spec.zip(CurrentConfig::from_bytes(name, &live.config).ok()) else {
@@ -260,8 +272,9 @@ async fn compare(
     let others = Others { namespace: &desired.namespace, organizations: &foreign_organizations(&spec, &organizations) };
     let material = available(nodes.store(), &spec, &others).await;
     let differs = updates(&current, &spec, &material).is_ok_and(|found| !found.topics.is_empty());
+    let digests = proposed.keys().cloned().collect();
     let foreign =
-        if differs { channel::foreign_changes(nodes, sources, name, live, proposed).await } else { Vec::new() };
+        if differs { channel::foreign_changes(nodes, sources, name, live, &digests).await } else { Vec::new() };
     (material, foreign)
 }
 

@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use base64::Engine as _;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, StreamExt as _};
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::{Api, ResourceExt as _};
 use serde::Deserialize as _;
 use serde_json::Value;
 use tenter_consortium::desired::Desired;
-use tenter_consortium::objects::{Condition, Kind, LABEL_CONSORTIUM, LABEL_ORGANIZATION, ObjectRef};
+use tenter_consortium::document::Blob;
+use tenter_consortium::objects::{Condition, FIELD_MANAGER, Kind, LABEL_CONSORTIUM, LABEL_ORGANIZATION, ObjectRef};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{LiveNamespace, LiveObject};
 use tokio::time::timeout;
@@ -19,6 +22,7 @@ use tokio::time::timeout;
 use super::channel::CONCURRENCY;
 use crate::controllers::Context;
 use crate::nodes::store::classify;
+use crate::report::printable;
 use crate::resources::{CertificateAuthority, Chaincode, Channel, Membership, Orderer, Organization, Peer, Proposal};
 
 /// Longest time that one answer of the API server may take.
@@ -39,6 +43,9 @@ fn resource(kind: Kind) -> ApiResource {
         Kind::Chaincode => ApiResource::erase::<Chaincode>(&()),
     }
 }
+
+/// Signatures, as bytes, by the digest of the update that they are over.
+pub(super) type Proposed = BTreeMap<String, Vec<Blob>>;
 
 type Listed = (BTreeMap<Kind, Observation<()>>, BTreeMap<ObjectRef, LiveObject>);
 
@@ -64,14 +71,26 @@ pub(super) async fn list(ctx: &Context, desired: &Desired) -> Listed {
     (kinds, objects)
 }
 
-/// Digests of the updates that the consortium proposed. Without the list, its own changes look like others': what is
-/// shown is wrong then, nothing else.
-pub(super) async fn proposed(ctx: &Context, desired: &Desired) -> BTreeSet<String> {
+/// The updates that the consortium proposed, by channel and digest, each with the signatures that it has. Without the list, its own
+/// changes look like others', and nobody seems to have signed: what is shown is wrong then, nothing else.
+pub(super) async fn proposed(ctx: &Context, desired: &Desired) -> BTreeMap<String, Proposed> {
     let resource = ApiResource::erase::<Proposal>(&());
     let api = Api::<DynamicObject>::namespaced_with(ctx.client.clone(), &desired.namespace, &resource);
     let seen = pages(&api, "Proposal objects", desired).await;
-    let digests = seen.value().into_iter().flatten().filter_map(|object| object.data.pointer("/spec/digest")?.as_str());
-    digests.map(str::to_owned).collect()
+    let mut proposed: BTreeMap<String, Proposed> = BTreeMap::new();
+    let proposals = seen.value().into_iter().flatten().filter_map(|object| {
+        let text = |pointer: &str| object.data.pointer(pointer)?.as_str().map(str::to_owned);
+        let (channel, digest) = (text("/spec/channel")?, text("/spec/digest")?);
+        let signatures = object.data.pointer("/status/signatures").and_then(Value::as_array).into_iter().flatten();
+        let bytes = signatures.filter_map(|entry| {
+            base64::engine::general_purpose::STANDARD.decode(entry.get("signature")?.as_str()?).ok().map(Blob)
+        });
+        Some((channel, digest, bytes.collect()))
+    });
+    for (channel, digest, signatures) in proposals {
+        proposed.entry(channel).or_default().insert(digest, signatures);
+    }
+    proposed
 }
 
 fn live(object: &DynamicObject) -> LiveObject {
@@ -87,6 +106,41 @@ fn live(object: &DynamicObject) -> LiveObject {
             .and_then(|conditions| Vec::<Condition>::deserialize(conditions).ok())
             .unwrap_or_default(),
         deleting: object.metadata.deletion_timestamp.is_some(),
+        managers: managers(object.metadata.managed_fields.as_deref().unwrap_or_default()),
+    }
+}
+
+/// Who wrote fields of the spec that Tenter does not hold any more, by path. A field that somebody forced or edited is no
+/// longer Tenter's; one that others merely agree on still is.
+fn managers(entries: &[ManagedFieldsEntry]) -> BTreeMap<String, String> {
+    let mut own = BTreeSet::new();
+    let mut others = BTreeMap::new();
+    for entry in entries.iter().filter(|entry| entry.subresource.as_deref().unwrap_or_default().is_empty()) {
+        let Some(spec) = entry.fields_v1.as_ref().and_then(|fields| fields.0.get("f:spec")) else { continue };
+        let manager = entry.manager.as_deref().unwrap_or("somebody");
+        let mut paths = Vec::new();
+        fields("spec", spec, &mut paths);
+        for path in paths {
+            if manager == FIELD_MANAGER {
+                own.insert(path);
+            } else {
+                others.insert(path, printable(manager));
+            }
+        }
+    }
+    others.retain(|path, _| !own.contains(path));
+    others
+}
+
+/// Paths of the leaves of a `FieldsV1`; items of lists count as their list.
+fn fields(path: &str, value: &Value, paths: &mut Vec<String>) {
+    let below = value.as_object().into_iter().flatten();
+    let named: Vec<(&str, &Value)> = below.filter_map(|(key, value)| Some((key.strip_prefix("f:")?, value))).collect();
+    if named.is_empty() {
+        paths.push(path.to_owned());
+    }
+    for (name, value) in named {
+        fields(&format!("{path}.{name}"), value, paths);
     }
 }
 
@@ -165,4 +219,34 @@ pub(super) async fn namespaces(ctx: &Context, desired: &Desired) -> BTreeMap<Str
         })
         .collect();
     stream::iter(questions).buffer_unordered(CONCURRENCY).collect().await
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::FieldsV1;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn fields_that_somebody_else_wrote_are_told() {
+        let entry = |manager: &str, subresource: Option<&str>, fields: Value| ManagedFieldsEntry {
+            manager: Some(manager.to_owned()),
+            subresource: subresource.map(str::to_owned),
+            fields_v1: Some(FieldsV1(fields)),
+            ..ManagedFieldsEntry::default()
+        };
+        let entries = [
+            entry(FIELD_MANAGER, None, json!({"f:spec": {"f:image": {}, "f:resources": {"f:cpu": {}}}})),
+            entry("kubectl-edit", None, json!({"f:spec": {"f:image": {}, "f:resources": {".": {}, "f:memory": {}}}})),
+            entry("kubectl-edit", None, json!({"f:metadata": {"f:labels": {"f:x": {}}}})),
+            entry("helm", None, json!({"f:spec": {"f:admins": {"k:{\"name\":\"a\"}": {"f:name": {}}}}})),
+            entry("other", Some("status"), json!({"f:spec": {"f:x": {}}})),
+        ];
+        let expect = BTreeMap::from([
+            ("spec.admins".to_owned(), "helm".to_owned()),
+            ("spec.resources.memory".to_owned(), "kubectl-edit".to_owned()),
+        ]);
+        assert_eq!(managers(&entries), expect);
+    }
 }

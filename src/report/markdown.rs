@@ -7,7 +7,7 @@ pub const LIMIT: usize = 32_768;
 /// Least that can be asked for: less has no room for what must be said.
 pub const LEAST: usize = 2048;
 /// Longest text that the head quotes, in characters.
-const QUOTED: usize = 200;
+const QUOTED: usize = 400;
 /// Left free for the ends of sections and the remark on what is left out.
 const RESERVE: usize = 512;
 

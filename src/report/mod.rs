@@ -91,6 +91,9 @@ mod tests {
         check("plan.schema.json", &plan);
         let mut findings = generator().into_root_schema_for::<super::diagnostics::Findings>().to_value();
         findings.sort_all_objects();
+        let mut snapshot = generator().into_root_schema_for::<tenter_consortium::snapshot::Snapshot>().to_value();
+        snapshot.sort_all_objects();
+        check("snapshot.schema.json", &snapshot);
         check("findings.schema.json", &findings);
     }
 }

@@ -1,6 +1,6 @@
 //! A plan, for people and for programs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use schemars::JsonSchema;
@@ -9,7 +9,10 @@ use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 use tenter_consortium::diagnostic::Span;
 use tenter_consortium::objects::TouchedElement;
-use tenter_consortium::plan::{FieldChange, Note, NoteLevel, Origin, Plan, PlannedStep, Signing, Step, StepId};
+use tenter_consortium::plan::{
+    Effects, FieldChange, Meanwhile, Note, NoteLevel, Origin, Passing, Plan, PlannedStep, Restart, Signing, Step,
+    StepId,
+};
 
 use super::markdown::{self, Markdown, Section};
 use super::review::{Case, Level, Remark, Review, RuleText};
@@ -29,22 +32,74 @@ pub struct PlanReport {
     pub plan: Plan,
     /// The definition's file, as the reader knows it.
     pub file: String,
-    /// Whether it was made without looking at the world.
-    pub offline: bool,
+    /// What it was compared with.
+    pub basis: Basis,
+}
+
+/// What a definition was compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// The cluster and its nodes.
+    World,
+    /// Nothing: as if nothing existed.
+    Nothing,
+    /// The definition at another revision, by its name.
+    Revision(String),
+    /// A snapshot of the cluster and its nodes.
+    Snapshot {
+        /// When it was taken, and how long ago that is.
+        taken: String,
+        /// Who signed it.
+        signer: String,
+    },
+}
+
+impl Basis {
+    /// What a reader must know of it first.
+    fn warning(&self) -> Option<String> {
+        match self {
+            Self::World => None,
+            Self::Nothing => {
+                Some("Offline: planned as if nothing existed; the real plan needs the cluster.".to_owned())
+            }
+            Self::Revision(before) => Some(format!("Compared with {before}; no cluster was looked at.")),
+            Self::Snapshot { taken, signer } => Some(format!(
+                "Planned from a snapshot of {taken}, signed by {signer}; what it does not name is taken to be absent."
+            )),
+        }
+    }
+
+    /// The revision that it was compared with.
+    fn revision(&self) -> Option<&str> {
+        match self {
+            Self::Revision(before) => Some(before),
+            Self::World | Self::Nothing | Self::Snapshot { .. } => None,
+        }
+    }
+
+    /// The snapshot that it was compared with, in words.
+    fn snapshot(&self) -> Option<String> {
+        match self {
+            Self::Snapshot { taken, signer } => Some(format!("{taken}, signed by {signer}")),
+            Self::World | Self::Nothing | Self::Revision(_) => None,
+        }
+    }
 }
 
 impl PlanReport {
     /// For programs: the plan itself, and what a reader must know of how it was made.
     pub fn json(&self) -> Value {
-        let Self { plan, file, offline } = self;
-        let document = PlanDocument { api_version: API_VERSION, kind: "Plan", file, offline: *offline, plan };
+        let Self { plan, file, basis } = self;
+        let (offline, against) = (*basis == Basis::Nothing, basis.revision());
+        let snapshot = basis.snapshot();
+        let document = PlanDocument { api_version: API_VERSION, kind: "Plan", file, offline, against, snapshot, plan };
         serde_json::to_value(&document).unwrap_or_default()
     }
 
     /// For a pull request.
     pub fn review(&self) -> Review {
-        let Self { plan, file, offline: _ } = self;
-        let order = ordered(plan);
+        let Self { plan, file, basis: _ } = self;
+        let order = plan.ordered();
         let steps = || order.iter().filter_map(|id| plan.steps.get(id));
         let mut remarks: Vec<Remark> = steps().flat_map(step_remarks).collect();
         remarks.extend(plan.notes.iter().map(note_remark));
@@ -73,28 +128,31 @@ impl PlanReport {
     }
 
     fn markdown(&self, order: &[StepId]) -> Markdown {
-        let Self { plan, file, offline } = self;
+        let Self { plan, file, basis } = self;
         let plain = Style::default();
         let revision =
             plan.revision.as_deref().map(|revision| format!(" at {}", markdown::code(short_revision(revision))));
         let heading = format!("Tenter plan for {}{}", markdown::code(&plan.consortium), revision.unwrap_or_default());
         let mut head = vec![format!("**{}**", markdown::escaped(&summary(plan, plain)))];
-        if *offline {
-            head.push("Offline: planned as if nothing existed; the real plan needs the cluster.".to_owned());
-        }
+        head.extend(basis.warning().map(|warning| markdown::escaped(&warning)));
         let numbered =
             || order.iter().enumerate().filter_map(|(place, id)| plan.steps.get(id).map(|step| (place + 1, step)));
-        let mut items = Vec::new();
+        let mut items = alike(
+            "⛔",
+            ("is blocked", "are blocked"),
+            numbered().map(|(number, planned)| (number, planned, &planned.blocked)),
+        );
+        let final_ones = numbered().map(|(number, planned)| (number, planned, &planned.irreversible));
+        items.extend(alike("⚠️", ("cannot be undone", "cannot be undone"), final_ones));
         for (number, planned) in numbered() {
             let name = markdown::code(&headline(&planned.step));
-            if let Some(blocked) = &planned.blocked {
-                items.push(format!("- ⛔ {number}. {name} is blocked: {}", markdown::escaped(blocked)));
-            }
-            if let Some(irreversible) = &planned.irreversible {
-                items.push(format!("- ⚠️ {number}. {name} cannot be undone: {}", markdown::escaped(irreversible)));
-            }
             if let Some(missing) = missing_signatures(&planned.step) {
                 items.push(format!("- ✍️ {number}. {name} needs more signatures: {}", markdown::escaped(missing)));
+            }
+            let halted = planned.effects.restart.iter().flat_map(|restart| &restart.meanwhile);
+            for channel in halted.filter(|channel| !channel.goes_on()) {
+                let text = markdown::escaped(&meanwhile_text(channel));
+                items.push(format!("- ⏸️ {number}. {name} restarts a node: {text}"));
             }
         }
         for Note { level, code, subject, message } in &plan.notes {
@@ -132,18 +190,17 @@ impl PlanReport {
 
     /// For people: header, steps in the order in which they can be done, notes, one line that counts.
     pub fn text(&self, style: Style) -> String {
-        let Self { plan, file, offline } = self;
+        let Self { plan, file, basis } = self;
         let mut text = format!("Plan for {}", style.bold(&plan.consortium));
         if let Some(revision) = &plan.revision {
             let _ = write!(text, " at {}", short_revision(revision));
         }
         text.push('\n');
-        if *offline {
-            let warning = "Offline: planned as if nothing existed; the real plan needs the cluster.";
-            let _ = writeln!(text, "{}", style.yellow(warning));
+        if let Some(warning) = basis.warning() {
+            let _ = writeln!(text, "{}", style.yellow(&printable(&warning)));
         }
         text.push('\n');
-        let order = ordered(plan);
+        let order = plan.ordered();
         for (place, id) in order.iter().enumerate() {
             if let Some(planned) = plan.steps.get(id) {
                 text.push_str(&step_text(place + 1, planned, file, style));
@@ -158,6 +215,31 @@ impl PlanReport {
     }
 }
 
+/// List items for steps of which something is so, those with the same reason in one.
+fn alike<'a>(
+    sign: &str,
+    (one, many): (&str, &str),
+    steps: impl Iterator<Item = (usize, &'a PlannedStep, &'a Option<String>)>,
+) -> Vec<String> {
+    let mut reasons: Vec<(&str, Vec<(usize, &PlannedStep)>)> = Vec::new();
+    for (number, planned, reason) in steps {
+        let Some(reason) = reason.as_deref() else { continue };
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, steps)) => steps.push((number, planned)),
+            None => reasons.push((reason, vec![(number, planned)])),
+        }
+    }
+    let items = reasons.into_iter().map(|(reason, steps)| {
+        let reason = markdown::escaped(reason);
+        if let [(number, planned)] = steps.as_slice() {
+            return format!("- {sign} {number}. {} {one}: {reason}", markdown::code(&headline(&planned.step)));
+        }
+        let numbers: Vec<String> = steps.iter().map(|(number, _)| number.to_string()).collect();
+        format!("- {sign} {} ({}) {many}: {reason}", count(steps.len(), "step"), numbers.join(", "))
+    });
+    items.collect()
+}
+
 /// What `-o json` prints.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -169,8 +251,14 @@ pub struct PlanDocument<'a> {
     kind: &'static str,
     /// The definition's file, as the reader knows it.
     file: &'a str,
-    /// Whether it was made without looking at the world.
+    /// Whether it was made as if nothing existed.
     offline: bool,
+    /// The revision that the definition was compared with, where it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    against: Option<&'a str>,
+    /// The snapshot that it was made from, where it was: when it was taken, and who signed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot: Option<String>,
     /// The plan.
     #[serde(flatten)]
     plan: &'a Plan,
@@ -200,8 +288,9 @@ const BLOCKED: &str = "plan/blocked";
 const UNSEEN: &str = "plan/unseen";
 const IRREVERSIBLE: &str = "plan/irreversible";
 const SIGNATURES: &str = "plan/signatures";
+const HALTS: &str = "plan/halts";
 
-const PLAN_RULES: [PlanRule; 4] = [
+const PLAN_RULES: [PlanRule; 5] = [
     PlanRule {
         id: BLOCKED,
         title: "A gate stops the step.",
@@ -226,6 +315,12 @@ const PLAN_RULES: [PlanRule; 4] = [
         title: "Other organizations must sign.",
         explanation: "The policies that guard the change ask for more signatures than this daemon can give.",
         level: Level::Notice,
+    },
+    PlanRule {
+        id: HALTS,
+        title: "A channel stands still while a node restarts.",
+        explanation: "Too few of the channel's nodes are left meanwhile: it has no quorum, or a member has no peer.",
+        level: Level::Warning,
     },
 ];
 
@@ -259,6 +354,10 @@ fn step_remarks(planned: &PlannedStep) -> Vec<Remark> {
     if let Some(missing) = missing_signatures(&planned.step) {
         remarks.push(remark(SIGNATURES, Level::Notice, format!("{name} needs more signatures: {missing}")));
     }
+    let halted = planned.effects.restart.iter().flat_map(|restart| &restart.meanwhile);
+    for channel in halted.filter(|channel| !channel.goes_on()) {
+        remarks.push(remark(HALTS, Level::Warning, format!("{name} restarts a node: {}", meanwhile_text(channel))));
+    }
     remarks
 }
 
@@ -282,52 +381,6 @@ fn note_remark(note: &Note) -> Remark {
 pub fn short_revision(revision: &str) -> &str {
     let hex = revision.len() == 40 && revision.chars().all(|letter| letter.is_ascii_hexdigit());
     if hex { &revision[..10] } else { revision }
-}
-
-/// The steps in an order in which they can be done; among those that can be, creation order of their kinds, then name.
-pub fn ordered(plan: &Plan) -> Vec<StepId> {
-    let mut waiting: BTreeMap<&StepId, usize> = BTreeMap::new();
-    let mut unlocks: BTreeMap<&StepId, Vec<&StepId>> = BTreeMap::new();
-    let mut ready: BTreeSet<(u8, &StepId)> = BTreeSet::new();
-    for (id, planned) in &plan.steps {
-        let needs: Vec<&StepId> = planned.needs.iter().filter(|need| plan.steps.contains_key(*need)).collect();
-        if needs.is_empty() {
-            ready.insert((rank(&planned.step), id));
-        }
-        waiting.insert(id, needs.len());
-        for need in needs {
-            unlocks.entry(need).or_default().push(id);
-        }
-    }
-    let mut order = Vec::with_capacity(plan.steps.len());
-    while let Some((_, id)) = ready.pop_first() {
-        order.push(id.clone());
-        for next in unlocks.remove(id).unwrap_or_default() {
-            let Some(left) = waiting.get_mut(next) else { continue };
-            *left -= 1;
-            if let (0, Some(planned)) = (*left, plan.steps.get(next)) {
-                ready.insert((rank(&planned.step), next));
-            }
-        }
-    }
-    order
-}
-
-/// Where a step stands among those that can be done at the same time.
-const fn rank(step: &Step) -> u8 {
-    match step {
-        Step::CreateNamespace { .. } => 0,
-        Step::CreateObject { object, .. } | Step::UpdateObject { object, .. } => 1 + object.kind as u8,
-        Step::AwaitReady { object, .. } => 10 + object.kind as u8,
-        Step::PinGenesis { .. } => 20,
-        Step::JoinOrderer { .. } => 21,
-        Step::JoinPeer { .. } => 22,
-        Step::UpdateChannelConfig { .. } => 23,
-        Step::StoreMaterial { .. } => 19,
-        Step::StorePackage { .. } => 24,
-        Step::DeployChaincode { .. } => 25,
-        Step::RemoveObject { .. } => 26,
-    }
 }
 
 /// What a step does, in a few words: `create Peer trade-acme/peer1`.
@@ -392,10 +445,11 @@ fn step_text(number: usize, planned: &PlannedStep, file: &str, style: Style) -> 
     let head = printable(&headline(&planned.step));
     let mut text = format!("{number:>4}. {} {head}{reasons}\n", symbol(planned, style));
     match &planned.step {
-        Step::UpdateObject { changes, .. } => {
+        Step::UpdateObject { changes, drift, .. } => {
             for change in changes {
                 text.push_str(&change_text(change, style));
             }
+            text.push_str(&drift_text(drift, style));
         }
         Step::UpdateChannelConfig { changes, elements, signing, digest, drift, .. } => {
             for change in changes {
@@ -412,6 +466,7 @@ fn step_text(number: usize, planned: &PlannedStep, file: &str, style: Style) -> 
         }
         _ => {}
     }
+    text.push_str(&effects_text(&planned.effects, style));
     if let Some(blocked) = &planned.blocked {
         let _ = writeln!(text, "        {} {}", style.red("blocked:"), printable(blocked));
     }
@@ -419,6 +474,60 @@ fn step_text(number: usize, planned: &PlannedStep, file: &str, style: Style) -> 
         let _ = writeln!(text, "        {} {}", style.yellow("cannot be undone:"), printable(irreversible));
     }
     text
+}
+
+/// What a step touches beside what it says.
+fn effects_text(effects: &Effects, style: Style) -> String {
+    let Effects { restart, channels, members, contracts } = effects;
+    let mut text = String::new();
+    let parts: Vec<String> = [("channel", channels), ("member", members), ("contract", contracts)]
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(what, names)| {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            format!("{what}{} {}", if names.len() == 1 { "" } else { "s" }, names.join(", "))
+        })
+        .collect();
+    if !parts.is_empty() {
+        let _ = writeln!(text, "        affects: {}", printable(&parts.join("; ")));
+    }
+    if let Some(Restart { node, meanwhile }) = restart {
+        let _ = writeln!(text, "        restarts: {}", printable(&node.to_string()));
+        for channel in meanwhile {
+            let line = printable(&meanwhile_text(channel));
+            let _ = writeln!(text, "          {}", if channel.goes_on() { line } else { style.yellow(&line) });
+        }
+    }
+    text
+}
+
+/// How a channel fares while a node restarts.
+fn meanwhile_text(meanwhile: &Meanwhile) -> String {
+    let Meanwhile { channel, left, of, needed, unseen } = meanwhile;
+    let elsewhere = if *unseen == 0 { String::new() } else { format!(", {unseen} of them hosted elsewhere") };
+    match needed {
+        Some(needed) if meanwhile.goes_on() => {
+            format!("channel {channel} keeps its quorum: {left} of {of} consenters left{elsewhere}, {needed} needed")
+        }
+        Some(needed) => {
+            format!(
+                "channel {channel} orders nothing meanwhile: {left} of {of} consenters left{elsewhere}, {needed} needed"
+            )
+        }
+        None if meanwhile.goes_on() => {
+            format!("channel {channel}: {} of its organization left meanwhile", count(*left, "other peer"))
+        }
+        None => format!("channel {channel}: its organization has no other peer there meanwhile"),
+    }
+}
+
+/// Whether a step that needs signatures will pass.
+fn passing_text(passes: Option<&Passing>) -> Option<String> {
+    match passes? {
+        Passing::Yes => Some("will pass: with these signatures".to_owned()),
+        Passing::WithOthers => Some("will pass: once others have signed too".to_owned()),
+        Passing::No { why } => Some(format!("will not pass: {why}")),
+    }
 }
 
 /// A package's id with the beginning of its hash.
@@ -437,7 +546,7 @@ fn chaincode_text(step: &Step, style: Style) -> String {
         install,
         approve,
         commit,
-        signing: Signing { required, own: _, missing },
+        signing: Signing { required, own: _, missing, signed, passes: _ },
         waits,
         drift,
     } = step
@@ -462,6 +571,9 @@ fn chaincode_text(step: &Step, style: Style) -> String {
     if !required.is_empty() {
         line("must approve:".to_owned(), required);
     }
+    if !signed.is_empty() {
+        line("have approved:".to_owned(), &signed.join(", "));
+    }
     if *commit {
         line("commit:".to_owned(), "when they have");
     }
@@ -474,6 +586,11 @@ fn chaincode_text(step: &Step, style: Style) -> String {
     changes + &text
 }
 
+/// What others changed and this puts back.
+fn drift_text(drift: &[String], style: Style) -> String {
+    drift.iter().map(|line| format!("        {} {}\n", style.yellow("drift:"), printable(line))).collect()
+}
+
 /// Who must sign an update, who will, and whose change it puts back.
 fn signing_text(
     elements: &[TouchedElement],
@@ -482,23 +599,26 @@ fn signing_text(
     drift: &[String],
     style: Style,
 ) -> String {
-    let mut text = String::new();
-    for line in drift {
-        let _ = writeln!(text, "        {} {}", style.yellow("drift:"), printable(line));
-    }
+    let mut text = drift_text(drift, style);
     let policies: BTreeSet<&str> = elements.iter().filter_map(|touched| touched.policy.as_deref()).collect();
     if !policies.is_empty() {
         let policies: Vec<&str> = policies.into_iter().collect();
         let _ = writeln!(text, "        policies: {}", printable(&policies.join(", ")));
     }
-    let Signing { required, own, missing } = signing;
+    let Signing { required, own, missing, signed, passes } = signing;
     if !required.is_empty() {
         let _ = writeln!(text, "        must sign: {}", printable(required));
+        if !signed.is_empty() {
+            let _ = writeln!(text, "        have signed: {}", style.green(&printable(&signed.join(", "))));
+        }
         let own = if own.is_empty() { "nobody of this daemon".to_owned() } else { own.join(", ") };
         let _ = writeln!(text, "        will sign: {}", style.green(&printable(&own)));
     }
     if let Some(missing) = missing {
         let _ = writeln!(text, "        {} {}", style.yellow("missing:"), printable(missing));
+    }
+    if let Some(line) = passing_text(passes.as_ref()) {
+        let _ = writeln!(text, "        {}", printable(&line));
     }
     if let Some(digest) = digest {
         let _ = writeln!(text, "        {}", style.dim(&format!("update sha256:{digest}")));
@@ -643,6 +763,8 @@ pub fn summary(plan: &Plan, style: Style) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::json;
     use tenter_consortium::document::Blob;
     use tenter_consortium::objects::{Kind, ObjectRef};
@@ -658,6 +780,8 @@ mod tests {
             blocked: None,
             unseen: None,
             irreversible: None,
+            effects: Effects::default(),
+            approval: None,
         }
     }
 
@@ -697,6 +821,7 @@ mod tests {
                 },
                 FieldChange { path: "spec.new".to_owned(), from: None, to: Some(json!(3)) },
             ],
+            drift: Vec::new(),
         };
         let mut blocked = planned(Step::PinGenesis { channel: "settlement".to_owned() }, &["a/peer"]);
         blocked.blocked = Some("acme's certificates are missing".to_owned());
@@ -708,7 +833,7 @@ mod tests {
                 ("z/namespace", planned(create, &[])),
             ]),
             file: "network.yaml".to_owned(),
-            offline: true,
+            basis: Basis::Nothing,
         };
         insta::assert_snapshot!(report.text(Style::default()));
     }
@@ -730,6 +855,7 @@ mod tests {
                     required: "peers of 2 of AcmeMSP, GlobexMSP and InitechMSP".to_owned(),
                     own: vec!["AcmeMSP".to_owned()],
                     missing: (!commit).then(|| "too few".to_owned()),
+                    ..Signing::default()
                 },
                 waits: waits.iter().map(|name| (*name).to_owned()).collect(),
                 drift: drift.map(str::to_owned),
@@ -757,7 +883,7 @@ mod tests {
                 ("d", planned(late, &[])),
             ]),
             file: "network.yaml".to_owned(),
-            offline: false,
+            basis: Basis::World,
         };
         insta::assert_snapshot!(report.text(Style::default()));
         assert!(!report.json().to_string().contains("bytes"), "a plan that is shown has no packages in it");
@@ -767,7 +893,7 @@ mod tests {
     fn an_empty_plan_says_so() {
         let mut empty = plan(Vec::new());
         empty.notes.clear();
-        let report = PlanReport { plan: empty, file: "network.yaml".to_owned(), offline: false };
+        let report = PlanReport { plan: empty, file: "network.yaml".to_owned(), basis: Basis::World };
         assert_eq!(
             report.text(Style::default()),
             "Plan for trade at 0123456789\n\nNothing to do: everything is as the file says.\n"
@@ -782,7 +908,7 @@ mod tests {
             ("b", planned(wait("b"), &["c"])),
             ("c", planned(wait("c"), &["outside"])),
         ]);
-        let order: Vec<String> = ordered(&plan).into_iter().map(|id| id.0).collect();
+        let order: Vec<String> = plan.ordered().into_iter().map(|id| id.0).collect();
         assert_eq!(order, ["c", "b", "a"]);
     }
 }

@@ -95,21 +95,28 @@ pub fn fetch(request: &FetchRequest) -> Result<Fetched, SourceError> {
         .unwrap_or_default();
     let verify = |trust: &Trust| history::verify(&repository, commit, &request.path, trust);
     let history = request.trust.as_ref().map(verify);
-    let definition = read(&repository, commit, &request.path);
-    let facts = facts(&repository, commit, &request.path, definition.as_deref().unwrap_or_default());
+    let (definition, facts) = read_with_facts(&repository, commit, &request.path, "");
     Ok(Fetched { commit: commit.to_string(), subject, fast_forward, history, facts, definition })
 }
 
-/// What lies beside a definition at a commit.
-fn facts(repository: &Repository, commit: Oid, path: &str, definition: &[u8]) -> RepositoryFacts {
-    let at = AtCommit { repository, commit };
+/// Reads a definition at a commit, and what lies beside it. `root` is the folder that the definition's own paths begin in.
+pub(crate) fn read_with_facts(
+    repository: &Repository,
+    commit: Oid,
+    path: &str,
+    root: &str,
+) -> (Result<Vec<u8>, SourceError>, RepositoryFacts) {
+    let definition = read(repository, commit, path);
+    let paths = definition.as_deref().map(document::repository_paths).unwrap_or_default();
+    let at = AtCommit { repository, commit, root };
     let members = items::members(&at);
-    RepositoryFacts {
-        organizations: folders(repository, commit, "organizations"),
-        files: items::read(&at, &document::repository_paths(definition)),
-        commits: founding_commits(repository, commit, path, &members),
+    let facts = RepositoryFacts {
+        organizations: folders(repository, commit, &at.below("organizations")),
+        files: items::read(&at, &paths),
+        commits: founding_commits(repository, commit, path, root, &members),
         members,
-    }
+    };
+    (definition, facts)
 }
 
 /// What stood at the commits from which the pinned genesis blocks were made, as far as they are in the commit's history.
@@ -117,6 +124,7 @@ fn founding_commits(
     repository: &Repository,
     tip: Oid,
     path: &str,
+    root: &str,
     members: &MemberFiles,
 ) -> BTreeMap<String, Snapshot> {
     let (Members { channels, organizations: _ }, _) = tenter_consortium::repository::read(members);
@@ -126,15 +134,15 @@ fn founding_commits(
         if snapshots.contains_key(&name) || !repository.graph_descendant_of(tip, commit).is_ok_and(|older| older) {
             continue;
         }
-        snapshots.extend(snapshot(repository, commit, path).ok().map(|snapshot| (name, snapshot)));
+        snapshots.extend(snapshot(repository, commit, path, root).ok().map(|snapshot| (name, snapshot)));
     }
     snapshots
 }
 
 /// A definition and the members' files at a commit.
-fn snapshot(repository: &Repository, commit: Oid, path: &str) -> Result<Snapshot, SourceError> {
+fn snapshot(repository: &Repository, commit: Oid, path: &str, root: &str) -> Result<Snapshot, SourceError> {
     let definition = Blob(read(repository, commit, path)?);
-    Ok(Snapshot { definition, members: items::members(&AtCommit { repository, commit }) })
+    Ok(Snapshot { definition, members: items::members(&AtCommit { repository, commit, root }) })
 }
 
 /// The repository that a folder belongs to: the commit that is checked out, and what stands there at `path`, which is
@@ -142,14 +150,14 @@ fn snapshot(repository: &Repository, commit: Oid, path: &str) -> Result<Snapshot
 pub fn checked_out(folder: &Path, path: &str) -> Result<(String, Snapshot), SourceError> {
     let repository = Repository::discover(folder).map_err(|error| local(folder, &error))?;
     let head = repository.head().and_then(|head| head.peel_to_commit()).map_err(|error| local(folder, &error))?;
-    Ok((head.id().to_string(), snapshot(&repository, head.id(), path)?))
+    Ok((head.id().to_string(), snapshot(&repository, head.id(), path, "")?))
 }
 
 /// A definition and the members' files at a commit of the repository that a folder belongs to.
 pub fn at_commit(folder: &Path, path: &str, commit: &str) -> Result<Snapshot, SourceError> {
     let repository = Repository::discover(folder).map_err(|error| local(folder, &error))?;
     let id = Oid::from_str(commit).map_err(|error| local(folder, &error))?;
-    snapshot(&repository, id, path)
+    snapshot(&repository, id, path, "")
 }
 
 /// Reads a definition, and what lies beside it, at a commit that was fetched before, without the network.
@@ -162,9 +170,8 @@ pub fn read_known(
     let repository = open_mirror(cache, url)?;
     let missing = || SourceError::NoFile { commit: commit.to_owned(), path: path.to_owned() };
     let oid = Oid::from_str(commit).map_err(|_| missing())?;
-    let definition = read(&repository, oid, path)?;
-    let facts = facts(&repository, oid, path, &definition);
-    Ok((definition, facts))
+    let (definition, facts) = read_with_facts(&repository, oid, path, "");
+    Ok((definition?, facts))
 }
 
 pub(crate) fn local(path: &Path, error: &git2::Error) -> SourceError {
@@ -425,14 +432,10 @@ fn descends(repository: &Repository, commit: Oid, last: &str) -> Result<bool, gi
     repository.graph_descendant_of(commit, last)
 }
 
-/// Names of the folders in a folder of the root; none when there is no such folder.
-fn folders(repository: &Repository, commit: Oid, name: &str) -> Vec<String> {
-    let tree = || {
-        let root = small_tree(repository, small_commit(repository, commit).ok()?.tree_id()).ok()?;
-        let id = root.get_name(name)?.id();
-        small_tree(repository, id).ok()
-    };
-    let Some(tree) = tree() else { return Vec::new() };
+/// Names of the folders in a folder; none when there is no such folder.
+fn folders(repository: &Repository, commit: Oid, path: &str) -> Vec<String> {
+    let at = AtCommit { repository, commit, root: "" };
+    let Some(tree) = at.folder(path) else { return Vec::new() };
     let mut names: Vec<String> = tree
         .iter()
         .filter(|entry| entry.kind() == Some(ObjectType::Tree))
@@ -486,9 +489,15 @@ pub(crate) fn read(repository: &Repository, commit: Oid, path: &str) -> Result<V
 struct AtCommit<'a> {
     repository: &'a Repository,
     commit: Oid,
+    /// The folder that paths begin in; empty for the repository's own.
+    root: &'a str,
 }
 
 impl AtCommit<'_> {
+    fn below(&self, path: &str) -> String {
+        if self.root.is_empty() { path.to_owned() } else { format!("{}/{path}", self.root) }
+    }
+
     fn folder(&self, path: &str) -> Option<Tree<'_>> {
         let mut tree = small_tree(self.repository, small_commit(self.repository, self.commit).ok()?.tree_id()).ok()?;
         for part in path.split('/') {
@@ -501,6 +510,7 @@ impl AtCommit<'_> {
 
 impl Place for AtCommit<'_> {
     fn entry(&self, path: &str) -> Entry {
+        let path = &self.below(path);
         match read(self.repository, self.commit, path) {
             Ok(bytes) => Entry::File(Ok(bytes)),
             Err(SourceError::TooLarge { size, .. }) => Entry::File(Err(size)),
@@ -512,7 +522,7 @@ impl Place for AtCommit<'_> {
     }
 
     fn names(&self, folder: &str) -> Option<Vec<String>> {
-        self.folder(folder)?.iter().map(|entry| entry.name().ok().map(ToOwned::to_owned)).collect()
+        self.folder(&self.below(folder))?.iter().map(|entry| entry.name().ok().map(ToOwned::to_owned)).collect()
     }
 }
 

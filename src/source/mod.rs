@@ -7,12 +7,15 @@
 pub mod folder;
 pub mod items;
 pub mod known_hosts;
+pub mod local;
 pub mod mirror;
 pub mod process;
 pub mod url;
 
 use serde::{Deserialize, Serialize};
 
+/// Most bytes of a snapshot of the state.
+pub const MAX_SNAPSHOT_BYTES: u64 = 256 << 20;
 /// Most bytes of a definition.
 pub const MAX_BLOB_BYTES: u64 = 1 << 20;
 

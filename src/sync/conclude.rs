@@ -7,7 +7,7 @@ use crate::controllers::conditions::Verdict;
 use crate::controllers::failure::Failure;
 use crate::controllers::schedule::STALLED_AFTER;
 use crate::execute::{Execution, StepFailure, StepOutcome};
-use crate::report::plan::{headline, ordered, short_revision};
+use crate::report::plan::{headline, short_revision};
 use crate::report::{count, printable};
 
 /// Notes and next steps that a status holds.
@@ -108,7 +108,7 @@ fn settled(revision: &str, plan: &Plan) -> (ConsortiumPhase, Verdict) {
 
 /// Nothing was done in this pass: everything left waits or is blocked.
 fn unfinished(plan: &Plan, execution: &Execution) -> (ConsortiumPhase, Verdict) {
-    let order = ordered(plan);
+    let order = plan.ordered();
     let planned = |id| plan.steps.get(id);
     let waiting = order.iter().find(|id| planned(id).is_some_and(|planned| planned.blocked.is_none()));
     // What could not be seen may be seen the next time: only gates need a person.
@@ -140,7 +140,8 @@ fn done(execution: &Execution) -> usize {
 /// A plan in a few numbers, for the status.
 pub fn summary(plan: &Plan, execution: &Execution) -> PlanSummary {
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    let next = ordered(plan)
+    let next = plan
+        .ordered()
         .iter()
         .filter(|id| !execution.outcomes.get(*id).is_some_and(StepOutcome::holds))
         .filter_map(|id| {
@@ -173,9 +174,17 @@ pub fn drift(plan: &Plan) -> Vec<String> {
         .values()
         .filter_map(|planned| {
             let what = match (&planned.step, &planned.blocked) {
-                (Step::UpdateObject { object, changes, .. }, _) => {
-                    let fields: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
+                (Step::UpdateObject { object, changes, drift, .. }, _) => {
+                    let unsigned = |path: &str| !drift.iter().any(|line| line.starts_with(&format!("{path} ")));
+                    let others = changes.iter().map(|change| change.path.clone()).filter(|path| unsigned(path));
+                    let fields: Vec<String> = drift.iter().cloned().chain(others).collect();
                     format!("{object} was changed: {}", fields.join(", "))
+                }
+                (Step::UpdateChannelConfig { channel, topic, drift, .. }, _) if !drift.is_empty() => {
+                    format!("{topic} of channel {channel} was {}", drift.join("; "))
+                }
+                (Step::DeployChaincode { channel, name, drift: Some(drift), .. }, _) => {
+                    format!("chaincode {name} of channel {channel}: {drift}")
                 }
                 (Step::CreateObject { object, .. }, None) => format!("{object} was deleted"),
                 (Step::CreateNamespace { namespace, .. }, None) => format!("Namespace {namespace} was deleted"),
@@ -202,7 +211,7 @@ mod tests {
 
     use serde_json::json;
     use tenter_consortium::objects::{Kind, ObjectRef};
-    use tenter_consortium::plan::{FieldChange, PlannedStep, StepId, Unseen};
+    use tenter_consortium::plan::{Effects, FieldChange, PlannedStep, StepId, Unseen};
 
     use super::*;
 
@@ -215,6 +224,8 @@ mod tests {
                 blocked: blocked.map(ToOwned::to_owned),
                 unseen: blocked.is_some_and(|why| why.starts_with("cannot tell")).then_some(Unseen::Unreachable),
                 irreversible: None,
+                effects: Effects::default(),
+                approval: None,
             };
             (StepId((*id).to_owned()), planned)
         });
@@ -303,6 +314,25 @@ mod tests {
             labels: BTreeMap::new(),
             spec: json!({}),
             changes: vec![FieldChange { path: "spec.image".to_owned(), from: None, to: None }],
+            drift: Vec::new(),
+        };
+        let edited = Step::UpdateObject {
+            object: peer(),
+            labels: BTreeMap::new(),
+            spec: json!({}),
+            changes: ["spec.image", "spec.address"]
+                .map(|path| FieldChange { path: path.to_owned(), from: None, to: None })
+                .to_vec(),
+            drift: vec!["spec.image was changed on the cluster by kubectl-edit".to_owned()],
+        };
+        let ledger = Step::UpdateChannelConfig {
+            channel: "settlement".to_owned(),
+            topic: "policies".to_owned(),
+            changes: Vec::new(),
+            elements: Vec::new(),
+            signing: tenter_consortium::plan::Signing::default(),
+            digest: None,
+            drift: vec!["changed in block 7 by an update that HubMSP (CN=x) signed".to_owned()],
         };
         let plan = plan(&[
             ("a", update.clone(), None),
@@ -310,11 +340,15 @@ mod tests {
             ("c", wait(), None),
             ("d", create(), Some("cannot tell whether it exists")),
             ("e", update, Some("not allowed")),
+            ("f", edited, None),
+            ("g", ledger, None),
         ]);
         let expect = [
             "Peer n/p was changed: spec.image; it is put back",
             "Peer n/p was deleted; it is put back",
             "Peer n/p was changed: spec.image; it cannot be put back: not allowed",
+            "Peer n/p was changed: spec.image was changed on the cluster by kubectl-edit, spec.address; it is put back",
+            "policies of channel settlement was changed in block 7 by an update that HubMSP (CN=x) signed; it is put back",
         ];
         assert_eq!(drift(&plan), expect);
     }

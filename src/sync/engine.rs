@@ -1,14 +1,11 @@
 //! Looking and planning: what `plan`, `apply` and the sync loop have in common.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tenter_consortium::channel_config::Material;
 use tenter_consortium::desired::{Desired, desired};
+use tenter_consortium::model;
 use tenter_consortium::network::Network;
-use tenter_consortium::objects::Kind;
-use tenter_consortium::observation::Observation;
-use tenter_consortium::observed::{JoinRecord, NodeChannel, NodeRef, Observed, ObservedChannel};
+use tenter_consortium::observed::Observed;
 use tenter_consortium::plan::Plan;
 use tenter_consortium::planner;
 use tenter_consortium::settings::Settings;
@@ -50,41 +47,5 @@ impl Engine {
 /// Plans as if nothing existed.
 pub fn plan_offline(network: &Network, settings: &Settings, revision: Option<&str>) -> Plan {
     let desired = desired(network, settings);
-    planner::plan(&desired, &nothing(&desired), revision)
-}
-
-/// A world in which nothing that is desired exists.
-fn nothing(desired: &Desired) -> Observed {
-    const EVIDENCE: &str = "planned offline";
-    fn absent<T>() -> Observation<T> {
-        Observation::Absent { evidence: EVIDENCE.to_owned() }
-    }
-    fn nowhere<T>(nodes: &[NodeRef]) -> BTreeMap<NodeRef, NodeChannel<T>> {
-        let view = |node: &NodeRef| (node.clone(), NodeChannel { live: absent(), record: JoinRecord::None });
-        nodes.iter().map(view).collect()
-    }
-    Observed {
-        kinds: Kind::ALL.into_iter().map(|kind| (kind, Observation::Present { value: () })).collect(),
-        objects: BTreeMap::new(),
-        // Of a channel that is not formed, planning knows what there is to know.
-        chaincodes: BTreeMap::new(),
-        namespaces: desired.namespaces.keys().map(|name| (name.clone(), absent())).collect(),
-        materials: desired.materials.keys().map(|name| (name.clone(), absent())).collect(),
-        at: None,
-        channels: desired
-            .channels
-            .iter()
-            .map(|(name, channel)| {
-                let observed = ObservedChannel {
-                    genesis: absent(),
-                    config: absent(),
-                    material: Material::default(),
-                    foreign: Vec::new(),
-                    orderers: nowhere(&channel.orderers),
-                    peers: nowhere(&channel.peers),
-                };
-                (name.clone(), observed)
-            })
-            .collect(),
-    }
+    planner::plan(&desired, &model::nothing(&desired, "planned offline"), revision)
 }

@@ -18,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::conclude::{self, Applied, drift, notes, summary};
 use super::definition::{Good, Newest, accepted, base, from_folder, from_repository, last_applied, source_name};
+use super::engine::Look;
 use super::known::{self, Known};
+use super::publish::signed;
 use super::triggers::Triggers;
 use super::{Shared, status};
 use crate::controllers::apply;
@@ -46,6 +48,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const TURN_LIMIT: Duration = Duration::from_mins(6);
 /// Changes behind the file's back that a status lists.
 const DRIFT_LISTED: usize = 20;
+/// How often a snapshot of the state is made.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_mins(1);
 /// How often the certificates' expiry is read for the metrics.
 const EXPIRY_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -67,6 +71,7 @@ struct Loop {
     fetch_failures: u32,
     last_fetch: Option<LastFetch>,
     expiries_read: Option<Instant>,
+    snapshot_taken: Option<Instant>,
 }
 
 /// What the last look for the newest definition found; it holds until the next is due.
@@ -114,6 +119,7 @@ pub async fn run(shared: Arc<Shared>, name: String, mut generation: watch::Recei
         fetch_failures: 0,
         last_fetch: None,
         expiries_read: None,
+        snapshot_taken: None,
     };
     while !stop.is_cancelled() {
         changes.mark_unchanged();
@@ -270,6 +276,7 @@ impl Loop {
         let settings = Settings::of(&self.name, &engine.ctx.namespace, &object.spec);
         let look = engine.look(&good.network, &settings, Some(&good.revision)).await;
         self.live.extend(known::live(&good.network, &look.observed));
+        self.publish(&look).await;
         let was_applied = applied.as_deref() == Some(good.revision.as_str());
         let changed = if was_applied { drift(&look.plan) } else { Vec::new() };
         for what in changed {
@@ -288,6 +295,19 @@ impl Loop {
         })
         .await;
         Pass { newest, plan: Some((good.revision, look.plan, execution)) }
+    }
+
+    /// Serves a snapshot of what was seen, at most once in a while.
+    async fn publish(&mut self, look: &Look) {
+        if self.snapshot_taken.is_some_and(|taken| taken.elapsed() < SNAPSHOT_INTERVAL) {
+            return;
+        }
+        self.snapshot_taken = Some(Instant::now());
+        let Shared { engine, telemetry, options: _ } = &*self.shared;
+        match signed(engine, look, engine.ctx.now()).await {
+            Ok(snapshot) => telemetry.set_snapshot(&self.name, snapshot),
+            Err(why) => tracing::debug!(consortium = self.name, "{why}"),
+        }
     }
 
     /// The newest definition. A repository is asked when it is time to, or when the spec has changed; changes of

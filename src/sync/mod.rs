@@ -5,6 +5,7 @@ pub mod definition;
 pub mod engine;
 pub mod follow;
 mod known;
+pub mod publish;
 mod status;
 pub mod triggers;
 

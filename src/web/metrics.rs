@@ -50,6 +50,7 @@ pub struct Telemetry {
     passes: AtomicU64,
     pass_errors: AtomicU64,
     consortia: Mutex<BTreeMap<String, ConsortiumView>>,
+    snapshots: Mutex<BTreeMap<String, Arc<str>>>,
     expiries: Mutex<BTreeMap<String, Vec<Expiry>>>,
     ctx: Option<Arc<Context>>,
 }
@@ -93,9 +94,20 @@ impl Telemetry {
         lock(&self.expiries).insert(name.to_owned(), expiries);
     }
 
+    /// Takes up a Consortium's signed snapshot.
+    pub fn set_snapshot(&self, name: &str, snapshot: String) {
+        lock(&self.snapshots).insert(name.to_owned(), snapshot.into());
+    }
+
+    /// A Consortium's signed snapshot.
+    pub fn snapshot(&self, name: &str) -> Option<Arc<str>> {
+        lock(&self.snapshots).get(name).cloned()
+    }
+
     /// Forgets a Consortium that is gone.
     pub fn forget(&self, name: &str) {
         lock(&self.consortia).remove(name);
+        lock(&self.snapshots).remove(name);
         lock(&self.expiries).remove(name);
     }
 

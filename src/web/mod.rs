@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path as UrlPath, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -51,6 +51,7 @@ fn router(telemetry: Arc<Telemetry>) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(render_metrics))
+        .route("/snapshots/{consortium}", get(snapshot))
         .with_state(telemetry)
 }
 
@@ -60,6 +61,16 @@ async fn ready(State(telemetry): State<Arc<Telemetry>>) -> (StatusCode, &'static
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready: the API server has not answered yet\n")
     }
+}
+
+/// The signed snapshot of a Consortium: see [`crate::sync::publish`].
+async fn snapshot(
+    State(telemetry): State<Arc<Telemetry>>,
+    UrlPath(consortium): UrlPath<String>,
+) -> Result<impl IntoResponse, (StatusCode, &'static str)> {
+    let snapshot = telemetry.snapshot(&consortium);
+    let snapshot = snapshot.ok_or((StatusCode::NOT_FOUND, "there is no snapshot of such a Consortium\n"))?;
+    Ok(([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], snapshot.to_string()))
 }
 
 async fn render_metrics(State(telemetry): State<Arc<Telemetry>>) -> impl IntoResponse {

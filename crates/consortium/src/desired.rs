@@ -12,10 +12,10 @@ use crate::definition::{ChaincodeEntry, CollectionEntry};
 use crate::document::Blob;
 use crate::network::{self, Chaincode, Channel, Network, Node, Organization, Retired, RetiredTarget};
 use crate::objects::{
-    CertificateAuthoritySpec, ChaincodeCollection, ChaincodeMember, ChaincodeSourceSpec, ChaincodeSpec,
-    ChannelConsensus, ChannelMember, ChannelPolicies, ChannelSpec, ConsensusType, ConsenterRef, Kind, LABEL_CHANNEL,
-    LABEL_CONSORTIUM, LABEL_NODE, LABEL_ORGANIZATION, MembershipRole, MembershipSpec, NodeSpec, ObjectRef,
-    OrdererOrganization, OrganizationSpec,
+    ApprovalSettings, CertificateAuthoritySpec, ChaincodeCollection, ChaincodeMember, ChaincodeSourceSpec,
+    ChaincodeSpec, ChannelConsensus, ChannelMember, ChannelPolicies, ChannelSpec, ConsensusType, ConsenterRef, Kind,
+    LABEL_CHANNEL, LABEL_CONSORTIUM, LABEL_NODE, LABEL_ORGANIZATION, MembershipRole, MembershipSpec, NodeSpec,
+    ObjectRef, OrdererOrganization, OrganizationSpec,
 };
 use crate::observed::{ChannelFacts, NodeRef};
 use crate::plan::Origin;
@@ -57,6 +57,8 @@ pub struct Desired {
     pub retired: Vec<Retired>,
     /// What the daemon's settings do not allow.
     pub refusals: Vec<Refusal>,
+    /// Whether what cannot be undone waits for an approval, and what was approved.
+    pub approvals: ApprovalSettings,
 }
 
 /// A namespace that should exist.
@@ -159,6 +161,7 @@ pub fn desired(network: &Network, settings: &Settings) -> Desired {
                 .map(|chaincode| format!("{}/{}", chaincode.entry.channel, chaincode.entry.name))
                 .collect(),
             retired: network.retired.clone(),
+            approvals: settings.approvals.clone(),
             ..Desired::default()
         },
     };

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::definition::{ChaincodeSource, ExternalEntry, NetworkFile};
@@ -87,9 +88,13 @@ pub enum RepositoryItem {
 }
 
 /// Bytes of a file. `Debug` shows how many, hexadecimal text stands for them in JSON.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct Blob(#[serde(with = "crate::hexadecimal")] pub Vec<u8>);
+pub struct Blob(
+    #[serde(with = "crate::hexadecimal")]
+    #[schemars(with = "String")]
+    pub Vec<u8>,
+);
 
 impl std::fmt::Debug for Blob {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

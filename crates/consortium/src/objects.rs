@@ -678,6 +678,25 @@ pub struct VoteSpec {
     pub reason: String,
 }
 
+/// Whether steps that cannot be undone wait for an approval, and what was approved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApprovalSettings {
+    /// Whether they do. Updates of a channel's capabilities always wait for one, on their Proposal.
+    #[serde(default)]
+    pub required: bool,
+    /// Digests of the steps that a person approved; `tenter approve HASH` writes those of the plan with that hash.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approved: Vec<String>,
+}
+
+impl ApprovalSettings {
+    /// Whether nothing is set.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A condition, as `metav1.Condition`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -867,6 +886,9 @@ pub struct ConsortiumSpec {
     /// Where signatures are exchanged with the daemons of other members.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signatures: Option<SignaturesSource>,
+    /// Whether what cannot be undone waits for an approval.
+    #[serde(default, skip_serializing_if = "ApprovalSettings::is_default")]
+    pub approvals: ApprovalSettings,
     /// Whether it is left alone.
     #[serde(default)]
     pub suspend: bool,

@@ -3,10 +3,11 @@
 //! Absence needs evidence: an error is never read as "does not exist". So there is no `Option` here, and no
 //! conversion to one.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The outcome of looking at a live thing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "observation", rename_all = "camelCase")]
 pub enum Observation<T> {
     /// It was seen.

@@ -28,7 +28,7 @@ impl std::fmt::Display for NodeRef {
 }
 
 /// A live object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LiveObject {
     /// Its spec as the API server has it.
     pub spec: serde_json::Value,
@@ -43,17 +43,20 @@ pub struct LiveObject {
     pub conditions: Vec<Condition>,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// Who else wrote fields of its spec, and Tenter did not since, by path (`spec.image`): names of field managers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub managers: BTreeMap<String, String>,
 }
 
 /// A live namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LiveNamespace {
     /// Its `tenter.dev/organization` label.
     pub organization: Option<String>,
 }
 
 /// What an orderer says of one channel (participation API).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OrdererChannel {
     /// `consenter`, `follower`, ...
     pub relation: String,
@@ -64,14 +67,14 @@ pub struct OrdererChannel {
 }
 
 /// What a peer says of one channel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PeerChannel {
     /// Number of blocks.
     pub height: u64,
 }
 
 /// Whether a node held the channel before, as the join record in its namespace says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum JoinRecord {
     /// No record: it never joined.
     #[default]
@@ -81,7 +84,7 @@ pub enum JoinRecord {
 }
 
 /// One node's view of one channel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeChannel<T> {
     /// What the node says now.
     pub live: Observation<T>,
@@ -91,7 +94,7 @@ pub struct NodeChannel<T> {
 
 /// The parts of a channel configuration that the file governs, in the file's own terms: made from the
 /// wanted channel and from the live configuration alike, so that the two can be compared field by field.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ChannelFacts {
     /// How it orders.
@@ -115,7 +118,7 @@ pub struct ChannelFacts {
 }
 
 /// The live configuration of a channel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LiveChannel {
     /// The configuration's sequence.
     pub sequence: u64,
@@ -127,6 +130,7 @@ pub struct LiveChannel {
     pub versions: BTreeMap<String, u64>,
     /// The exact bytes of `common.Config`.
     #[serde(default, with = "crate::hexadecimal")]
+    #[schemars(with = "String")]
     pub config: Vec<u8>,
     /// Who made it; nobody for a channel's first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,7 +138,7 @@ pub struct LiveChannel {
 }
 
 /// Who changed a configuration, as its config block tells.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConfigAuthor {
     /// SHA-256, hex, of the update that it came from.
@@ -144,7 +148,7 @@ pub struct ConfigAuthor {
 }
 
 /// An element of a live configuration that somebody changed without this consortium's proposals.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ForeignChange {
     /// The config block.
@@ -156,14 +160,14 @@ pub struct ForeignChange {
 }
 
 /// A pinned genesis block.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PinnedGenesis {
     /// Header hash, hex.
     pub hash: String,
 }
 
 /// What is known of one channel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ObservedChannel {
     /// Its pinned genesis block.
     pub genesis: Observation<PinnedGenesis>,
@@ -172,19 +176,25 @@ pub struct ObservedChannel {
     /// The public certificates that its configuration is made of, as far as they are there.
     #[serde(default)]
     pub material: Material,
+    /// Signatures over proposed updates, by the update's digest: bytes of `common.ConfigSignature`. They are no proof: whoever
+    /// reads them judges them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub signatures: BTreeMap<String, Vec<Blob>>,
     /// What others changed in it lately.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub foreign: Vec<ForeignChange>,
     /// Each own orderer's view.
     #[serde(with = "crate::pairs")]
+    #[schemars(with = "Vec<(NodeRef, NodeChannel<OrdererChannel>)>")]
     pub orderers: BTreeMap<NodeRef, NodeChannel<OrdererChannel>>,
     /// Each own peer's view.
     #[serde(with = "crate::pairs")]
+    #[schemars(with = "Vec<(NodeRef, NodeChannel<PeerChannel>)>")]
     pub peers: BTreeMap<NodeRef, NodeChannel<PeerChannel>>,
 }
 
 /// Who committed a chaincode's definition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DefinitionAuthor {
     /// The block that holds the commit.

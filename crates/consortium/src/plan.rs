@@ -72,6 +72,10 @@ pub enum Step {
         spec: serde_json::Value,
         /// What differs.
         changes: Vec<FieldChange>,
+        /// Who changed on the cluster what this puts back, one line for each field; what is not named here was changed in
+        /// the file.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        drift: Vec<String>,
     },
     /// Compute the genesis block of a channel and pin it.
     PinGenesis {
@@ -197,6 +201,92 @@ pub struct Signing {
     /// Who else must sign, in words; absent when the own signatures are enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
+    /// MSP IDs of the organizations that signed this update, or approved this definition, already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signed: Vec<String>,
+    /// Whether it will pass, under the policies that the steps before it leave; absent where there is nothing to pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passes: Option<Passing>,
+}
+
+/// Whether a step that needs signatures will pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "passes", rename_all = "camelCase")]
+pub enum Passing {
+    /// With the signatures that there are and those of this daemon.
+    Yes,
+    /// Once others have signed too.
+    WithOthers,
+    /// Whoever signs, Fabric refuses it.
+    No {
+        /// Why.
+        why: String,
+    },
+}
+
+/// What a step touches beside what it says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Effects {
+    /// The node that is restarted for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<Restart>,
+    /// Names of the channels that it concerns.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub channels: BTreeSet<String>,
+    /// Names of the organizations that it concerns.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub members: BTreeSet<String>,
+    /// The contracts that it concerns, as `channel/chaincode`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub contracts: BTreeSet<String>,
+}
+
+impl Effects {
+    /// Whether there is nothing to say.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A restart of a node. Nodes are restarted one at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Restart {
+    /// The node.
+    pub node: NodeRef,
+    /// What its channels have left meanwhile.
+    pub meanwhile: Vec<Meanwhile>,
+}
+
+/// What a channel has left while one node is down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Meanwhile {
+    /// The channel.
+    pub channel: String,
+    /// Consenters that serve without it, or other peers of its organization.
+    pub left: usize,
+    /// How many there are in all.
+    pub of: usize,
+    /// How many consenters the channel needs to order; absent for a peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needed: Option<usize>,
+    /// Consenters that are hosted elsewhere and are taken to serve.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unseen: usize,
+}
+
+impl Meanwhile {
+    /// Whether the channel goes on: it orders, or the organization has another peer.
+    pub fn goes_on(&self) -> bool {
+        self.left >= self.needed.unwrap_or(1)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// Why something could not be seen.
@@ -228,6 +318,12 @@ pub struct PlannedStep {
     /// What cannot be undone about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub irreversible: Option<String>,
+    /// What it touches beside what it says.
+    #[serde(default, skip_serializing_if = "Effects::is_empty")]
+    pub effects: Effects,
+    /// What is approved when this step is: a digest of what it does. Only of steps that cannot be undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
 }
 
 impl PlannedStep {
@@ -292,4 +388,74 @@ impl Plan {
     pub fn error(&self) -> Option<&Note> {
         self.notes.iter().find(|note| note.level == NoteLevel::Error)
     }
+
+    /// The steps in an order in which they can be done; among those that can be, creation order of their kinds, then name.
+    pub fn ordered(&self) -> Vec<StepId> {
+        ordered(&self.steps)
+    }
+}
+
+/// See [`Plan::ordered`].
+pub(crate) fn ordered(steps: &BTreeMap<StepId, PlannedStep>) -> Vec<StepId> {
+    let mut waiting: BTreeMap<&StepId, usize> = BTreeMap::new();
+    let mut unlocks: BTreeMap<&StepId, Vec<&StepId>> = BTreeMap::new();
+    let mut ready: BTreeSet<((u8, u8), &StepId)> = BTreeSet::new();
+    for (id, planned) in steps {
+        let needs: Vec<&StepId> = planned.needs.iter().filter(|need| steps.contains_key(*need)).collect();
+        if needs.is_empty() {
+            ready.insert((rank(&planned.step), id));
+        }
+        waiting.insert(id, needs.len());
+        for need in needs {
+            unlocks.entry(need).or_default().push(id);
+        }
+    }
+    let mut order = Vec::with_capacity(steps.len());
+    while let Some((_, id)) = ready.pop_first() {
+        order.push(id.clone());
+        for next in unlocks.remove(id).unwrap_or_default() {
+            let Some(left) = waiting.get_mut(next) else { continue };
+            *left -= 1;
+            if let (0, Some(planned)) = (*left, steps.get(next)) {
+                ready.insert((rank(&planned.step), next));
+            }
+        }
+    }
+    order
+}
+
+/// Where a step stands among those that can be done at the same time.
+fn rank(step: &Step) -> (u8, u8) {
+    let rank = match step {
+        Step::CreateNamespace { .. } => 0,
+        Step::CreateObject { object, .. } | Step::UpdateObject { object, .. } => 1 + object.kind as u8,
+        Step::AwaitReady { object, .. } => 10 + object.kind as u8,
+        Step::StoreMaterial { .. } => 19,
+        Step::PinGenesis { .. } => 20,
+        Step::JoinOrderer { .. } => 21,
+        Step::JoinPeer { .. } => 22,
+        Step::UpdateChannelConfig { topic, .. } => return (23, topic_rank(topic)),
+        Step::StorePackage { .. } => 24,
+        Step::DeployChaincode { .. } => 25,
+        Step::RemoveObject { .. } => 26,
+    };
+    (rank, 0)
+}
+
+/// Where an update stands among those of its channel: in the order in which updates can be made, as
+/// [`tenter_fabric::config::Topic`] has it.
+fn topic_rank(topic: &str) -> u8 {
+    const ORDER: [&str; 8] = [
+        "maintenance",
+        "orderer-organization",
+        "consenters",
+        "orderer-settings",
+        "capabilities",
+        "member",
+        "anchors",
+        "policies",
+    ];
+    let kind = topic.split('/').next().unwrap_or(topic);
+    let place = ORDER.iter().position(|name| *name == kind).unwrap_or(ORDER.len());
+    u8::try_from(place).unwrap_or(u8::MAX)
 }

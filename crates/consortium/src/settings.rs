@@ -1,10 +1,14 @@
 //! What a daemon's own settings allow. The definition is written by others: whatever it asks for, only what stands
 //! here is carried out. The plan and the controllers ask the same functions.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
+use crate::network::{Network, Organization};
 use crate::objects::{
-    ChannelSpec, ConsortiumSpec, ImageSettings, NamespaceSettings, SigningMode, Subject, TrustedKey, VerificationMode,
+    ApprovalSettings, ChannelSpec, ConsortiumSpec, ImageSettings, NamespaceSettings, SigningMode, Subject, TrustedKey,
+    VerificationMode,
 };
 
 /// A daemon's settings: those of its Consortium object, and the object's place.
@@ -25,6 +29,9 @@ pub struct Settings {
     pub subjects: Vec<Subject>,
     /// The servers of chaincode elsewhere that peers may be sent to.
     pub chaincode_servers: Vec<String>,
+    /// Whether what cannot be undone waits for an approval.
+    #[serde(default)]
+    pub approvals: ApprovalSettings,
 }
 
 impl Settings {
@@ -38,7 +45,36 @@ impl Settings {
             images: spec.images.clone(),
             subjects: spec.subjects.clone(),
             chaincode_servers: spec.chaincode_servers.clone(),
+            approvals: spec.approvals.clone(),
         }
+    }
+}
+
+impl Settings {
+    /// Settings that allow all that some definitions ask for: of a daemon that is not known.
+    pub fn of_definitions(consortium: &str, namespace: &str, definitions: &[&Network]) -> Self {
+        let mut settings = Self {
+            consortium: consortium.to_owned(),
+            namespace: namespace.to_owned(),
+            namespaces: NamespaceSettings { allowed: vec!["*".to_owned()], create: true },
+            ..Self::default()
+        };
+        let (mut organizations, mut images) = (BTreeSet::new(), BTreeSet::new());
+        for network in definitions {
+            for Organization { name, admins, orderers, peers, .. } in &network.organizations {
+                organizations.insert(name.clone());
+                images.extend(orderers.iter().chain(peers).map(|node| node.image.clone()));
+                settings.subjects.extend(admins.iter().cloned());
+            }
+            for chaincode in &network.chaincodes {
+                images.extend(chaincode.entry.source.image.clone());
+                let server = chaincode.entry.source.external.as_ref().map(|external| external.address.clone());
+                settings.chaincode_servers.extend(server);
+            }
+        }
+        settings.organizations = organizations.into_iter().collect();
+        settings.images.allowed = images.into_iter().collect();
+        settings
     }
 }
 

@@ -6,6 +6,7 @@
 //! organisational units hold exactly one role.
 
 mod crl;
+mod placeholder;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -35,6 +36,7 @@ use crate::keys::{KeyError, PrivateKey, PublicKey, SecretKey};
 use crate::x509::{CLIENT_AUTH, CertificateInfo, SERVER_AUTH, X509Error};
 
 pub use self::crl::{RevocationList, Revocations, revocation};
+pub use self::placeholder::{PLACEHOLDER, Placeholders};
 
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");

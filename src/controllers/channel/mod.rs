@@ -151,6 +151,7 @@ impl Controlled for ChannelController {
     type Observed = Observed;
     type Action = Action;
     const INDEPENDENT: bool = true;
+    const ASKS: bool = true;
 
     fn watch(&self, controller: Controller<Channel>, ctx: &Context) -> Controller<Channel> {
         let channels = controller.store();

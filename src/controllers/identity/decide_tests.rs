@@ -52,6 +52,7 @@ fn settings() -> ConsortiumSpec {
         chaincode_servers: Vec::new(),
         signing: std::collections::BTreeMap::new(),
         signatures: None,
+        approvals: tenter_consortium::objects::ApprovalSettings::default(),
         suspend: false,
     }
 }

@@ -138,6 +138,7 @@ impl Controlled for MembershipController {
     type Observed = Seen;
     type Action = Action;
     const INDEPENDENT: bool = true;
+    const ASKS: bool = true;
 
     fn watch(&self, controller: Controller<Membership>, ctx: &Context) -> Controller<Membership> {
         let store = controller.store();

@@ -49,6 +49,7 @@ fn settings() -> ConsortiumSpec {
         chaincode_servers: Vec::new(),
         signing: std::collections::BTreeMap::new(),
         signatures: None,
+        approvals: tenter_consortium::objects::ApprovalSettings::default(),
         suspend: false,
     }
 }

@@ -241,6 +241,7 @@ impl<K: NodeKind> Controlled for NodeController<K> {
     type Object = K::Object;
     type Observed = Observed;
     type Action = NodeAction;
+    const INDEPENDENT: bool = true;
 
     fn watch(&self, controller: Controller<K::Object>, ctx: &Context) -> Controller<K::Object> {
         let select = |selector: String| watcher::Config::default().labels(&selector);

@@ -253,6 +253,7 @@ mod tests {
             chaincode_servers: Vec::new(),
             signing: std::collections::BTreeMap::new(),
             signatures: None,
+            approvals: tenter_consortium::objects::ApprovalSettings::default(),
             suspend: false,
         };
         let labels = BTreeMap::from([(LABEL_ORGANIZATION.to_owned(), "acme".to_owned())]);

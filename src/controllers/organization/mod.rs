@@ -65,6 +65,7 @@ impl Controlled for OrganizationController {
     type Object = Organization;
     type Observed = Observed;
     type Action = OrganizationAction;
+    const INDEPENDENT: bool = true;
 
     fn watch(&self, controller: Controller<Organization>, ctx: &Context) -> Controller<Organization> {
         let client = &ctx.client;

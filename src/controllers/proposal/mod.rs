@@ -242,6 +242,7 @@ impl Controlled for ProposalController {
     type Object = Proposal;
     type Observed = Observed;
     type Action = Action;
+    const ASKS: bool = true;
 
     fn watch(&self, controller: Controller<Proposal>, ctx: &Context) -> Controller<Proposal> {
         let store = controller.store();

@@ -7,7 +7,7 @@ use tenter_fabric::policy::{Judge, Role, Signer};
 
 use crate::channel_config::policy_config;
 use crate::objects::ChannelSpec;
-use crate::plan::Signing;
+use crate::plan::{Passing, Signing};
 
 /// Path of the policy.
 pub const LIFECYCLE_ENDORSEMENT: &str = "/Channel/Application/LifecycleEndorsement";
@@ -70,7 +70,8 @@ impl LifecyclePolicy {
 impl Lifecycle {
     /// Who must approve, who of this daemon's organizations does, and who is waited for, as plans show it. `elsewhere` are
     /// names of members of other daemons that have not approved.
-    pub fn signing(&self, own: &BTreeSet<String>, elsewhere: &[String]) -> Signing {
+    /// `signed` are MSP IDs of those that have approved already.
+    pub fn signing(&self, own: &BTreeSet<String>, signed: &BTreeSet<String>, elsewhere: &[String]) -> Signing {
         let missing = self.endorsers.is_none().then(|| {
             if elsewhere.is_empty() {
                 format!("{}, of which too few can approve", self.required)
@@ -78,6 +79,17 @@ impl Lifecycle {
                 format!("{}, so it waits for {}", self.required, elsewhere.join(", "))
             }
         });
-        Signing { required: self.required.clone(), own: own.iter().cloned().collect(), missing }
+        let passes = match (&self.endorsers, elsewhere) {
+            (Some(_), _) => Passing::Yes,
+            (None, [_, ..]) => Passing::WithOthers,
+            (None, []) => Passing::No { why: "too few members can approve".to_owned() },
+        };
+        Signing {
+            required: self.required.clone(),
+            own: own.iter().cloned().collect(),
+            missing,
+            signed: signed.iter().cloned().collect(),
+            passes: Some(passes),
+        }
     }
 }

@@ -202,7 +202,8 @@ fn lifecycle(members: &str, policy: &str, approving: &[&str]) -> Lifecycle {
 fn a_majority_must_approve_unless_the_channel_says_otherwise() {
     let met = lifecycle("abc", "", &["AMSP"]);
     assert_eq!((met.required.as_str(), met.endorsers.is_none()), ("peers of 2 of AMSP, BMSP and CMSP", true));
-    let waiting = met.signing(&BTreeSet::from(["AMSP".to_owned()]), &["b".to_owned(), "c".to_owned()]);
+    let waiting =
+        met.signing(&BTreeSet::from(["AMSP".to_owned()]), &BTreeSet::new(), &["b".to_owned(), "c".to_owned()]);
     assert_eq!(waiting.missing.as_deref(), Some("peers of 2 of AMSP, BMSP and CMSP, so it waits for b, c"));
     let met = lifecycle("abc", "", &["AMSP", "BMSP", "CMSP"]);
     assert_eq!(met.endorsers.map(|endorsers| endorsers.len()), Some(2));

@@ -14,6 +14,7 @@ use tenter_fabric::policy::defaults::Policies;
 use tenter_fabric::policy::{ImplicitMeta, Policy, SignaturePolicy, defaults};
 use tenter_fabric::x509::CertificateInfo;
 
+use super::lockout::lock_out_at_first;
 use super::wanted::unknown_msp;
 use super::{Material, MspMaterial, chain};
 use crate::objects::{Capabilities, ChannelMember, ChannelSpec, ConsensusType};
@@ -27,6 +28,9 @@ pub fn genesis(spec: &ChannelSpec, material: &Material) -> Result<Block, String>
 /// The genesis block of a channel, in a format of its own.
 pub fn genesis_in(spec: &ChannelSpec, material: &Material, format: GenesisFormat) -> Result<Block, String> {
     let config = first_config(spec, material)?;
+    if let Some(why) = lock_out_at_first(&spec.channel, &config) {
+        return Err(why);
+    }
     genesis_block(&spec.channel, &config, format).map_err(|error| chain(&error))
 }
 

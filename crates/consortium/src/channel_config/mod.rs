@@ -4,22 +4,25 @@
 
 mod facts;
 mod first;
+mod lockout;
 mod updates;
 mod wanted;
 
 use std::collections::BTreeMap;
 use std::error::Error;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use facts::{differences, facts, live_channel, live_config};
 pub(crate) use first::msp;
 pub use first::{first_config, genesis, genesis_in, policy_config};
-pub use updates::{TopicUpdate, Updates, choose, problems, signing, updates};
+pub use lockout::{lock_out, lock_out_at_first};
+pub use updates::{TopicUpdate, Updates, choose, problems, signing, update_of, updates};
 pub use wanted::{Refused, Wanted, wanted};
 
 /// The public MSP of an organization, PEM.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MspMaterial {
     /// Enrolment roots.
@@ -40,7 +43,7 @@ pub struct MspMaterial {
 }
 
 /// The public certificates of a consenter, PEM.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConsenterMaterial {
     /// TLS certificate, for its server and its client side alike.
@@ -51,7 +54,7 @@ pub struct ConsenterMaterial {
 
 /// The public certificates that a configuration is made of beside the spec. A first configuration needs all of them;
 /// of a live channel, what is missing stays as it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Material {
     /// Each organization's MSP, by organization.

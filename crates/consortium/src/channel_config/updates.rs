@@ -2,16 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use tenter_fabric::config::update::{ConfigUpdate, TouchedElement};
+use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate, TouchedElement};
 use tenter_fabric::config::{
-    ChannelConfig, ConfigProblem, CurrentConfig, Topic, check_update, check_update_against, split,
+    ChannelConfig, ConfigProblem, CurrentConfig, Topic, check_update, check_update_against, split, split_off,
 };
 use tenter_fabric::policy::{Judge, Requirement, Role, Signer};
 
 use super::Material;
+use super::lockout::lock_out;
 use super::wanted::{Refused, wanted};
+use crate::document::Blob;
 use crate::objects::{self, ChannelSpec, ProposedChange};
-use crate::plan::Signing;
+use crate::plan::{Passing, Signing};
 
 /// Longest text of one side of a change that is kept.
 const MAX_TEXT: usize = 600;
@@ -59,28 +61,54 @@ impl Updates {
 /// cannot be read.
 pub fn updates(live: &CurrentConfig, spec: &ChannelSpec, material: &Material) -> Result<Updates, String> {
     let wanted = wanted(live.config(), spec, material)?;
-    let mut updates = Updates { topics: Vec::new(), refused: wanted.refused, unnamed: wanted.unnamed };
+    let mut topics: Vec<TopicUpdate> = Vec::new();
     for (topic, config) in split(live.config(), &wanted.config) {
-        let Some(update) = ConfigUpdate::compute(live, &config) else { continue };
-        let incomplete = match &topic {
-            Topic::Member { organization } if wanted.incomplete.contains(organization) => Some(organization.clone()),
-            _ => None,
-        };
-        let problems =
-            if incomplete.is_some() { Vec::new() } else { words(check_update_against(live, &update, &config)) };
-        let after = updates.topics.iter().filter(|earlier| conflict(&earlier.update, &update, live));
-        updates.topics.push(TopicUpdate {
-            after: after.map(|earlier| earlier.topic.clone()).collect(),
-            topic: topic.to_string(),
-            changes: changes(live, &update),
-            elements: update.elements(live).into_iter().map(touched).collect(),
-            problems,
-            irreversible: irreversible(live.config(), &config, &topic),
-            incomplete,
-            update,
-        });
+        topics.extend(topic_update(live, &topic, &config, &wanted.incomplete, &topics));
     }
-    Ok(updates)
+    Ok(Updates { topics, refused: wanted.refused, unnamed: wanted.unnamed })
+}
+
+/// The update of one topic, if it changes anything.
+pub fn update_of(
+    live: &CurrentConfig,
+    spec: &ChannelSpec,
+    material: &Material,
+    topic: &str,
+) -> Result<Option<TopicUpdate>, String> {
+    let Ok(topic) = topic.parse::<Topic>() else { return Ok(None) };
+    let wanted = wanted(live.config(), spec, material)?;
+    let config = split_off(live.config(), &wanted.config, &topic);
+    Ok(config.and_then(|config| topic_update(live, &topic, &config, &wanted.incomplete, &[])))
+}
+
+/// The update that brings a live configuration to `config`, which differs in one topic.
+fn topic_update(
+    live: &CurrentConfig,
+    topic: &Topic,
+    config: &ChannelConfig,
+    unknown: &BTreeSet<String>,
+    earlier: &[TopicUpdate],
+) -> Option<TopicUpdate> {
+    let update = ConfigUpdate::compute(live, config)?;
+    let incomplete = match topic {
+        Topic::Member { organization } if unknown.contains(organization) => Some(organization.clone()),
+        _ => None,
+    };
+    let mut problems =
+        if incomplete.is_some() { Vec::new() } else { words(check_update_against(live, &update, config)) };
+    // One that does not apply is refused for that.
+    problems.extend(update.apply(live).ok().and_then(|next| lock_out(Some(live), &next)));
+    let after = earlier.iter().filter(|earlier| conflict(&earlier.update, &update, live));
+    Some(TopicUpdate {
+        after: after.map(|earlier| earlier.topic.clone()).collect(),
+        topic: topic.to_string(),
+        changes: changes(live, &update),
+        elements: update.elements(live).into_iter().map(touched).collect(),
+        problems,
+        irreversible: irreversible(live.config(), config, topic),
+        incomplete,
+        update,
+    })
 }
 
 /// What an update changes, for people: whole texts only where they are short.
@@ -143,15 +171,27 @@ fn irreversible(live: &ChannelConfig, wanted: &ChannelConfig, topic: &Topic) -> 
     Some(format!("capabilities are never lowered again, and nodes that do not know them stop: {}", raised.join(", ")))
 }
 
-/// Who must sign an update, and who of the organizations with these MSP IDs will: as few as are enough, or, where all
-/// together are not, all whose signature helps.
-pub fn signing(current: &CurrentConfig, update: &ConfigUpdate, own: &BTreeSet<String>) -> Signing {
+/// Who must sign an update, who has, and who of the organizations with these MSP IDs will: as few as are enough, or, where
+/// all together are not, all whose signature helps. `signatures` are bytes of `common.ConfigSignature` over `signed`, the
+/// update as it was proposed.
+pub fn signing(
+    current: &CurrentConfig,
+    update: &ConfigUpdate,
+    own: &BTreeSet<String>,
+    (signed, signatures): (&ConfigUpdate, &[Blob]),
+) -> Signing {
     let judge = Judge::new(current.config());
-    let requirement = judge.needed_for(current, update, &[]);
-    let (own, enough) = choose(&requirement, own);
-    let required = requirement.to_string();
-    let missing = (!enough).then(|| format!("{required}, of which this daemon signs for too few"));
-    Signing { required, own, missing }
+    let signatures: Vec<ConfigSignature> =
+        signatures.iter().filter_map(|bytes| ConfigSignature::from_bytes(&bytes.0).ok()).collect();
+    let known = signed.signed_data(&signatures).map(|data| judge.signers(&data).0).unwrap_or_default();
+    let required = judge.needed_for(current, update, &[]).to_string();
+    let requirement = judge.needed_for(current, update, &known);
+    let signed: BTreeSet<String> = known.iter().map(|signer| signer.msp_id.clone()).collect();
+    let left: BTreeSet<String> = own.difference(&signed).cloned().collect();
+    let (own, enough) = choose(&requirement, &left);
+    let missing = (!enough).then(|| format!("{requirement}, of which this daemon signs for too few"));
+    let passes = Some(if enough { Passing::Yes } else { Passing::WithOthers });
+    Signing { required, own, missing, signed: signed.into_iter().collect(), passes }
 }
 
 /// Whose signatures to add, by MSP ID, and whether they are enough: see [`signing`].

@@ -140,7 +140,8 @@ impl Planner<'_> {
             .collect();
         let approving: BTreeSet<String> = progress.approved().into_iter().chain(parts.msps.iter().cloned()).collect();
         let lifecycle = LifecyclePolicy::live(&config).met_by(&approving);
-        let signing = if is_change { lifecycle.signing(&parts.msps, &waits) } else { Signing::default() };
+        let signing =
+            if is_change { lifecycle.signing(&parts.msps, &progress.approved(), &waits) } else { Signing::default() };
         let commit = is_change && lifecycle.endorsers.is_some();
         let previous = seen.committed.value();
         let blocked = back
@@ -243,10 +244,12 @@ impl Planner<'_> {
         let mut needs: Vec<StepId> = self.written(object_step(&chaincode.object)).into_iter().collect();
         let topics = ["policies", "capabilities", UNREAD].map(|topic| config_step(channel, topic));
         // A member that cannot be brought in holds up its own peers, not the others.
+        let first = config_step(channel, "member/");
         let members = self
             .steps
-            .iter()
-            .filter(|(id, planned)| id.0.starts_with(&config_step(channel, "member/").0) && planned.blocked.is_none());
+            .range(first.clone()..)
+            .take_while(|(id, _)| id.0.starts_with(&first.0))
+            .filter(|(_, planned)| planned.blocked.is_none());
         needs.extend(topics.into_iter().chain(members.map(|(id, _)| id.clone())));
         for peer in install {
             let kind = Kind::Membership;

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::config::{CONSENTERS, UNREAD};
 use super::{Block, Draft, Planner, cannot_tell, diff, object_step, unseen};
+use crate::channel_config::{lock_out_at_first, policy_config};
 use crate::desired::{DesiredChannel, channel_facts};
 use crate::document::Blob;
 use crate::objects::{ChannelSpec, ConsensusType, Kind, ObjectRef};
@@ -100,10 +101,8 @@ impl Planner<'_> {
 
     /// Steps of the organizations, authorities and orderers that a channel is formed of.
     fn participants(&self, channel: &str) -> Vec<StepId> {
-        let memberships =
-            self.desired.objects.iter().filter(|(object, _)| object.kind == Kind::Membership && object.name == channel);
         let mut needs = Vec::new();
-        for (object, wanted) in memberships {
+        for (object, wanted) in self.wanted.memberships(channel) {
             if let Some(organization) = &wanted.organization {
                 needs.push(StepId(format!("organization/{}/{organization}", self.desired.namespace)));
                 needs.push(StepId(format!("certificateauthority/{}/ca", object.namespace)));
@@ -202,13 +201,24 @@ impl Planner<'_> {
                 (Step::PinGenesis { channel: name.to_owned() }, Some(Block::not_seen(format!("{why}{more}"))))
             }
         };
-        let draft =
-            Draft::new(step, &channel.origins).blocked(awaited).needs(needs).blocked(blocked).irreversible(Some(
+        let draft = Draft::new(step, &channel.origins)
+            .blocked(awaited)
+            .needs(needs)
+            .blocked(blocked)
+            .blocked(self.locked_at_first(name, channel))
+            .irreversible(Some(
                 "once a node has joined, the genesis block is for good: what it says can only be changed by \
                  configuration updates"
                     .to_owned(),
             ));
         self.add(genesis_step(name), draft);
+    }
+
+    /// Why nobody could change the configuration that the channel would begin with.
+    fn locked_at_first(&self, name: &str, channel: &DesiredChannel) -> Option<String> {
+        let spec = ChannelSpec::deserialize(&self.desired.objects.get(&channel.object)?.spec).ok()?;
+        // What cannot be read is reported by validation.
+        lock_out_at_first(name, &policy_config(&spec).ok()?)
     }
 
     fn join_orderer(

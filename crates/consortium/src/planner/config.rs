@@ -8,13 +8,13 @@ use tenter_fabric::config::CurrentConfig;
 
 use super::channels::{config_step, fact_changes};
 use super::{Block, Draft, Planner, object_step, unseen};
-use crate::channel_config::{Refused, TopicUpdate, signing, updates};
+use crate::channel_config::{Refused, TopicUpdate, chain, signing, update_of, updates};
 use crate::desired::DesiredChannel;
 use crate::network::RetiredTarget;
 use crate::objects::{ChannelSpec, Kind, ObjectRef, ProposedChange};
 use crate::observation::Observation;
 use crate::observed::{LiveChannel, ObservedChannel};
-use crate::plan::{FieldChange, NoteLevel, Origin, Signing, Step, StepId, Unseen};
+use crate::plan::{FieldChange, NoteLevel, Origin, Passing, Signing, Step, StepId, Unseen};
 
 /// The topic of changes of the consenter set.
 pub(super) const CONSENTERS: &str = "consenters";
@@ -57,8 +57,12 @@ impl Planner<'_> {
         for refused in found.refused {
             self.refused(name, channel, live, refused);
         }
+        // Each update is judged by what the earlier ones leave.
+        let mut running = current.clone();
         for update in found.topics {
-            self.config_update(name, channel, &current, seen, update);
+            let judged = judge(&current, &running, &spec, seen, &update, &self.wanted.own_msps);
+            running = judged.next.clone().unwrap_or(running);
+            self.config_update(name, channel, seen, update, judged);
         }
     }
 
@@ -66,22 +70,21 @@ impl Planner<'_> {
         &mut self,
         name: &str,
         channel: &DesiredChannel,
-        current: &CurrentConfig,
         seen: &ObservedChannel,
         update: TopicUpdate,
+        judged: Judged,
     ) {
-        let TopicUpdate { topic, update, changes, elements, problems, irreversible, incomplete, after } = update;
+        let TopicUpdate { topic, update, changes, elements, problems: _, irreversible, incomplete, after } = update;
         let drift = seen
             .foreign
             .iter()
             .filter(|foreign| elements.iter().any(|touched| foreign.elements.contains(&touched.element)));
         let drift: Vec<String> = drift.map(ToString::to_string).collect();
-        let signing: Signing = signing(current, &update, &self.own_msps());
         let step = Step::UpdateChannelConfig {
             channel: name.to_owned(),
             changes: changes.into_iter().map(field).collect(),
             elements,
-            signing,
+            signing: judged.signing,
             digest: incomplete.is_none().then(|| update.digest()),
             drift,
             topic: topic.clone(),
@@ -93,43 +96,24 @@ impl Planner<'_> {
             needs.extend(self.made(self.founding(organization)));
         }
         let places = organization.and_then(|organization| self.member_origins(name, &organization));
-        let blocked = (!problems.is_empty())
-            .then(|| format!("Fabric would refuse this update or come to harm by it: {}", problems.join("; ")));
         let planned = Draft::new(step, places.as_deref().unwrap_or(&channel.origins))
             .needs(needs)
-            .blocked(blocked)
+            .blocked(judged.blocked)
             .irreversible(irreversible);
         self.add(config_step(name, &topic), planned);
     }
 
-    /// MSP IDs of the organizations that the daemon acts for.
-    fn own_msps(&self) -> BTreeSet<String> {
-        let organizations = self.desired.objects.iter().filter(|(object, _)| object.kind == Kind::Organization);
-        let msp_ids = organizations.filter_map(|(_, wanted)| wanted.spec.get("mspID").and_then(Value::as_str));
-        msp_ids.map(str::to_owned).collect()
-    }
-
     /// The steps that an organization's public MSP comes from.
     fn founding(&self, organization: &str) -> Vec<StepId> {
-        let authority = self
-            .desired
-            .objects
-            .iter()
-            .find(|(object, wanted)| {
-                object.kind == Kind::CertificateAuthority && wanted.organization.as_deref() == Some(organization)
-            })
-            .map(|(object, _)| object_step(object));
+        let authority = self.wanted.authorities.get(organization).map(|object| object_step(object));
         let step = StepId(format!("organization/{}/{organization}", self.desired.namespace));
         authority.into_iter().chain([step]).collect()
     }
 
     /// Where the file names a member.
     fn member_origins(&self, channel: &str, organization: &str) -> Option<Vec<Origin>> {
-        let membership = self.desired.objects.iter().find(|(object, wanted)| {
-            object.kind == Kind::Membership
-                && object.name == channel
-                && wanted.organization.as_deref() == Some(organization)
-        });
+        let membership =
+            self.wanted.memberships(channel).find(|(_, wanted)| wanted.organization.as_deref() == Some(organization));
         let retired = self.desired.retired.iter().find(|retired| match &retired.target {
             RetiredTarget::Organization(name) => name == organization,
             RetiredTarget::Member(name, member) => name == channel && member == organization,
@@ -237,6 +221,47 @@ impl Planner<'_> {
             }
         }
     }
+}
+
+/// What comes of an update when its turn has come.
+struct Judged {
+    signing: Signing,
+    blocked: Option<String>,
+    /// The configuration after it, if it is carried out.
+    next: Option<CurrentConfig>,
+}
+
+/// Judges an update by the configuration that the earlier ones leave; `proposed` is the same update as it is computed from
+/// the live configuration, and that is what has been signed.
+fn judge(
+    current: &CurrentConfig,
+    running: &CurrentConfig,
+    spec: &ChannelSpec,
+    seen: &ObservedChannel,
+    proposed: &TopicUpdate,
+    own: &BTreeSet<String>,
+) -> Judged {
+    let anew = if running == current {
+        None
+    } else {
+        update_of(running, spec, &seen.material, &proposed.topic).ok().flatten()
+    };
+    let turn = anew.as_ref().unwrap_or(proposed);
+    let digest = proposed.update.digest();
+    // What must be computed anew has to be signed anew.
+    let signatures = seen.signatures.get(&digest).filter(|_| proposed.after.is_empty()).map_or(&[][..], Vec::as_slice);
+    let mut signing = signing(running, &turn.update, own, (&proposed.update, signatures));
+    let applied = turn.update.apply(running);
+    if let Err(error) = &applied {
+        signing.passes = Some(Passing::No { why: chain(error) });
+    }
+    let problems = if turn.problems.is_empty() { &proposed.problems } else { &turn.problems };
+    let blocked = (!problems.is_empty())
+        .then(|| format!("Fabric would refuse this update or come to harm by it: {}", problems.join("; ")));
+    if blocked.is_some() {
+        signing.passes = None;
+    }
+    Judged { signing, next: applied.ok().filter(|_| blocked.is_none()), blocked }
 }
 
 /// A change as plans show it.

@@ -3,11 +3,13 @@
 //! Steps are added in the order of their rank, and a step can only need steps that are there already: the graph is
 //! acyclic by construction. A step that needs a blocked one is blocked too, and says so.
 
+mod approvals;
 mod chaincodes;
 mod channels;
 mod check;
 mod config;
 mod diff;
+mod effects;
 mod hash;
 mod notes;
 mod objects;
@@ -17,14 +19,16 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use approvals::approvals;
 pub use check::check;
 pub use diff::diff;
+pub use hash::moved;
 
-use crate::desired::{Desired, DesiredNamespace};
+use crate::desired::{Desired, DesiredNamespace, DesiredObject};
 use crate::objects::{Kind, ObjectRef};
 use crate::observation::Observation;
 use crate::observed::{ChannelFacts, Observed};
-use crate::plan::{Note, NoteLevel, Origin, Plan, PlannedStep, Step, StepId, Unseen};
+use crate::plan::{Effects, Note, NoteLevel, Origin, Plan, PlannedStep, Step, StepId, Unseen};
 
 /// Version of the plan's format.
 pub const FORMAT: u32 = 1;
@@ -32,8 +36,14 @@ pub const FORMAT: u32 = 1;
 /// The steps that bring the world to what is desired. Pure: the same input gives the same bytes. The plan of a world
 /// that is as it should be has no steps. `revision` is the commit that the definition comes from.
 pub fn plan(desired: &Desired, observed: &Observed, revision: Option<&str>) -> Plan {
-    let mut planner =
-        Planner { desired, observed, steps: BTreeMap::new(), notes: BTreeSet::new(), ledgers: BTreeMap::new() };
+    let mut planner = Planner {
+        desired,
+        observed,
+        wanted: Wanted::of(desired),
+        steps: BTreeMap::new(),
+        notes: BTreeSet::new(),
+        ledgers: BTreeMap::new(),
+    };
     planner.note_observations();
     planner.namespaces();
     for kind in [Kind::Organization, Kind::CertificateAuthority, Kind::Orderer, Kind::Peer] {
@@ -55,11 +65,14 @@ pub fn plan(desired: &Desired, observed: &Observed, revision: Option<&str>) -> P
     planner.remove_nodes();
     planner.note_definition();
     planner.note_orphans();
+    planner.effects();
+    let hash = hash::hash(&hash::covered(desired, observed, &planner.steps, revision));
+    planner.approvals(&hash);
     Plan {
         format: FORMAT,
         consortium: desired.consortium.clone(),
         revision: revision.map(str::to_owned),
-        hash: hash::hash(desired, observed, &planner.steps, revision),
+        hash,
         steps: planner.steps,
         notes: planner.notes.into_iter().collect(),
     }
@@ -73,10 +86,48 @@ pub fn object_step(object: &ObjectRef) -> StepId {
 struct Planner<'a> {
     desired: &'a Desired,
     observed: &'a Observed,
+    wanted: Wanted<'a>,
     steps: BTreeMap<StepId, PlannedStep>,
     notes: BTreeSet<Note>,
     /// What the ledgers of live channels say.
     ledgers: BTreeMap<String, ChannelFacts>,
+}
+
+/// Wanted objects by what is asked of them: without it, each channel would look through all of them.
+struct Wanted<'a> {
+    /// The memberships of each channel.
+    memberships: BTreeMap<&'a str, Vec<(&'a ObjectRef, &'a DesiredObject)>>,
+    /// Each organization's authority.
+    authorities: BTreeMap<&'a str, &'a ObjectRef>,
+    /// MSP IDs of the organizations that the daemon acts for.
+    own_msps: BTreeSet<String>,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(desired: &'a Desired) -> Self {
+        let mut wanted = Self { memberships: BTreeMap::new(), authorities: BTreeMap::new(), own_msps: BTreeSet::new() };
+        for (object, entry) in &desired.objects {
+            match object.kind {
+                Kind::Membership => {
+                    wanted.memberships.entry(object.name.as_str()).or_default().push((object, entry));
+                }
+                Kind::CertificateAuthority => {
+                    wanted.authorities.extend(entry.organization.as_deref().map(|name| (name, object)));
+                }
+                Kind::Organization => {
+                    let msp_id = entry.spec.get("mspID").and_then(serde_json::Value::as_str);
+                    wanted.own_msps.extend(msp_id.map(str::to_owned));
+                }
+                Kind::Orderer | Kind::Peer | Kind::Channel | Kind::Chaincode => {}
+            }
+        }
+        wanted
+    }
+
+    /// The memberships of a channel.
+    fn memberships(&self, channel: &str) -> impl Iterator<Item = (&'a ObjectRef, &'a DesiredObject)> {
+        self.memberships.get(channel).into_iter().flatten().copied()
+    }
 }
 
 /// A step before it has its place.
@@ -148,7 +199,8 @@ impl Planner<'_> {
         });
         let (blocked, unseen) = blocked.map_or((None, None), |block| (Some(block.why), block.unseen));
         let Draft { step, needs: _, reasons, blocked: _, irreversible } = draft;
-        let step = PlannedStep { step, needs, reasons, blocked, unseen, irreversible };
+        let effects = Effects::default();
+        let step = PlannedStep { step, needs, reasons, blocked, unseen, irreversible, effects, approval: None };
         self.steps.insert(id, step);
     }
 

@@ -48,7 +48,8 @@ impl Planner<'_> {
                         let blocked = immutable(object.kind, &changes);
                         let irreversible = irreversible(object.kind, &changes);
                         let (labels, spec) = (labels.clone(), spec.clone());
-                        let step = Step::UpdateObject { object: object.clone(), labels, spec, changes };
+                        let drift = drift(live, &changes);
+                        let step = Step::UpdateObject { object: object.clone(), labels, spec, changes, drift };
                         Draft::new(step, origins).blocked(blocked).irreversible(irreversible)
                     }
                 }
@@ -153,6 +154,18 @@ fn known_fields(kind: Kind, live: &Value, wanted: &Value) -> Value {
             .collect(),
         _ => live.clone(),
     })
+}
+
+/// Which of the changes put back what somebody else wrote.
+fn drift(live: &LiveObject, changes: &[FieldChange]) -> Vec<String> {
+    let covers = |one: &str, other: &str| {
+        other.strip_prefix(one).is_some_and(|rest| rest.is_empty() || rest.starts_with('.') || rest.starts_with('['))
+    };
+    let writer = |change: &&FieldChange| {
+        let found = live.managers.iter().find(|(path, _)| covers(path, &change.path) || covers(&change.path, path));
+        found.map(|(_, manager)| format!("{} was changed on the cluster by {manager}", change.path))
+    };
+    changes.iter().filter_map(|change| writer(&change)).collect()
 }
 
 /// Why a live object cannot be changed like this.

@@ -88,6 +88,11 @@ fn check_consenters(context: &mut Context<'_>, entry: &ChannelEntry, channel: &C
     context.unique(rules::DUPLICATE_ENTRY, "the consenter", "name each orderer once", written);
 
     let count = channel.consenters.iter().collect::<BTreeSet<_>>().len();
+    // An organizer that does not exist, or consenters that cannot be read, are said where they stand.
+    let organizer = entry.organizer.as_ref().is_some_and(|name| context.network.organization(name).is_none());
+    if count == 0 && (organizer || named.is_some_and(|named| !named.is_empty())) {
+        return;
+    }
     let (rule, message, help) = match (channel.consensus_type, count) {
         (_, 0) => (
             rules::NO_CONSENTERS,

@@ -1,5 +1,7 @@
 //! The configuration in force, which updates are computed from and judged by.
 
+use std::collections::BTreeMap;
+
 use prost::Message as _;
 use tenter_fabric_wire::common;
 
@@ -58,6 +60,17 @@ impl CurrentConfig {
     /// The elements of the tree.
     pub(super) fn elements(&self) -> Elements<'_> {
         tree::elements(CHANNEL, &self.group)
+    }
+
+    /// The policies that guard the elements, by path, each with the first of the elements that it guards.
+    pub fn guards(&self) -> BTreeMap<String, String> {
+        let mut guards = BTreeMap::new();
+        for (element, node) in self.elements() {
+            if !node.mod_policy().is_empty() {
+                guards.entry(Self::guard(&element, node.mod_policy())).or_insert(element);
+            }
+        }
+        guards
     }
 
     /// Path of the policy that guards an element: `mod_policy` is absolute, or relative to the group of the element,

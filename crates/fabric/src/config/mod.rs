@@ -25,7 +25,7 @@ pub use consensus::{BftConsenter, BftOptions, Consensus, ConsensusState, LeaderR
 pub use current::CurrentConfig;
 pub use diff::{ConfigChange, diff};
 pub use read::ConfigError;
-pub use topics::{Topic, split};
+pub use topics::{Topic, UnknownTopic, split, split_off};
 
 use crate::msp::MspDefinition;
 use crate::policy::defaults::{self, Policies};

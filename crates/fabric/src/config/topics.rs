@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::str::FromStr;
 
 use super::tree::elements;
 use super::{APPLICATION, ApplicationConfig, CHANNEL, ChannelConfig, Consensus, Element, ORDERER, OrdererConfig, key};
@@ -80,6 +81,39 @@ pub fn split(current: &ChannelConfig, wanted: &ChannelConfig) -> Vec<(Topic, Cha
         })
         .collect()
 }
+
+/// `current` with one topic as in `wanted`: what [`split`] has for it, without a look at the others.
+pub fn split_off(current: &ChannelConfig, wanted: &ChannelConfig, topic: &Topic) -> Option<ChannelConfig> {
+    let changed = with_topic(current, &wanted.carrying_over(current), topic)?;
+    (changed != *current && changed.to_config_group() != current.to_config_group()).then_some(changed)
+}
+
+impl FromStr for Topic {
+    type Err = UnknownTopic;
+
+    fn from_str(text: &str) -> Result<Self, UnknownTopic> {
+        let (kind, organization) = match text.split_once('/') {
+            Some((kind, organization)) => (kind, Some(organization.to_owned())),
+            None => (text, None),
+        };
+        match (kind, organization) {
+            ("maintenance", None) => Ok(Self::Maintenance),
+            ("orderer-organization", Some(organization)) => Ok(Self::OrdererOrganization { organization }),
+            ("consenters", None) => Ok(Self::Consenters),
+            ("orderer-settings", None) => Ok(Self::OrdererSettings),
+            ("capabilities", None) => Ok(Self::Capabilities),
+            ("member", Some(organization)) => Ok(Self::Member { organization }),
+            ("anchors", Some(organization)) => Ok(Self::Anchors { organization }),
+            ("policies", None) => Ok(Self::Policies),
+            _ => Err(UnknownTopic(text.to_owned())),
+        }
+    }
+}
+
+/// A text that names no topic.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no topic of an update")]
+pub struct UnknownTopic(String);
 
 fn unique<'a>(names: impl Iterator<Item = &'a String>) -> impl Iterator<Item = String> {
     names.cloned().collect::<BTreeSet<_>>().into_iter()

@@ -1,83 +1,12 @@
 //! Plans of chaincodes in the model world.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use tenter_fabric::chaincode::{Approved, Committed};
-
 use super::*;
-use crate::chaincode::{Progress, package_id, progress, wanted as wanted_definition};
-use crate::desired::DesiredChaincode;
-use crate::observed::{DefinitionAuthor, ObservedChaincode};
+use crate::observed::DefinitionAuthor;
 use crate::plan::StepId;
 
 const KEY: &str = "settlement/asset";
-
-/// What is there of chaincodes: what nobody put there is absent.
-pub(super) fn look(world: &mut Observed, desired: &Desired) {
-    for (key, chaincode) in &desired.chaincodes {
-        let seen = world.chaincodes.entry(key.clone()).or_insert_with(|| ObservedChaincode {
-            committed: absent(),
-            author: None,
-            approvals: BTreeMap::new(),
-            readiness: Observation::Present { value: BTreeMap::new() },
-            installed: BTreeMap::new(),
-            package: absent(),
-        });
-        for member in chaincode.spec.members.iter().filter(|it| desired.organizations.contains(&it.organization)) {
-            seen.approvals.entry(member.msp_id.clone()).or_insert_with(absent);
-            for peer in &member.peers {
-                let nothing = Observation::Present { value: BTreeSet::new() };
-                seen.installed.entry(node(&member.namespace, peer)).or_insert(nothing);
-            }
-        }
-    }
-}
-
-fn progress_of(world: &Observed, desired: &Desired, key: &str) -> Progress {
-    let DesiredChaincode { spec, .. } = &desired.chaincodes[key];
-    let definition = wanted_definition(spec).unwrap();
-    progress(spec, &definition, &package_id(spec).unwrap(), &world.chaincodes[key], &desired.organizations).unwrap()
-}
-
-/// Does what a step says, as a controller would.
-pub(super) fn apply(world: &mut Observed, desired: &Desired, step: &Step) {
-    match step {
-        Step::StorePackage { config_map, package, package_id, .. } => {
-            let (key, _) = desired
-                .chaincodes
-                .iter()
-                .find(|(_, it)| it.spec.source.package.as_ref().is_some_and(|it| it.config_map == *config_map))
-                .unwrap();
-            let read = tenter_fabric::chaincode::Package::read(package.0.clone()).unwrap();
-            assert_eq!(read.id().to_string(), *package_id);
-            world.chaincodes.get_mut(key).unwrap().package = Observation::Present { value: () };
-        }
-        Step::DeployChaincode { channel, name, sequence, install, approve, commit, .. } => {
-            let key = format!("{channel}/{name}");
-            let progress = progress_of(world, desired, &key);
-            let spec = &desired.chaincodes[&key].spec;
-            let seen = world.chaincodes.get_mut(&key).unwrap();
-            let sequence = sequence.unwrap();
-            for peer in install {
-                let Some(Observation::Present { value }) = seen.installed.get_mut(peer) else { panic!("{peer}") };
-                value.insert(progress.package.clone());
-            }
-            for organization in approve {
-                let member = spec.members.iter().find(|member| member.organization == *organization).unwrap();
-                let definition = progress.definition.clone();
-                let value = Approved { sequence, definition, package_id: Some(progress.package.clone()) };
-                seen.approvals.insert(member.msp_id.clone(), Observation::Present { value });
-            }
-            if *commit {
-                let approvals = spec.members.iter().map(|member| (member.msp_id.clone(), true)).collect();
-                let value = Committed { sequence, definition: progress.definition, approvals };
-                seen.committed = Observation::Present { value };
-            }
-        }
-        other => panic!("{other:?}"),
-    }
-}
 
 pub(super) fn render(step: &Step) -> String {
     let Step::DeployChaincode { sequence, changes, package, install, approve, commit, signing, waits, drift, .. } =
