@@ -230,7 +230,7 @@ async fn nodes_come_up_and_in_sync_nothing_is_written() {
     for text in everything_but_secrets(&world).await {
         assert!(!text.contains("PRIVATE KEY"), "{text}");
     }
-    world.remove().await;
+    Box::pin(world.remove()).await;
 }
 
 async fn everything_but_secrets(world: &World) -> Vec<String> {
@@ -291,7 +291,7 @@ async fn what_is_deleted_by_hand_is_put_back_and_keys_and_volumes_stay() {
     assert!(orderers.get_opt("orderer0").await.expect("an answer").is_none(), "the finalizer holds it");
     claims.get("data-orderer0-0").await.expect("the volume claim stays");
     assert_eq!(secrets.get("orderer0-tls").await.expect("the key stays").data, before);
-    world.remove().await;
+    Box::pin(world.remove()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -322,7 +322,7 @@ async fn a_changed_spec_restarts_the_pod_and_it_runs_again() {
         // The other node was left alone.
         assert_eq!(world.ready::<Peer>(&namespace, "peer0").await.1, "Running");
     }
-    world.remove().await;
+    Box::pin(world.remove()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -366,7 +366,7 @@ async fn controllers_converge_by_themselves_and_then_rest() {
     for controller in running {
         tokio::time::timeout(LIMIT, controller).await.expect("it stops").expect("it ends well");
     }
-    world.remove().await;
+    Box::pin(world.remove()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -393,7 +393,7 @@ async fn what_is_not_tenters_is_never_touched() {
 
     let kept = services.get("orderer0").await.expect("the Service").spec.expect("a spec");
     assert_eq!(kept.selector.expect("a selector"), BTreeMap::from([("app".to_owned(), "theirs".to_owned())]));
-    world.remove().await;
+    Box::pin(world.remove()).await;
 }
 
 /// An Identity of a name, as people write it: without labels.
@@ -488,7 +488,7 @@ async fn an_identity_is_enrolled_put_right_revoked_and_stays_so() {
     assert_eq!(world.ready::<Identity>(&namespace, "shop").await.1, "RevocationIsFinal");
     assert!(delete::<Identity>(&world.client, &namespace, "shop").await);
     world.identity.reconcile(&namespace, "shop").await;
-    world.remove().await;
+    Box::pin(world.remove()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -525,5 +525,5 @@ async fn identities_meet_the_gates() {
         assert!(delete::<Identity>(&world.client, &namespace, name).await);
         world.identity.reconcile(&namespace, name).await;
     }
-    world.remove().await;
+    Box::pin(world.remove()).await;
 }

@@ -27,7 +27,7 @@ use tenter_fabric::chaincode::transaction::{Call, SignedCall};
 use tenter_fabric::config::CurrentConfig;
 use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate};
 use tenter_fabric::genesis::GenesisFormat;
-use tenter_fabric_testnet::{Kind, Node as Process, Organization};
+use tenter_fabric_testnet::{Kind, Node as Process, Organization, Programs};
 
 use crate::controllers::channel::config::ProposalSeen;
 use crate::controllers::channel::{decide as channel, form};
@@ -293,10 +293,22 @@ impl Consortium {
             let (member, address) = (&self.members[*name], self.address(name, "peer1"));
             let spec = member.chaincode.as_ref().unwrap();
             let package = package(spec).unwrap().unwrap();
-            member.nodes.install(&member.peer(&address), &package).await.unwrap();
-            let call = approve_call(CHANNEL, &wanted(spec).unwrap(), 1, Some(package.id()));
+            let installs = self.bring_builder(name);
+            if installs {
+                member.nodes.install(&member.peer(&address), &package).await.unwrap();
+            }
+            let call = approve_call(CHANNEL, &wanted(spec).unwrap(), 1, installs.then(|| package.id()));
             member.transact(&address, &call, &[]).await;
         }
+    }
+
+    /// Gives a member's peer Fabric's builder for chaincode as a service, if it needs one and it lies beside the program: without
+    /// one a real peer installs nothing, and an approval names no package.
+    fn bring_builder(&self, name: &str) -> bool {
+        let Programs::Real { peer, .. } = Programs::find().unwrap() else { return true };
+        let builder = peer.parent().unwrap().join("ccaas_builder");
+        let place = self.folder.path().join(name).join("peer1").join("builder");
+        builder.is_dir() && std::os::unix::fs::symlink(builder, place).is_ok()
     }
 
     /// One of them commits the contract, and everybody's peer says that it is so.

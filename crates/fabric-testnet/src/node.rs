@@ -272,12 +272,16 @@ metrics: {{provider: prometheus}}
         let ended = wait_for("a healthy answer", START, || {
             let exited = self.process.as_mut().and_then(|process| process.try_wait().ok().flatten());
             let (client, target) = (client.clone(), self.address.clone());
+            // An orderer's participation API opens a moment after the rest; a peer's port for chaincodes is no matter here.
+            let admin = (self.kind == Kind::Orderer).then(|| self.admin.clone());
             async move {
                 if exited.is_some() {
                     return Ok(exited);
                 }
                 ensure(client.health().await?.healthy, "healthy")?;
-                tokio::net::TcpStream::connect((target.host.as_str(), target.port)).await?;
+                for target in [Some(target), admin].into_iter().flatten() {
+                    tokio::net::TcpStream::connect((target.host.as_str(), target.port)).await?;
+                }
                 Ok(None)
             }
         })

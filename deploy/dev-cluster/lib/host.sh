@@ -123,6 +123,21 @@ enter() {
   nsenter --target "$pid" --net --mount --pid -- "$@"
 }
 
+# connect_node: the host passes packets of this cluster on to other clusters' nodes. Pods leave with their node's address, so
+# that answers find their way. What a cluster sends elsewhere is refused as before.
+connect_node() {
+  echo 1 >"/proc/sys/net/ipv4/conf/$host_device/forwarding"
+  disconnect_node
+  ip rule add preference 1000 iif "$host_device" to 10.250.0.0/16 lookup main
+  ip rule add preference 1001 iif "$host_device" prohibit
+}
+
+# disconnect_node: rules outlive the device that they name.
+disconnect_node() {
+  while ip rule delete preference 1000 iif "$host_device" 2>/dev/null; do :; done
+  while ip rule delete preference 1001 iif "$host_device" 2>/dev/null; do :; done
+}
+
 # stop_node: with the first process of their namespace, the kernel ends all others; mounts, devices and
 # rules go with the last of them.
 stop_node() {
@@ -133,6 +148,7 @@ stop_node() {
     kill -KILL "$pid"
     wait_for 30 "the processes of $name to end" node_gone || die "process $pid does not end" "see /proc/$pid/stack"
   fi
+  disconnect_node
   if ip link show "$host_device" >/dev/null 2>&1; then
     ip link delete "$host_device" 2>/dev/null || true
   fi
