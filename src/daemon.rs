@@ -21,6 +21,7 @@ use crate::controllers::orderer::OrdererController;
 use crate::controllers::organization::OrganizationController;
 use crate::controllers::peer::PeerController;
 use crate::controllers::proposal::ProposalController;
+use crate::controllers::vote::VoteController;
 use crate::execute::lease::{LeaseError, acquire};
 use crate::messages::channel::{How, MessageChannel};
 use crate::sync::engine::Engine;
@@ -143,6 +144,7 @@ async fn control(engine: &Engine, messages: &Arc<MessageChannel>, stop: &Cancell
         controllers::run(ChannelController::new(engine.nodes.clone(), followers), ctx(), stop.clone()),
         controllers::run(MembershipController::new(engine.nodes.clone()), ctx(), stop.clone()),
         controllers::run(ProposalController::new(engine.nodes.clone(), messages.clone()), ctx(), stop.clone()),
+        controllers::run(VoteController, ctx(), stop.clone()),
         controllers::run(ChaincodeController::new(engine.nodes.clone()), ctx(), stop.clone()),
     );
 }

@@ -191,7 +191,7 @@ impl World {
         assert!(delete::<Peer>(&self.client, &namespace, "peer0").await);
         assert!(delete::<CertificateAuthority>(&self.client, &namespace, "ca").await);
         assert!(delete::<Organization>(&self.client, &self.system, "acme").await);
-        self.reconcile().await;
+        Box::pin(self.reconcile()).await;
         let namespaces = Api::<Namespace>::all(self.client.clone());
         for name in [namespace, self.system] {
             namespaces.delete(&name, &parameters).await.expect("a namespace that goes");

@@ -259,3 +259,106 @@ impl Drop for Sshd {
         let _ = self.process.wait();
     }
 }
+
+/// A channel's configuration and a change of it, by an organization whose administrator's key no cluster holds.
+mod offline {
+    use tenter_fabric::ca::Role;
+    use tenter_fabric::config::update::ConfigUpdate;
+    use tenter_fabric::config::{ApplicationOrganization, ChannelConfig, Consensus, CurrentConfig, RaftOptions};
+    use tenter_fabric::msp::{MspDefinition, Pem};
+    use tenter_fabric::policy::{Judge, Received, defaults};
+
+    use super::*;
+
+    struct Signing {
+        fixture: Fixture,
+        current: CurrentConfig,
+        update: ConfigUpdate,
+    }
+
+    impl Signing {
+        fn new() -> Self {
+            let fixture = Fixture::new();
+            let acme = Organization::new("acme").expect("an organization");
+            let administrator = acme.enrol("admin", Role::Admin).expect("an administrator");
+            std::fs::write(fixture.path("admin.crt"), &administrator.cert_pem).expect("write");
+            std::fs::write(fixture.path("admin.key"), administrator.key_pem.expose_pem()).expect("write");
+            let pem = |text: &str| Pem::new(text.as_bytes());
+            let roots = &acme.roots;
+            let msp = MspDefinition::new("AcmeMSP", pem(&roots.enrolment.cert_pem), pem(&roots.tls.cert_pem));
+            let policies = defaults::application_organization("AcmeMSP");
+            let consensus = Consensus::EtcdRaft { consenters: Vec::new(), options: RaftOptions::default() };
+            let mut config = ChannelConfig::new(consensus);
+            let member = ApplicationOrganization { msp, anchors: Vec::new(), policies };
+            config.application.organizations.insert("acme".to_owned(), member);
+            let current = CurrentConfig::from_bytes("deals", &config.to_config_bytes()).expect("a configuration");
+            let mut wanted = current.config().clone();
+            "3s".clone_into(&mut wanted.orderer.batch.timeout);
+            let update = ConfigUpdate::compute(&current, &wanted).expect("a difference");
+            Self { fixture, current, update }
+        }
+
+        fn sign(&self, arguments: &[&str]) -> std::process::Output {
+            Command::new(env!("CARGO_BIN_EXE_tenter"))
+                .arg("sign")
+                .args(arguments)
+                .args(["--msp-id", "AcmeMSP", "--key", &self.fixture.path("admin.key")])
+                .args(["--cert", &self.fixture.path("admin.crt"), "--cache-dir", &self.fixture.path("cache")])
+                .env("HOME", self.fixture.path("home"))
+                .stdin(Stdio::null())
+                .output()
+                .expect("tenter runs")
+        }
+
+        fn judge(&self, bytes: &[u8]) -> Received {
+            let judge = Judge::new(self.current.config());
+            judge.receive(&self.current, &self.update, "AcmeMSP", bytes, &[], jiff::Timestamp::now())
+        }
+    }
+
+    #[test]
+    fn a_key_that_no_cluster_holds_signs_a_file() {
+        let signing = Signing::new();
+        let file = signing.fixture.path("update.pb");
+        std::fs::write(&file, signing.update.bytes()).expect("write");
+        let refused = signing.sign(&[&file]);
+        assert_eq!(refused.status.code(), Some(3), "nobody was asked: {refused:?}");
+        assert!(!Path::new(&signing.fixture.path("AcmeMSP.sig")).exists());
+        let done = signing.sign(&[&file, "--yes"]);
+        assert!(done.status.success(), "{done:?}");
+        let shown = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(shown.contains(&signing.update.digest()) && shown.contains("BatchTimeout"), "{shown}");
+        let bytes = std::fs::read(signing.fixture.path("AcmeMSP.sig")).expect("a signature");
+        assert!(matches!(signing.judge(&bytes), Received::Valid(_)), "{:?}", signing.judge(&bytes));
+        let done = signing.sign(&[&file, "--yes", "--reject", "--reason", "too slow"]);
+        assert!(done.status.success(), "{done:?}");
+        let bytes = std::fs::read(signing.fixture.path("AcmeMSP.reject")).expect("a rejection");
+        let judge = Judge::new(signing.current.config());
+        let found = judge.receive_rejection(&signing.update, "AcmeMSP", &bytes, jiff::Timestamp::now());
+        assert_eq!(found.expect("it counts").reason, "too slow");
+    }
+
+    #[test]
+    fn a_signature_is_pushed_beside_the_update() {
+        let signing = Signing::new();
+        let digest = signing.update.digest();
+        let (work, bare) = (signing.fixture.path("exchange"), signing.fixture.path("trade.git"));
+        git(&["clone", "-q", &bare, &work]);
+        git(&["-C", &work, "checkout", "-q", "--orphan", "tenter/signatures"]);
+        git(&["-C", &work, "rm", "-q", "-rf", "."]);
+        std::fs::create_dir_all(format!("{work}/deals/{digest}")).expect("a folder");
+        std::fs::write(format!("{work}/deals/{digest}/update.pb"), signing.update.bytes()).expect("write");
+        git(&["-C", &work, "add", "deals"]);
+        git(&["-C", &work, "-c", "user.name=t", "-c", "user.email=t@example.test", "commit", "-q", "-m", "update"]);
+        git(&["-C", &work, "push", "-q", "origin", "tenter/signatures"]);
+        let url = format!("file://{bare}");
+        let missing = signing.sign(&["deals/00000000", "--repository", &url, "--yes"]);
+        assert_eq!(missing.status.code(), Some(1), "{missing:?}");
+        let place = format!("deals/{}", &digest[..10]);
+        let done = signing.sign(&[&place, "--repository", &url, "--yes"]);
+        assert!(done.status.success(), "{done:?}");
+        let name = format!("tenter/signatures:deals/{digest}/AcmeMSP.sig");
+        let shown = Command::new("git").args(["--git-dir", &bare, "show", &name]).output().expect("git runs");
+        assert!(matches!(signing.judge(&shown.stdout), Received::Valid(_)), "{shown:?}");
+    }
+}

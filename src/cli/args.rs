@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::{
-    apply, approve, call, completions, crds, explain, man, operator, plan, run, schema, snapshot, status, sync,
-    validate,
+    apply, approve, call, completions, consent, crds, explain, export, genesis, man, operator, plan, run, schema, sign,
+    snapshot, status, sync, validate, vote,
 };
 
 /// Keeps a Hyperledger Fabric consortium in the shape that its git repository says.
@@ -270,6 +270,18 @@ pub enum Command {
     Invoke(call::Invoke),
     /// Call a function of a contract on one peer
     Query(call::Query),
+    /// Write an organization's folder for the definition repository
+    Export(export::Args),
+    /// Compute a channel's genesis block from the definition repository
+    Genesis(genesis::Args),
+    /// Give an organization's consent to what the definition says of it
+    Consent(consent::Args),
+    /// Show the proposals that are open, and who said what to them
+    Votes(vote::ListArgs),
+    /// Say for an organization whether it signs a config update
+    Vote(vote::Args),
+    /// Sign a config update, or reject it, with a key that no cluster holds
+    Sign(sign::Args),
     /// Explain a rule, or list them all
     Explain(explain::Args),
     /// Print the custom resource definitions

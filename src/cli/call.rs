@@ -189,6 +189,7 @@ async fn caller(global: &Global, cluster: &Cluster, target: &Target) -> Result<C
                     kind: NodeKind::Peer,
                     msp_id: member.msp_id.clone(),
                     address: format!("{peer}.{}.svc", member.namespace),
+                    foreign: None,
                 };
                 return Ok(Caller { peer, identity, call });
             }

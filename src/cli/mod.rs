@@ -6,10 +6,13 @@ pub mod args;
 pub mod call;
 pub mod cluster;
 pub mod completions;
+pub mod consent;
 pub mod crds;
 pub mod definition;
 pub mod exit;
 pub mod explain;
+pub mod export;
+pub mod genesis;
 pub mod man;
 pub mod operator;
 pub mod outcome;
@@ -17,10 +20,12 @@ pub mod plan;
 pub mod plan_file;
 pub mod run;
 pub mod schema;
+pub mod sign;
 pub mod snapshot;
 pub mod status;
 pub mod sync;
 pub mod validate;
+pub mod vote;
 
 use std::process::ExitCode;
 
@@ -71,6 +76,12 @@ fn dispatch(global: &Global, command: Command) -> Result<Outcome, CliError> {
         Command::GitFetch => crate::source::process::serve()
             .map(|answer| Outcome::shown(outcome::Verbatim(answer)))
             .map_err(|error| CliError::plain(Exit::Failure, error.to_string())),
+        Command::Genesis(args) => genesis::run(&args),
+        Command::Consent(args) => consent::run(&args),
+        Command::Sign(args) => sign::run(&args),
+        Command::Vote(args) => block_on(vote::run(global, args)),
+        Command::Votes(args) => block_on(vote::votes(global, args)),
+        Command::Export(args) => block_on(export::run(global, args)),
         Command::GitExchange => crate::messages::process::serve()
             .map(|answer| Outcome::shown(outcome::Verbatim(answer)))
             .map_err(|error| CliError::plain(Exit::Failure, error.to_string())),

@@ -240,6 +240,7 @@ fn known(objects: &Objects, kind: NodeKind, namespace: &str, name: &str) -> Opti
         kind,
         msp_id: spec.msp_id.clone(),
         address: spec.address.clone(),
+        foreign: None,
     })
 }
 

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use serde_json::Value;
-use tenter_consortium::document;
+use tenter_consortium::diagnostic::has_errors;
+use tenter_consortium::{document, repository};
 
 use super::definition::read_local;
 use super::exit::Exit;
@@ -42,7 +44,10 @@ impl Report for Findings {
 /// Validates.
 pub fn run(args: &Args) -> Result<Outcome, CliError> {
     let local = read_local(&args.path)?;
-    let loaded = document::load(&local.bytes, &local.name, &local.facts);
-    let exit = if loaded.network.is_some() { Exit::Ok } else { Exit::InvalidDefinition };
+    let mut loaded = document::load(&local.bytes, &local.name, &local.facts);
+    if let Some(network) = &loaded.network {
+        loaded.diagnostics.extend(repository::check(network, Some(Timestamp::now())));
+    }
+    let exit = if has_errors(&loaded.diagnostics) { Exit::InvalidDefinition } else { Exit::Ok };
     Ok(Outcome::with(exit, Findings::new(local.name, &local.bytes, loaded.diagnostics)))
 }

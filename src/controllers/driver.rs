@@ -8,13 +8,14 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::{FutureExt as _, StreamExt as _};
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _, stream};
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::core::object::HasStatus;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::events::EventType;
-use kube::runtime::watcher;
+use kube::runtime::{Predicate as _, PredicateConfig, WatchStreamExt as _, predicates, reflector, watcher};
 use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
 use tenter_consortium::objects::FIELD_MANAGER;
@@ -28,7 +29,7 @@ use super::conditions::{Verdict, conditions, state};
 use super::context::Context;
 use super::events;
 use super::failure::Failure;
-use super::schedule::{RESYNC, STALLED_AFTER, back_off, jitter, seed};
+use super::schedule::{RESYNC, STALLED_AFTER, back_off, jitter, pace, seed};
 use crate::resources::{Consortium, TenterObject};
 
 /// Finalizer of every object that has something to be said or done before it goes.
@@ -42,6 +43,8 @@ pub const DAEMON: &str = "tenter.dev/daemon";
 const TIME_LIMIT: Duration = Duration::from_mins(2);
 /// How often a reconciliation may observe, decide and act before it lets others have their turn.
 const ROUNDS: usize = 5;
+/// Actions of one object that are under way at the same time.
+const SIDE_BY_SIDE: usize = 8;
 /// Objects of one kind that are reconciled at the same time.
 const CONCURRENCY: u16 = 16;
 /// When an object without a Consortium that is in force is looked at again.
@@ -107,9 +110,12 @@ pub trait Controlled: Send + Sync + 'static {
     /// What `act` can do: a closed enum.
     type Action: Debug + Send + Sync;
 
-    /// Whether the actions of one decision do not build on each other: then one that fails does not keep the others
-    /// from being done.
+    /// Whether the actions of one decision do not build on each other: then they are done side by side, and one that
+    /// fails does not keep the others from being done.
     const INDEPENDENT: bool = false;
+
+    /// Whether what its objects wait for is seen only by asking, as with Fabric nodes: see [`pace`].
+    const ASKS: bool = false;
 
     /// Adds what else is watched: objects that the kind's objects own, or that concern them.
     fn watch(&self, controller: Controller<Self::Object>, _ctx: &Context) -> Controller<Self::Object> {
@@ -149,6 +155,8 @@ pub struct Driver<C> {
     controller: C,
     ctx: Arc<Context>,
     failures: Mutex<BTreeMap<(String, String), u32>>,
+    /// What each object waits for, by its reason, and since when.
+    waits: Mutex<BTreeMap<(String, String), (String, Timestamp)>>,
 }
 
 /// What one pass over an object came to.
@@ -161,7 +169,7 @@ struct Pass<S> {
 impl<C: Controlled> Driver<C> {
     /// A driver of `controller`.
     pub const fn new(controller: C, ctx: Arc<Context>) -> Self {
-        Self { controller, ctx, failures: Mutex::new(BTreeMap::new()) }
+        Self { controller, ctx, failures: Mutex::new(BTreeMap::new()), waits: Mutex::new(BTreeMap::new()) }
     }
 
     /// Reconciles one object once. Returns when to look again; `None` when the object is gone or names no consortium.
@@ -216,6 +224,7 @@ impl<C: Controlled> Driver<C> {
     async fn attempt(&self, namespace: &str, name: &str) -> Result<Option<Duration>, Failure> {
         // Read afresh: the watch's copy may be older than this daemon's own last write.
         let Some(object) = apply::get::<C::Object>(&self.ctx, namespace, name).await? else {
+            self.waits.lock().unwrap_or_else(PoisonError::into_inner).remove(&(namespace.to_owned(), name.to_owned()));
             return Ok(None);
         };
         let taken = object.annotations().get(DAEMON);
@@ -234,7 +243,24 @@ impl<C: Controlled> Driver<C> {
         let object = self.begin(object).await?;
         let pass = self.rounds(&scope, &object).await?;
         self.write_status(&object, pass.status, &pass.verdict).await?;
-        Ok(Some(pass.requeue))
+        Ok(Some(self.paced(namespace, name, &pass.verdict, pass.requeue)))
+    }
+
+    /// When to look again at an object that is as the verdict says.
+    fn paced(&self, namespace: &str, name: &str, verdict: &Verdict, asked: Duration) -> Duration {
+        let key = (namespace.to_owned(), name.to_owned());
+        let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        let Verdict::Reconciling { reason, .. } = verdict else {
+            waits.remove(&key);
+            return asked;
+        };
+        let now = self.ctx.now();
+        let wait = waits.entry(key).or_insert_with(|| (reason.clone(), now));
+        if wait.0 != *reason {
+            *wait = (reason.clone(), now);
+        }
+        let waited = Duration::try_from(now.duration_since(wait.1)).unwrap_or_default();
+        if C::ASKS { pace(waited, asked) } else { asked }
     }
 
     /// The daemon's settings for the object, or `None` if it is not this daemon's to act on.
@@ -295,16 +321,26 @@ impl<C: Controlled> Driver<C> {
         loop {
             let observed = self.controller.observe(&self.ctx, scope, object).await?;
             let decision = self.controller.decide(object, &observed, self.ctx.now());
-            let mut failed = None;
-            for action in &decision.actions {
-                tracing::info!(object = object.describe(), ?action, "acting");
-                match self.controller.act(&self.ctx, object, &observed, action).await {
-                    Err(failure) if C::INDEPENDENT => failed = failed.or(Some(failure)),
-                    done => done?,
+            // Boxed, because the compiler cannot show that a stream of borrowing futures is `Send`.
+            let actions: Vec<BoxFuture<'_, Result<(), Failure>>> = decision
+                .actions
+                .iter()
+                .map(|action| {
+                    let observed = &observed;
+                    async move {
+                        tracing::info!(object = object.describe(), ?action, "acting");
+                        self.controller.act(&self.ctx, object, observed, action).await
+                    }
+                    .boxed()
+                })
+                .collect();
+            if C::INDEPENDENT {
+                let done: Vec<_> = stream::iter(actions).buffered(SIDE_BY_SIDE).collect().await;
+                done.into_iter().collect::<Result<Vec<()>, _>>()?;
+            } else {
+                for action in actions {
+                    action.await?;
                 }
-            }
-            if let Some(failure) = failed {
-                return Err(failure);
             }
             if decision.actions.is_empty() || round == ROUNDS {
                 let Decision { actions: _, status, verdict, requeue } = decision;
@@ -421,7 +457,18 @@ fn lives_beside_consortium(kind: &str) -> bool {
 /// Runs a controller over all objects of its kind until `stop`; what is under way is finished.
 pub async fn run<C: Controlled>(controller: C, ctx: Arc<Context>, stop: CancellationToken) {
     let api = Api::<C::Object>::all(ctx.client.clone());
-    let stream = Controller::new(api, watcher::Config::default())
+    let (reader, writer) = reflector::store();
+    // Not for its own status, which this daemon writes: that would be a second look at everything for each change.
+    let changed = predicates::generation
+        .combine(predicates::annotations)
+        .combine(predicates::labels)
+        .combine(predicates::finalizers);
+    let changes = watcher(api, watcher::Config::default())
+        .default_backoff()
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(changed, PredicateConfig::default());
+    let stream = Controller::for_stream(changes, reader)
         .with_config(Config::default().concurrency(CONCURRENCY))
         .graceful_shutdown_on(stop.cancelled_owned());
     let stream = controller.watch(stream, &ctx);

@@ -57,8 +57,8 @@ pub fn admit(settings: &ConsortiumSpec, organization: &str, namespace: &str) -> 
 
 /// Whether a node may have this name: what is made for some would be taken for what is made for others.
 pub fn node_name(name: &str) -> Result<(), Verdict> {
-    // The Secrets of the roots are `ca-enrolment` and `ca-tls`; the admin Service of a node `x` is `x-admin`.
-    if name != "ca" && !name.ends_with("-admin") {
+    // The Secrets of the roots are `ca-enrolment` and `ca-tls`; the Services of a node `x` are also `x-admin` and `x-external`.
+    if name != "ca" && !name.ends_with("-admin") && !name.ends_with("-external") {
         return Ok(());
     }
     let message = format!("the name {name} is taken by objects that Tenter makes itself: give the node another name");

@@ -60,6 +60,11 @@ pub fn identity_secret(identity: &str) -> String {
     format!("identity-{identity}")
 }
 
+/// Name of a node's Service for members in other clusters.
+pub fn external_service(node: &str) -> String {
+    format!("{node}-external")
+}
+
 /// Name of the Service of a node's admin and operations ports.
 pub fn admin_service(node: &str) -> String {
     format!("{node}-admin")

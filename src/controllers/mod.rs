@@ -14,6 +14,8 @@ pub mod driver;
 pub mod events;
 pub mod failure;
 pub mod follow;
+#[cfg(test)]
+mod founders_tests;
 pub mod gates;
 pub mod identity;
 pub mod labels;
@@ -29,6 +31,7 @@ mod process_world;
 pub mod proposal;
 pub mod quantity;
 pub mod schedule;
+pub mod vote;
 
 pub use self::conditions::Verdict;
 pub use self::context::{Clock, Context, SystemClock};

@@ -12,6 +12,7 @@ use tenter_consortium::objects::{
     MembershipRole, MembershipSpec, OrdererOrganization,
 };
 use tenter_consortium::observed::NodeRef;
+use tenter_consortium::repository::material::config_map;
 use tenter_consortium::status::ChannelPhase;
 use tenter_fabric::ca::{Issued, Role};
 use tenter_fabric::client::{Dialer, DirectDialer, Target};
@@ -27,7 +28,7 @@ use crate::nodes::{Node, NodeKind, Nodes};
 
 pub const SYSTEM: &str = "system";
 pub const CHANNEL: &str = "trade";
-const CONFIG_YAML: &str = "NodeOUs:
+pub const CONFIG_YAML: &str = "NodeOUs:
   Enable: true
   ClientOUIdentifier: {OrganizationalUnitIdentifier: client}
   PeerOUIdentifier: {OrganizationalUnitIdentifier: peer}
@@ -37,7 +38,7 @@ const CONFIG_YAML: &str = "NodeOUs:
 
 /// Leads from the ports inside Pods to the ports of processes.
 #[derive(Default)]
-struct Table {
+pub struct Table {
     nodes: BTreeMap<NodeRef, BTreeMap<Target, SocketAddr>>,
 }
 
@@ -79,13 +80,15 @@ pub struct World {
 }
 
 /// Puts an organization's public MSP and identities where the controllers keep them.
-fn enrol(store: &MemoryStore, organization: &Organization) -> Issued {
+pub fn enrol(store: &MemoryStore, organization: &Organization) -> Issued {
     let namespace = namespace(&organization.name);
     let msp = entries([
         ("cacerts.pem", &organization.roots.enrolment.cert_pem),
         ("tlscacerts.pem", &organization.roots.tls.cert_pem),
         ("config.yaml", CONFIG_YAML),
     ]);
+    // Where daemons that do not act for it find the same.
+    store.put_config_map(SYSTEM, &config_map("trade", &organization.name), msp.clone());
     store.put_config_map(&namespace, "msp", msp);
     let admin = organization.enrol("node-admin", Role::Client).unwrap();
     let reader = organization.enrol("reader", Role::Client).unwrap();
@@ -97,7 +100,7 @@ fn enrol(store: &MemoryStore, organization: &Organization) -> Issued {
     admin
 }
 
-async fn start(
+pub async fn start(
     folder: &Path,
     organizations: &[(&Organization, &Issued)],
     plan: &[(usize, Kind, &str)],
@@ -119,11 +122,12 @@ async fn start(
     processes
 }
 
-fn table(processes: &BTreeMap<NodeRef, Process>) -> Table {
+pub fn table<'a>(processes: impl IntoIterator<Item = (impl std::borrow::Borrow<NodeRef>, &'a Process)>) -> Table {
     let address = |target: &Target| format!("{}:{}", target.host, target.port).parse::<SocketAddr>().unwrap();
     let nodes = processes
-        .iter()
+        .into_iter()
         .map(|(reference, process)| {
+            let reference = reference.borrow();
             let host = format!("{}.{}.svc", reference.name, reference.namespace);
             let ports = match process.kind {
                 Kind::Orderer => vec![(7050, &process.address), (7053, &process.admin), (9443, &process.operations)],
@@ -192,6 +196,7 @@ fn spec(hub: &Organization, acme: &Organization, processes: &BTreeMap<NodeRef, P
             application: "V2_5".to_owned(),
         },
         retired: Vec::new(),
+        genesis_hash: None,
         batch: Batch {
             max_message_count: 500,
             absolute_max_bytes: 10 << 20,
@@ -248,7 +253,8 @@ impl World {
 
     /// What is seen of the channel.
     pub async fn look(&self) -> form::Seen {
-        form::look(&self.nodes, SYSTEM, &self.spec, self.own(), Vec::new(), &self.proposals).await
+        let parties = form::Parties { own: self.own(), ..form::Parties::default() };
+        form::look(&self.nodes, SYSTEM, &self.spec, parties, &self.proposals).await
     }
 
     /// One reconciliation of the channel: looks, decides, and does at most the first `most` actions.
@@ -282,6 +288,7 @@ impl World {
                 reference: peer,
                 kind: NodeKind::Peer,
                 msp_id: member.msp_id.clone(),
+                foreign: None,
             }],
             ..join::Parties::default()
         };

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// First pause after a failure.
 const FIRST: Duration = Duration::from_secs(1);
+/// See [`pace`].
+const SOONEST: Duration = Duration::from_millis(200);
 /// Longest pause after a failure.
 const LONGEST: Duration = Duration::from_mins(1);
 /// Failures in a row after which an object counts as stalled.
@@ -16,6 +18,12 @@ pub const RESYNC: Duration = Duration::from_mins(10);
 pub fn back_off(failures: u32, seed: u64) -> Duration {
     let doubled = FIRST.saturating_mul(1u32 << failures.saturating_sub(1).min(10));
     jitter(doubled.min(LONGEST), seed.wrapping_add(u64::from(failures)))
+}
+
+/// When to ask again for something that announces itself to nobody, such as what a Fabric node shows, and that has been
+/// waited for so long: soon at first, then each time half as long again as the whole wait, and never later than `asked`.
+pub fn pace(waited: Duration, asked: Duration) -> Duration {
+    asked.min((waited / 2).max(SOONEST))
 }
 
 /// `pause`, made up to a quarter longer by `seed`.
@@ -41,6 +49,21 @@ mod tests {
             let least = Duration::from_secs(least);
             assert!(pause >= least && pause <= least + least / 4, "{failures}: {pause:?}");
         }
+    }
+
+    #[test]
+    fn a_wait_is_looked_at_often_at_first() {
+        let asked = Duration::from_secs(5);
+        let mut waited = Duration::ZERO;
+        let mut pauses = Vec::new();
+        while waited < Duration::from_mins(1) {
+            let pause = pace(waited, asked);
+            pauses.push(pause);
+            waited += pause;
+        }
+        assert_eq!((pauses.first(), pauses.last()), (Some(&SOONEST), Some(&asked)));
+        assert!(pauses.is_sorted() && pauses.len() < 25, "{pauses:?}");
+        assert_eq!(pace(waited, Duration::from_millis(100)), Duration::from_millis(100), "never later than asked");
     }
 
     #[test]

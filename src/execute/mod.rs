@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use tenter_consortium::document::Blob;
 use tenter_consortium::objects::ObjectRef;
 use tenter_consortium::plan::{Plan, PlannedStep, Step, StepId};
 use tokio_util::sync::CancellationToken;
@@ -87,6 +88,15 @@ pub trait World: Sync {
         namespace: &str,
         config_map: &str,
         package: &[u8],
+    ) -> impl Future<Output = Result<StepOutcome, Failure>> + Send;
+
+    /// Keeps what the repository holds of other members in a `ConfigMap`; a pinned one that is there stays as it is.
+    fn store_material(
+        &self,
+        place: (&str, &str),
+        labels: &BTreeMap<String, String>,
+        entries: &BTreeMap<String, Blob>,
+        pinned: bool,
     ) -> impl Future<Output = Result<StepOutcome, Failure>> + Send;
 
     /// Takes away an object that the file releases.
@@ -194,6 +204,7 @@ fn idle_outcome(plan: &Plan, planned: &PlannedStep, execution: &Execution) -> Op
         | Step::CreateObject { .. }
         | Step::UpdateObject { .. }
         | Step::StorePackage { .. }
+        | Step::StoreMaterial { .. }
         | Step::RemoveObject { .. } => None,
         Step::PinGenesis { channel } | Step::JoinOrderer { channel, .. } => {
             Some(StepOutcome::Waiting(format!("Channel {channel} is being formed")))
@@ -228,6 +239,9 @@ async fn perform<W: World>(world: &W, step: &Step) -> StepOutcome {
             Step::RemoveObject { object, volume, .. } => world.remove_object(object, volume.as_deref()).await,
             Step::StorePackage { namespace, config_map, package, .. } => {
                 world.store_package(namespace, config_map, &package.0).await
+            }
+            Step::StoreMaterial { namespace, config_map, subject: _, labels, pinned, entries } => {
+                world.store_material((namespace, config_map), labels, entries, *pinned).await
             }
             Step::PinGenesis { .. }
             | Step::JoinOrderer { .. }

@@ -8,6 +8,7 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Map, Value, json};
 use tenter_consortium::chaincode::PACKAGE_KEY;
+use tenter_consortium::document::Blob;
 use tenter_consortium::objects::{FIELD_MANAGER, Kind, LABEL_CONSORTIUM, LABEL_ORGANIZATION, ObjectRef};
 
 use super::{StepOutcome, World};
@@ -91,6 +92,41 @@ impl World for Cluster<'_> {
             ..ConfigMap::default()
         };
         apply::create(self.ctx, &object).await.map(|written| match written {
+            Written::Unchanged => StepOutcome::AlreadyTrue,
+            Written::Changed => StepOutcome::Done,
+        })
+    }
+
+    async fn store_material(
+        &self,
+        (namespace, name): (&str, &str),
+        labels: &BTreeMap<String, String>,
+        entries: &BTreeMap<String, Blob>,
+        pinned: bool,
+    ) -> Result<StepOutcome, Failure> {
+        let mut labels = labels.clone();
+        labels.insert(MANAGED_BY.to_owned(), FIELD_MANAGER.to_owned());
+        let (mut text, mut binary) = (BTreeMap::new(), BTreeMap::new());
+        for (key, blob) in entries {
+            match String::from_utf8(blob.0.clone()) {
+                Ok(value) => drop(text.insert(key.clone(), value)),
+                Err(_) => drop(binary.insert(key.clone(), ByteString(blob.0.clone()))),
+            }
+        }
+        let object = ConfigMap {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                namespace: Some(namespace.to_owned()),
+                labels: Some(labels),
+                ..ObjectMeta::default()
+            },
+            data: Some(text),
+            binary_data: Some(binary),
+            immutable: pinned.then_some(true),
+        };
+        let written =
+            if pinned { apply::create(self.ctx, &object).await } else { apply::apply(self.ctx, &object).await };
+        written.map(|written| match written {
             Written::Unchanged => StepOutcome::AlreadyTrue,
             Written::Changed => StepOutcome::Done,
         })

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use serde_json::{Value, json};
+use tenter_consortium::document::Blob;
 use tenter_consortium::objects::Kind;
 use tenter_consortium::plan::Effects;
 
@@ -55,6 +56,16 @@ impl World for Memory {
 
     async fn store_package(&self, _namespace: &str, config_map: &str, _package: &[u8]) -> Result<StepOutcome, Failure> {
         self.write(config_map.to_owned())
+    }
+
+    async fn store_material(
+        &self,
+        (_, name): (&str, &str),
+        _labels: &BTreeMap<String, String>,
+        _entries: &BTreeMap<String, Blob>,
+        _pinned: bool,
+    ) -> Result<StepOutcome, Failure> {
+        self.write(name.to_owned())
     }
 
     async fn remove_object(&self, object: &ObjectRef, _volume: Option<&str>) -> Result<StepOutcome, Failure> {

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use tenter_consortium::document::Blob;
 
 use super::{
-    Folder, MAX_ALL_BYTES, MAX_ENTRIES, MAX_SIGNATURE_BYTES, MAX_UPDATE_BYTES, Message, Messages, REF, SIGNATURE,
-    UPDATE, digest, is_channel, is_digest, is_msp_id,
+    Folder, MAX_ALL_BYTES, MAX_ENTRIES, MAX_SIGNATURE_BYTES, MAX_UPDATE_BYTES, Message, Messages, REF, REJECTION,
+    SIGNATURE, UPDATE, digest, is_channel, is_digest, is_msp_id,
 };
 use crate::source::mirror::{self, callbacks, explain, local, printable, small_commit, small_tree};
 use crate::source::url::{RepositoryUrl, Scheme, redacted};
@@ -200,8 +200,10 @@ impl Here<'_> {
                     let held = held.and_then(|id| small_tree(self.repository, id).ok());
                     let mut files = self.repository.treebuilder(held.as_ref())?;
                     files.insert(UPDATE, self.repository.blob(&message.update.0)?, FILE)?;
-                    for (msp_id, signature) in &message.signatures {
-                        files.insert(format!("{msp_id}{SIGNATURE}"), self.repository.blob(&signature.0)?, FILE)?;
+                    for (end, entries) in [(SIGNATURE, &message.signatures), (REJECTION, &message.rejections)] {
+                        for (msp_id, bytes) in entries {
+                            files.insert(format!("{msp_id}{end}"), self.repository.blob(&bytes.0)?, FILE)?;
+                        }
                     }
                     let id = files.write()?;
                     builder.insert(name, id, FOLDER)?;
@@ -271,7 +273,11 @@ fn publishable(message: &Message) -> bool {
     message.folder.is_well_formed()
         && message.update.0.len() as u64 <= MAX_UPDATE_BYTES
         && digest(&message.update.0) == message.folder.digest
-        && message.signatures.iter().all(|(name, bytes)| is_msp_id(name) && bytes.0.len() as u64 <= MAX_SIGNATURE_BYTES)
+        && message
+            .signatures
+            .iter()
+            .chain(&message.rejections)
+            .all(|(name, bytes)| is_msp_id(name) && bytes.0.len() as u64 <= MAX_SIGNATURE_BYTES)
 }
 
 fn proxy<'a>() -> ProxyOptions<'a> {
@@ -346,25 +352,29 @@ impl Reader<'_> {
         if digest(&update) != folder.digest {
             return self.ignore(&place, "its update.pb has another digest");
         }
-        let mut signatures = BTreeMap::new();
+        let (mut signatures, mut rejections) = (BTreeMap::new(), BTreeMap::new());
         for entry in files.iter().filter(|entry| entry.name_bytes() != UPDATE.as_bytes()) {
             let name = String::from_utf8_lossy(entry.name_bytes()).into_owned();
             let shown = format!("{place}/{name}");
-            let msp_id = name.strip_suffix(SIGNATURE).filter(|msp_id| is_msp_id(msp_id));
-            let (Some(msp_id), FILE) = (msp_id, entry.filemode()) else {
-                self.ignore(&shown, "it is no signature");
-                continue;
+            let named = |end: &str| name.strip_suffix(end).filter(|msp_id| is_msp_id(msp_id));
+            let (msp_id, entries) = match (named(SIGNATURE), named(REJECTION)) {
+                (Some(msp_id), _) if entry.filemode() == FILE => (msp_id, &mut signatures),
+                (None, Some(msp_id)) if entry.filemode() == FILE => (msp_id, &mut rejections),
+                _ => {
+                    self.ignore(&shown, "it is no signature and no rejection");
+                    continue;
+                }
             };
-            if signatures.len() == MAX_ENTRIES {
+            if entries.len() == MAX_ENTRIES {
                 self.ignore(&place, "it has too many signatures; the rest is not read");
                 break;
             }
             match self.blob(entry.id(), MAX_SIGNATURE_BYTES) {
-                Some(bytes) => drop(signatures.insert(msp_id.to_owned(), Blob(bytes))),
+                Some(bytes) => drop(entries.insert(msp_id.to_owned(), Blob(bytes))),
                 None => self.ignore(&shown, "it is too large"),
             }
         }
-        self.messages.push(Message { folder, update: Blob(update), signatures });
+        self.messages.push(Message { folder, update: Blob(update), signatures, rejections });
     }
 
     /// A blob's bytes, its size looked at first.

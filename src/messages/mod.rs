@@ -1,9 +1,9 @@
 //! The message channel between the daemons of different members: config updates and signatures over them, on a ref of a git
 //! repository that daemons alone push to.
 //!
-//! `<channel>/<digest>/update.pb` holds an update's exact bytes, `<channel>/<digest>/<MSP ID>.sig` a signature over them. Nothing
-//! here is trusted: names only say what a file claims to be, and whoever reads a signature verifies it
-//! (`tenter_fabric::config::update`). Git's own history decides nothing; of a file, the version at the tip counts.
+//! `<channel>/<digest>/update.pb` holds an update's exact bytes, `<channel>/<digest>/<MSP ID>.sig` a signature over them, `<MSP
+//! ID>.reject` that organization's word that it does not want it. Nothing here is trusted: names only say what a file claims to be,
+//! and whoever reads one verifies it (`tenter_fabric::policy::Judge`). Git's own history decides nothing; of a file, the version at the tip counts.
 
 pub mod channel;
 pub mod exchange;
@@ -21,6 +21,8 @@ pub const REF: &str = "refs/heads/tenter/signatures";
 pub const UPDATE: &str = "update.pb";
 /// What the name of a signature ends with, after the MSP ID.
 pub const SIGNATURE: &str = ".sig";
+/// What the name of a rejection ends with, after the MSP ID.
+pub const REJECTION: &str = ".reject";
 /// Most bytes of an update.
 pub const MAX_UPDATE_BYTES: u64 = 1 << 20;
 /// Most bytes of a signature: a certificate and a signature fit many times.
@@ -63,13 +65,16 @@ pub struct Message {
     pub update: Blob,
     /// Encoded signatures, by the MSP ID that the file's name claims.
     pub signatures: BTreeMap<String, Blob>,
+    /// Encoded rejections, by the MSP ID that the file's name claims.
+    #[serde(default)]
+    pub rejections: BTreeMap<String, Blob>,
 }
 
 impl Message {
     /// A message with no signatures yet.
     pub fn new(channel: &str, update: &[u8]) -> Self {
         let folder = Folder { channel: channel.to_owned(), digest: digest(update) };
-        Self { folder, update: Blob(update.to_vec()), signatures: BTreeMap::new() }
+        Self { folder, update: Blob(update.to_vec()), signatures: BTreeMap::new(), rejections: BTreeMap::new() }
     }
 }
 

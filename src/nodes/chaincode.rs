@@ -227,8 +227,7 @@ impl Nodes {
         envelope: &[u8],
         submitter: &SigningIdentity,
     ) -> Result<(), SubmitError> {
-        let clients = self.orderer(node).await?;
-        let client = BroadcastClient::new(clients.endpoint, submitter.clone());
+        let client = BroadcastClient::new(self.broadcast(node).await?, submitter.clone());
         client.submit_envelope(channel, envelope).await.map_err(|source| {
             self.forget_on(node, source.kind());
             SubmitError::Broadcast { node: Box::new(node.clone()), source: Box::new(source) }

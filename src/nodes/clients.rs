@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use tenter_consortium::observation::Observation;
+use tenter_consortium::observed::NodeRef;
+use tenter_consortium::repository::material;
 use tenter_fabric::client::deliver::DeliverClient;
 use tenter_fabric::client::endorser::EndorserClient;
 use tenter_fabric::client::operations::OperationsClient;
 use tenter_fabric::client::participation::ParticipationClient;
-use tenter_fabric::client::{Dialer, Endpoint, Limits, Target, TlsSettings};
+use tenter_fabric::client::{Dialer, DirectDialer, Endpoint, Limits, Target, TargetError, TlsSettings};
 use tenter_fabric::identity::SigningIdentity;
 use tenter_fabric::keys::SecretKey;
 
 use super::store::{Entries, Store};
-use super::{Node, NodeError, NodeKind};
+use super::{Foreign, Node, NodeError, NodeKind};
 use crate::controllers::labels::{CLIENT_OPERATIONS, IDENTITY_NODE_ADMIN, IDENTITY_READER, MSP, MSP_TLSCACERTS};
 use crate::controllers::materials::{TLS_CRT, TLS_KEY};
 
@@ -31,6 +33,8 @@ pub(super) enum Clients {
     Orderer(Box<OrdererClients>),
     /// A peer's.
     Peer(Box<PeerClients>),
+    /// Those of another member's orderer.
+    Foreign(Box<ForeignClients>),
 }
 
 /// An orderer's clients.
@@ -40,6 +44,13 @@ pub(super) struct OrdererClients {
     pub(super) deliver: DeliverClient,
     pub(super) operations: OperationsClient,
     /// The gRPC port, for those who speak as somebody else than the reader.
+    pub(super) endpoint: Endpoint,
+}
+
+/// Clients of another member's orderer.
+#[derive(Clone)]
+pub(super) struct ForeignClients {
+    pub(super) deliver: DeliverClient,
     pub(super) endpoint: Endpoint,
 }
 
@@ -92,6 +103,35 @@ pub(super) async fn load(store: &dyn Store, dialer: Arc<dyn Dialer>, node: &Node
             }))
         }
     })
+}
+
+/// Loads what the clients of another member's orderer need. It is dialled at its address, and TLS verifies the name there
+/// against the roots that its organization publishes.
+pub(super) async fn load_foreign(store: &dyn Store, node: &Node, foreign: &Foreign) -> Result<Clients, NodeError> {
+    let loader = Loader { node };
+    let Foreign { material: (place, name), reader: (namespace, msp_id) } = foreign;
+    let target: Target = node.address.parse().map_err(|error: TargetError| loader.failed(error.to_string()))?;
+    let (roots, reader) = tokio::join!(store.config_map(place, name), store.secret(namespace, IDENTITY_READER));
+    let mut entries = loader.entries(roots)?;
+    let intermediates = entries.remove(material::TLSINTERMEDIATECERTS).unwrap_or_default();
+    let roots = entries
+        .remove(material::TLSCACERTS)
+        .ok_or_else(|| loader.failed(format!("ConfigMap {place}/{name} has no {}", material::TLSCACERTS)))?;
+    let roots_pem = String::from_utf8([roots, intermediates].concat())
+        .map_err(|_| loader.failed(format!("the TLS roots in ConfigMap {place}/{name} are no text")))?;
+    let own = Loader { node: &Node { reference: reader_of(namespace), msp_id: msp_id.clone(), ..node.clone() } };
+    let reader = own.identity(reader, IDENTITY_READER)?;
+    let dialer: Arc<dyn Dialer> = Arc::new(DirectDialer::default());
+    let tls = TlsSettings { roots_pem, client: None };
+    let endpoint =
+        Endpoint::new(target, dialer, &tls, Limits::default()).map_err(|error| loader.failed(super::chain(&error)))?;
+    let deliver = DeliverClient::orderer(endpoint.clone(), reader);
+    Ok(Clients::Foreign(Box::new(ForeignClients { deliver, endpoint })))
+}
+
+/// Where an own organization's reader is.
+fn reader_of(namespace: &str) -> NodeRef {
+    NodeRef { namespace: namespace.to_owned(), name: String::new() }
 }
 
 struct Loader<'a> {

@@ -1,5 +1,6 @@
-//! Access to this daemon's own Fabric nodes: identities from Secrets, streams by a [`Route`], clients that are
-//! kept for a while, and answers as [`Observation`]s.
+//! Access to Fabric nodes: identities from Secrets, streams by a [`Route`], clients that are kept for a while, and answers
+//! as [`Observation`]s. Own nodes are asked everything; of other members' nodes only the orderers' Deliver and Broadcast,
+//! at their `address`.
 //!
 //! What a node says is told apart here once: only the participation API's own 404 and a peer's list of
 //! channels prove absence. A missing Secret, a refused handshake or a `Deliver` status never does.
@@ -22,17 +23,17 @@ use std::time::Duration;
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{NodeRef, OrdererChannel, PeerChannel};
 use tenter_fabric::block::Block;
-use tenter_fabric::client::FailureKind;
 use tenter_fabric::client::broadcast::{BroadcastClient, BroadcastError};
 use tenter_fabric::client::deliver::{BlockStream, DeliverError};
 use tenter_fabric::client::endorser::EndorserError;
 use tenter_fabric::client::operations::NodeVersion;
 use tenter_fabric::client::participation::{ChannelStatus, ConsensusRelation, ParticipationError};
+use tenter_fabric::client::{Endpoint, FailureKind};
 use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate};
 use tenter_fabric::identity::{NONCE_BYTES, SigningIdentity};
 
 use self::cache::Cache;
-use self::clients::{Clients, OrdererClients, PeerClients};
+use self::clients::{Clients, ForeignClients, OrdererClients, PeerClients};
 use self::dial::Route;
 use self::store::Store;
 
@@ -57,7 +58,16 @@ impl fmt::Display for NodeKind {
     }
 }
 
-/// One of this daemon's own nodes.
+/// How a node of another member is spoken to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Foreign {
+    /// Namespace and name of the `ConfigMap` with the public material of its organization.
+    pub material: (String, String),
+    /// Namespace and MSP ID of the own organization whose reader asks.
+    pub reader: (String, String),
+}
+
+/// A node: one of this daemon's own, or another member's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Node {
     /// Where its object is.
@@ -68,11 +78,16 @@ pub struct Node {
     pub msp_id: String,
     /// `host:port` as its spec has it: what other members reach it by.
     pub address: String,
+    /// Set when another member's daemon acts for it.
+    pub foreign: Option<Foreign>,
 }
 
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind, self.reference)
+        match &self.foreign {
+            None => write!(f, "{} {}", self.kind, self.reference),
+            Some(_) => write!(f, "{} {} ({})", self.kind, self.address, self.msp_id),
+        }
     }
 }
 
@@ -213,7 +228,7 @@ fn observed<T>(answer: Result<T, NodeError>) -> Observation<T> {
 pub struct Nodes {
     store: Arc<dyn Store>,
     route: Arc<dyn Route>,
-    clients: Cache<NodeRef, Clients>,
+    clients: Cache<(NodeRef, Option<Foreign>), Clients>,
 }
 
 impl Nodes {
@@ -264,8 +279,8 @@ impl Nodes {
     /// Whether an orderer's consensus works, by a STRICT seek: participation stays active without a quorum.
     pub async fn ordering(&self, node: &Node, channel: &str) -> Observation<Ordering> {
         let health = async {
-            let clients = self.orderer(node).await?;
-            match clients.deliver.health(channel).await {
+            let deliver = self.deliver(node).await?;
+            match deliver.health(channel).await {
                 Ok(block) => Ok(Ordering::Serving { height: block.number().saturating_add(1) }),
                 Err(DeliverError::Unavailable { .. }) => Ok(Ordering::NoLeader),
                 Err(source) => Err(self.deliver_error(node, source)),
@@ -310,8 +325,8 @@ impl Nodes {
         let block = match node.kind {
             NodeKind::Orderer => {
                 async {
-                    let clients = self.orderer(node).await?;
-                    clients.deliver.block(channel, 0).await.map_err(|source| self.deliver_error(node, source))
+                    let deliver = self.deliver(node).await?;
+                    deliver.block(channel, 0).await.map_err(|source| self.deliver_error(node, source))
                 }
                 .await
             }
@@ -352,8 +367,7 @@ impl Nodes {
         signatures: &[ConfigSignature],
         submitter: &SigningIdentity,
     ) -> Result<(), SubmitError> {
-        let clients = self.orderer(node).await?;
-        let client = BroadcastClient::new(clients.endpoint, submitter.clone());
+        let client = BroadcastClient::new(self.broadcast(node).await?, submitter.clone());
         let taken = client.submit_config_update(update.channel_id(), &update.signed_by(signatures)).await;
         taken.map_err(|source| {
             self.forget_on(node, source.kind());
@@ -381,7 +395,7 @@ impl Nodes {
             Ok(operations) => match operations.version().await {
                 Ok(value) => Observation::Present { value },
                 Err(error) => {
-                    self.clients.forget(&node.reference);
+                    self.clients.forget(&key(node));
                     Observation::Unreachable { evidence: format!("{node}, operations port: {}", chain(&error)) }
                 }
             },
@@ -390,16 +404,28 @@ impl Nodes {
     }
 
     async fn deliver(&self, node: &Node) -> Result<tenter_fabric::client::deliver::DeliverClient, NodeError> {
-        Ok(match node.kind {
-            NodeKind::Orderer => self.orderer(node).await?.deliver.clone(),
-            NodeKind::Peer => self.peer(node).await?.deliver.clone(),
+        Ok(match (self.clients(node).await?.as_ref(), node.kind) {
+            (Clients::Orderer(clients), NodeKind::Orderer) => clients.deliver.clone(),
+            (Clients::Peer(clients), NodeKind::Peer) => clients.deliver.clone(),
+            (Clients::Foreign(clients), NodeKind::Orderer) => ForeignClients::clone(clients).deliver,
+            _ => return Err(wrong_kind(node)),
         })
+    }
+
+    /// Where an orderer, own or another member's, takes transactions.
+    async fn broadcast(&self, node: &Node) -> Result<Endpoint, NodeError> {
+        match self.clients(node).await?.as_ref() {
+            Clients::Orderer(clients) => Ok(clients.endpoint.clone()),
+            Clients::Foreign(clients) => Ok(clients.endpoint.clone()),
+            Clients::Peer(_) => Err(wrong_kind(node)),
+        }
     }
 
     async fn orderer(&self, node: &Node) -> Result<OrdererClients, NodeError> {
         match self.clients(node).await?.as_ref() {
             Clients::Orderer(clients) => Ok(OrdererClients::clone(clients)),
             Clients::Peer(_) => Err(wrong_kind(node)),
+            Clients::Foreign(_) => Err(elsewhere(node)),
         }
     }
 
@@ -407,15 +433,20 @@ impl Nodes {
         match self.clients(node).await?.as_ref() {
             Clients::Peer(clients) => Ok(PeerClients::clone(clients)),
             Clients::Orderer(_) => Err(wrong_kind(node)),
+            Clients::Foreign(_) => Err(elsewhere(node)),
         }
     }
 
     async fn clients(&self, node: &Node) -> Result<Arc<Clients>, NodeError> {
-        if let Some(clients) = self.clients.get(&node.reference) {
+        let key = key(node);
+        if let Some(clients) = self.clients.get(&key) {
             return Ok(clients);
         }
-        let clients = clients::load(self.store.as_ref(), self.route.dialer(&node.reference), node).await?;
-        Ok(self.clients.put(node.reference.clone(), clients))
+        let clients = match &node.foreign {
+            None => clients::load(self.store.as_ref(), self.route.dialer(&node.reference), node).await?,
+            Some(foreign) => clients::load_foreign(self.store.as_ref(), node, foreign).await?,
+        };
+        Ok(self.clients.put(key, clients))
     }
 
     /// Clients that did not get through are made anew next time: the Pod, or an identity, may be another by then.
@@ -423,7 +454,7 @@ impl Nodes {
         match kind {
             FailureKind::Absent | FailureKind::Refused => {}
             FailureKind::Unreachable | FailureKind::Forbidden | FailureKind::Protocol => {
-                self.clients.forget(&node.reference);
+                self.clients.forget(&key(node));
             }
         }
     }
@@ -441,6 +472,19 @@ impl Nodes {
     fn endorser_error(&self, node: &Node, source: EndorserError) -> NodeError {
         self.forget_on(node, source.kind());
         NodeError::Endorser { node: Box::new(node.clone()), source: Box::new(source) }
+    }
+}
+
+/// What a node's clients are kept by.
+fn key(node: &Node) -> (NodeRef, Option<Foreign>) {
+    (node.reference.clone(), node.foreign.clone())
+}
+
+fn elsewhere(node: &Node) -> NodeError {
+    NodeError::Credentials {
+        node: Box::new(node.clone()),
+        evidence: "another member's daemon acts for it, and only that one reaches its admin ports".to_owned(),
+        forbidden: false,
     }
 }
 

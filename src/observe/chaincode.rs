@@ -50,6 +50,7 @@ pub fn own_peers(spec: &ChaincodeSpec, organizations: &[String]) -> Vec<Node> {
             msp_id: member.msp_id.clone(),
             // Own nodes are reached by their Service's name.
             address: format!("{peer}.{}.svc", member.namespace),
+            foreign: None,
         })
     })
     .collect()

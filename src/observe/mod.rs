@@ -15,6 +15,7 @@ use serde::Deserialize as _;
 use tenter_consortium::chaincode::wanted;
 use tenter_consortium::channel_config::{Material, updates};
 use tenter_consortium::desired::{Desired, DesiredChannel};
+use tenter_consortium::document::Blob;
 use tenter_consortium::objects::{ChannelSpec, Kind, NodeSpec, ObjectRef};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{
@@ -26,8 +27,10 @@ use tenter_fabric::config::CurrentConfig;
 use self::channel::each;
 use self::objects::Proposed;
 use crate::controllers::Context;
-use crate::controllers::channel::material::available;
+use crate::controllers::channel::form::{foreign as foreign_organizations, foreign_consenters, own_readers};
+use crate::controllers::channel::material::{Others, available};
 use crate::nodes::records::{block_hash, read_pinned, with_record};
+use crate::nodes::store::Entries;
 use crate::nodes::{Node, NodeKind, Nodes};
 
 /// Looks at everything that a plan of `desired` needs to know.
@@ -65,7 +68,13 @@ pub async fn observe(ctx: &Context, nodes: &Nodes, desired: &Desired) -> Observe
         stream::iter(questions).buffer_unordered(4).collect().await
     };
     let chaincodes = chaincodes(ctx, nodes, desired, &channels, &objects).await;
-    Observed { kinds, objects, namespaces, channels, chaincodes }
+    let mut materials = BTreeMap::new();
+    for name in desired.materials.keys() {
+        let seen = nodes.store().config_map(&desired.namespace, name).await;
+        let blobs = |entries: Entries| entries.into_iter().map(|(key, bytes)| (key, Blob(bytes))).collect();
+        materials.insert(name.clone(), seen.map(blobs));
+    }
+    Observed { kinds, objects, namespaces, channels, chaincodes, materials, at: Some(ctx.now()) }
 }
 
 /// What the own peers say of the chaincodes. One whose spec makes no definition is named by the planner.
@@ -123,9 +132,13 @@ fn known(
     let object = ObjectRef { kind: object_kind, namespace: reference.namespace.clone(), name: reference.name.clone() };
     match objects.get(&object) {
         Some(live) => match NodeSpec::deserialize(&live.spec) {
-            Ok(spec) => {
-                Known::Node(Node { reference: reference.clone(), kind, msp_id: spec.msp_id, address: spec.address })
-            }
+            Ok(spec) => Known::Node(Node {
+                reference: reference.clone(),
+                kind,
+                msp_id: spec.msp_id,
+                address: spec.address,
+                foreign: None,
+            }),
             Err(error) => Known::Unknown(format!("the spec of {object} cannot be read: {error}")),
         },
         None => match kinds.get(&object_kind) {
@@ -213,7 +226,10 @@ async fn observe_channel(
     let everybody_absent = (!orderers.is_empty() || !peers.is_empty())
         && orderers.values().all(|seen| seen.live.is_absent())
         && peers.values().all(|seen| seen.live.is_absent());
-    let config = if everybody_absent {
+    // Without an own orderer, those of other members tell.
+    let elsewhere = if wanted.orderers.is_empty() { elsewhere(desired, wanted) } else { Vec::new() };
+    let sources = if sources.is_empty() { elsewhere.clone() } else { sources };
+    let config = if everybody_absent && elsewhere.is_empty() {
         Observation::Absent { evidence: format!("none of this daemon's nodes holds channel {name}") }
     } else {
         channel::config(nodes, &sources, name, hash.as_deref()).await
@@ -225,6 +241,17 @@ async fn observe_channel(
     let genesis = genesis.map(|pinned| PinnedGenesis { hash: pinned.hash });
     let signatures = proposed.clone();
     ObservedChannel { genesis, config, material, signatures, foreign, orderers, peers }
+}
+
+/// Consenters of other members, as the own organizations of a channel ask them.
+fn elsewhere(desired: &Desired, wanted: &DesiredChannel) -> Vec<Node> {
+    let spec = desired.objects.get(&wanted.object).and_then(|object| ChannelSpec::deserialize(&object.spec).ok());
+    let organizations: Vec<String> = desired.organizations.iter().cloned().collect();
+    spec.map(|spec| {
+        let readers = own_readers(&spec, &organizations);
+        foreign_consenters(&spec, &desired.namespace, &organizations, &readers)
+    })
+    .unwrap_or_default()
 }
 
 /// What a live configuration is compared with, and who made the changes that a plan will put back.
@@ -241,7 +268,9 @@ async fn compare(
     let Some((spec, current)) = spec.zip(CurrentConfig::from_bytes(name, &live.config).ok()) else {
         return (Material::default(), Vec::new());
     };
-    let material = available(nodes.store(), &spec).await;
+    let organizations: Vec<String> = desired.organizations.iter().cloned().collect();
+    let others = Others { namespace: &desired.namespace, organizations: &foreign_organizations(&spec, &organizations) };
+    let material = available(nodes.store(), &spec, &others).await;
     let differs = updates(&current, &spec, &material).is_ok_and(|found| !found.topics.is_empty());
     let digests = proposed.keys().cloned().collect();
     let foreign =

@@ -299,8 +299,9 @@ const PLAN_RULES: [PlanRule; 5] = [
     },
     PlanRule {
         id: UNSEEN,
-        title: "Whether there is anything to do could not be seen.",
-        explanation: "A server could not be reached or refused to tell. The next look may tell.",
+        title: "The step cannot be done yet, and no gate stops it.",
+        explanation: "A server could not be reached or refused to tell, or what others have to bring is not there. The next \
+                      look may tell.",
         level: Level::Warning,
     },
     PlanRule {
@@ -399,6 +400,9 @@ pub fn headline(step: &Step) -> String {
         Step::StorePackage { namespace, config_map, package_id, .. } => {
             format!("keep package {} in ConfigMap {namespace}/{config_map}", short_package(package_id))
         }
+        Step::StoreMaterial { namespace, config_map, subject, .. } => {
+            format!("keep {subject} in ConfigMap {namespace}/{config_map}")
+        }
         Step::DeployChaincode { channel, name, sequence, changes, commit, waits, .. } => {
             let changed = *commit || !waits.is_empty() || !changes.is_empty();
             match sequence {
@@ -422,7 +426,10 @@ fn symbol(planned: &PlannedStep, style: Style) -> String {
         return style.red("!");
     }
     match &planned.step {
-        Step::CreateNamespace { .. } | Step::CreateObject { .. } | Step::StorePackage { .. } => style.green("+"),
+        Step::CreateNamespace { .. }
+        | Step::CreateObject { .. }
+        | Step::StorePackage { .. }
+        | Step::StoreMaterial { .. } => style.green("+"),
         Step::UpdateObject { .. } | Step::UpdateChannelConfig { .. } | Step::DeployChaincode { .. } => {
             style.yellow("~")
         }
@@ -714,7 +721,10 @@ pub fn counts(plan: &Plan) -> Counts {
     for planned in plan.steps.values() {
         let field = match &planned.step {
             _ if planned.blocked.is_some() => &mut counts.blocked,
-            Step::CreateNamespace { .. } | Step::CreateObject { .. } | Step::StorePackage { .. } => &mut counts.create,
+            Step::CreateNamespace { .. }
+            | Step::CreateObject { .. }
+            | Step::StorePackage { .. }
+            | Step::StoreMaterial { .. } => &mut counts.create,
             Step::UpdateObject { .. } | Step::UpdateChannelConfig { .. } | Step::DeployChaincode { .. } => {
                 &mut counts.update
             }

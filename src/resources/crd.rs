@@ -5,11 +5,11 @@ use schemars::JsonSchema;
 use serde_json::{Value, json};
 use tenter_consortium::objects::{
     CertificateAuthoritySpec, ChaincodeSpec, ChannelSpec, ConsortiumSpec, GROUP, IdentitySpec, MAX_ROOT_LIFETIME_HOURS,
-    MembershipSpec, NodeSpec, OrganizationSpec, ProposalSpec, VERSION,
+    MembershipSpec, NodeSpec, OrganizationSpec, ProposalSpec, VERSION, VoteSpec,
 };
 use tenter_consortium::status::{
     CertificateAuthorityStatus, ChaincodeStatus, ChannelStatus, ConsortiumStatus, IdentityStatus, MembershipStatus,
-    NodeStatus, OrganizationStatus, ProposalStatus,
+    NodeStatus, OrganizationStatus, ProposalStatus, VoteStatus,
 };
 
 use super::schema;
@@ -334,6 +334,27 @@ fn proposal() -> Definition {
         ])
 }
 
+/// Administrators of organizations write it. What it is about never changes: another update is voted on by another Vote.
+fn vote() -> Definition {
+    Definition::new::<VoteSpec, VoteStatus>("Vote", "votes", &[])
+        .columns(vec![
+            Column("Proposal", "string", ".spec.proposal", false),
+            Column("Choice", "string", ".spec.choice", false),
+            Column("Why", "string", ".spec.reason", true),
+        ])
+        .rules(vec![
+            Rule::Immutable(&["consortium"]),
+            Rule::Immutable(&["organization"]),
+            Rule::Immutable(&["proposal"]),
+            Rule::Immutable(&["digest"]),
+            Rule::Pattern(&["digest"], "^[0-9a-f]{64}$"),
+            Rule::MaxLength(&["proposal"], 63),
+            // One line, as other members are shown it.
+            Rule::Pattern(&["reason"], "^[^\\x00-\\x1f\\x7f]*$"),
+            Rule::MaxLength(&["reason"], 250),
+        ])
+}
+
 /// The definitions of all kinds, in the order in which they are to be read.
 pub fn crds() -> Result<Vec<CustomResourceDefinition>, CrdError> {
     let node_columns = || {
@@ -422,6 +443,7 @@ pub fn crds() -> Result<Vec<CustomResourceDefinition>, CrdError> {
         membership(),
         chaincode(),
         proposal(),
+        vote(),
     ]
     .into_iter()
     .map(Definition::build)

@@ -14,11 +14,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tenter_consortium::objects::{
     CertificateAuthoritySpec, ChaincodeSpec, ChannelSpec, ConsortiumSpec, IdentitySpec, LABEL_CONSORTIUM,
-    LABEL_ORGANIZATION, MembershipSpec, NodeSpec, OrganizationSpec, ProposalSpec,
+    LABEL_ORGANIZATION, MembershipSpec, NodeSpec, OrganizationSpec, ProposalSpec, VoteSpec,
 };
 use tenter_consortium::status::{
     CertificateAuthorityStatus, ChaincodeStatus, ChannelStatus, ConsortiumStatus, IdentityStatus, MembershipStatus,
-    NodeStatus, ObjectStatus, OrganizationStatus, ProposalStatus,
+    NodeStatus, ObjectStatus, OrganizationStatus, ProposalStatus, VoteStatus,
 };
 
 pub use self::crd::{CrdError, crds, to_yaml};
@@ -212,4 +212,8 @@ resource! {
 resource! {
     /// One config update of a channel, in the consortium's namespace.
     Proposal, "proposals", ProposalSpec, ProposalStatus
+}
+resource! {
+    /// An organization's yes or no to a proposal, in its namespace.
+    Vote, "votes", VoteSpec, VoteStatus, by spec
 }

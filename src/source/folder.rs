@@ -48,7 +48,12 @@ pub fn facts(file: &Path, definition: &[u8]) -> RepositoryFacts {
         .filter_map(|entry| entry.file_name().into_string().ok())
         .collect();
     organizations.sort();
-    RepositoryFacts { organizations, files: items::read(&OnDisk(root), &document::repository_paths(definition)) }
+    RepositoryFacts {
+        organizations,
+        files: items::read(&OnDisk(root), &document::repository_paths(definition)),
+        members: items::members(&OnDisk(root)),
+        commits: BTreeMap::new(),
+    }
 }
 
 /// A folder on a disk.
@@ -102,12 +107,12 @@ fn describe(error: &std::io::Error) -> String {
 pub fn revision(bytes: &[u8], facts: &RepositoryFacts) -> String {
     let mut hash = Sha256::new();
     hash.update(bytes);
+    // Lengths tell apart what could be read in two ways.
+    let mut part = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
     for (path, item) in &facts.files {
-        // Lengths tell apart what could be read in two ways.
-        let mut part = |bytes: &[u8]| {
-            hash.update((bytes.len() as u64).to_be_bytes());
-            hash.update(bytes);
-        };
         part(path.as_bytes());
         match item {
             RepositoryItem::Missing => part(b"missing"),
@@ -125,6 +130,14 @@ pub fn revision(bytes: &[u8], facts: &RepositoryFacts) -> String {
                 }
             }
         }
+    }
+    for (path, bytes) in &facts.members.files {
+        part(path.as_bytes());
+        part(&bytes.0);
+    }
+    for (path, why) in &facts.members.refused {
+        part(path.as_bytes());
+        part(why.as_bytes());
     }
     let digest = hash.finalize();
     digest.iter().take(20).fold(String::from("content:"), |mut text, byte| {

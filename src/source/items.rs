@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tenter_consortium::document::{Blob, MAX_ALL_BYTES, MAX_FILE_BYTES, MAX_FOLDER_FILES, RepositoryItem};
+use tenter_consortium::document::{Blob, MAX_ALL_BYTES, MAX_FILE_BYTES, MAX_FOLDER_FILES, MemberFiles, RepositoryItem};
 
 /// Deepest folder below one that a definition names.
 const MAX_DEPTH: usize = 8;
@@ -31,6 +31,44 @@ pub trait Place {
 pub fn read(place: &impl Place, paths: &BTreeSet<String>) -> BTreeMap<String, RepositoryItem> {
     let mut left = MAX_ALL_BYTES;
     paths.iter().map(|path| (path.clone(), item(place, path, &mut left))).collect()
+}
+
+/// Most folders of members that are read.
+const MAX_MEMBERS: usize = 1000;
+
+/// Reads the members' files: each folder in `organizations/` and `channels/`, whole or not at all.
+pub fn members(place: &impl Place) -> MemberFiles {
+    let mut found = MemberFiles::default();
+    let mut left = MAX_ALL_BYTES;
+    for root in ["organizations", "channels"] {
+        match place.entry(root) {
+            Entry::Nothing | Entry::File(_) => continue,
+            Entry::Other(what) => {
+                found.refused.insert(root.to_owned(), what.to_owned());
+                continue;
+            }
+            Entry::Folder => {}
+        }
+        let Some(names) = place.names(root) else {
+            found.refused.insert(root.to_owned(), "holds names that cannot be read".to_owned());
+            continue;
+        };
+        if names.len() > MAX_MEMBERS {
+            found.refused.insert(root.to_owned(), format!("holds more than {MAX_MEMBERS} folders"));
+            continue;
+        }
+        for path in names.iter().map(|name| format!("{root}/{name}")) {
+            match item(place, &path, &mut left) {
+                RepositoryItem::Folder { files } => {
+                    found.files.extend(files.into_iter().map(|(name, blob)| (format!("{path}/{name}"), blob)));
+                }
+                RepositoryItem::Refused { why } => drop(found.refused.insert(path, why)),
+                // Notes for people beside the folders.
+                RepositoryItem::File { .. } | RepositoryItem::Missing | RepositoryItem::TooLarge { .. } => {}
+            }
+        }
+    }
+    found
 }
 
 fn item(place: &impl Place, path: &str, left: &mut usize) -> RepositoryItem {

@@ -1,6 +1,7 @@
 //! A bare mirror of one branch, and reading blobs out of it.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +12,8 @@ use git2::{
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use tenter_consortium::document::{self, RepositoryFacts};
+use tenter_consortium::document::{self, Blob, MemberFiles, RepositoryFacts, Snapshot};
+use tenter_consortium::repository::Repository as Members;
 
 use super::items::{self, Entry, Place};
 use super::known_hosts::{self, Verdict};
@@ -34,6 +36,8 @@ const NAMED_BRANCHES: usize = 8;
 const MAX_FOLDERS: usize = 10_000;
 /// What an error calls a symbolic link.
 const SYMBOLIC_LINK: &str = "a symbolic link";
+/// Most commits that pinned genesis blocks are followed to.
+const MAX_SNAPSHOTS: usize = 64;
 /// Deepest path of a definition.
 const MAX_PATH_PARTS: usize = 32;
 
@@ -103,21 +107,74 @@ pub(crate) fn read_with_facts(
     root: &str,
 ) -> (Result<Vec<u8>, SourceError>, RepositoryFacts) {
     let definition = read(repository, commit, path);
-    let paths = definition.as_deref().map(document::repository_paths).unwrap_or_default();
-    let at = AtCommit { repository, commit, root };
-    let facts = RepositoryFacts {
-        organizations: folders(repository, commit, &at.below("organizations")),
-        files: items::read(&at, &paths),
-    };
+    let facts = facts(repository, commit, (path, root), definition.as_deref().unwrap_or_default());
     (definition, facts)
 }
 
-/// Reads a definition at a commit that was fetched before, without the network.
-pub fn read_known(cache: &Path, url: &str, commit: &str, path: &str) -> Result<Vec<u8>, SourceError> {
+/// What lies beside a definition at a commit.
+fn facts(repository: &Repository, commit: Oid, (path, root): (&str, &str), definition: &[u8]) -> RepositoryFacts {
+    let at = AtCommit { repository, commit, root };
+    let members = items::members(&at);
+    RepositoryFacts {
+        organizations: folders(repository, commit, &at.below("organizations")),
+        files: items::read(&at, &document::repository_paths(definition)),
+        commits: founding_commits(repository, commit, path, &members),
+        members,
+    }
+}
+
+/// What stood at the commits from which the pinned genesis blocks were made, as far as they are in the commit's history.
+fn founding_commits(
+    repository: &Repository,
+    tip: Oid,
+    path: &str,
+    members: &MemberFiles,
+) -> BTreeMap<String, Snapshot> {
+    let (Members { channels, organizations: _ }, _) = tenter_consortium::repository::read(members);
+    let mut snapshots = BTreeMap::new();
+    for name in channels.into_values().map(|pinned| pinned.note.commit).take(MAX_SNAPSHOTS) {
+        let Some(commit) = Oid::from_str(&name).ok().filter(|_| name.len() == 40) else { continue };
+        if snapshots.contains_key(&name) || !repository.graph_descendant_of(tip, commit).is_ok_and(|older| older) {
+            continue;
+        }
+        snapshots.extend(snapshot(repository, commit, path).ok().map(|snapshot| (name, snapshot)));
+    }
+    snapshots
+}
+
+/// A definition and the members' files at a commit.
+fn snapshot(repository: &Repository, commit: Oid, path: &str) -> Result<Snapshot, SourceError> {
+    let definition = Blob(read(repository, commit, path)?);
+    Ok(Snapshot { definition, members: items::members(&AtCommit { repository, commit, root: "" }) })
+}
+
+/// The repository that a folder belongs to: the commit that is checked out, and what stands there at `path`, which is
+/// written from the repository's root. Only what is committed counts, whatever the folder holds beside it.
+pub fn checked_out(folder: &Path, path: &str) -> Result<(String, Snapshot), SourceError> {
+    let repository = Repository::discover(folder).map_err(|error| local(folder, &error))?;
+    let head = repository.head().and_then(|head| head.peel_to_commit()).map_err(|error| local(folder, &error))?;
+    Ok((head.id().to_string(), snapshot(&repository, head.id(), path)?))
+}
+
+/// A definition and the members' files at a commit of the repository that a folder belongs to.
+pub fn at_commit(folder: &Path, path: &str, commit: &str) -> Result<Snapshot, SourceError> {
+    let repository = Repository::discover(folder).map_err(|error| local(folder, &error))?;
+    let id = Oid::from_str(commit).map_err(|error| local(folder, &error))?;
+    snapshot(&repository, id, path)
+}
+
+/// Reads a definition, and what lies beside it, at a commit that was fetched before, without the network.
+pub fn read_known(
+    cache: &Path,
+    url: &str,
+    commit: &str,
+    path: &str,
+) -> Result<(Vec<u8>, RepositoryFacts), SourceError> {
     let repository = open_mirror(cache, url)?;
     let missing = || SourceError::NoFile { commit: commit.to_owned(), path: path.to_owned() };
     let oid = Oid::from_str(commit).map_err(|_| missing())?;
-    read(&repository, oid, path)
+    let (definition, facts) = read_with_facts(&repository, oid, path, "");
+    Ok((definition?, facts))
 }
 
 pub(crate) fn local(path: &Path, error: &git2::Error) -> SourceError {

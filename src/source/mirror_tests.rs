@@ -83,7 +83,8 @@ fn reads_the_definition_of_each_new_commit() {
     assert_eq!(fixture.fetch(&first.to_string(), "network.yaml", None).unwrap().definition, Ok(b"one".to_vec()));
     let url = format!("file://{}", fixture.folder.path().join("remote.git").display());
     let cache = fixture.folder.path().join("cache");
-    assert_eq!(read_known(&cache, &url, &first.to_string(), "network.yaml"), Ok(b"one".to_vec()));
+    let known = read_known(&cache, &url, &first.to_string(), "network.yaml").unwrap();
+    assert_eq!(known.0, b"one");
 }
 
 #[test]

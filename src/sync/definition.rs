@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use tenter_consortium::diagnostic::{Diagnostic, Severity};
 use tenter_consortium::document::{self, RepositoryFacts};
 use tenter_consortium::network::Network;
 use tenter_consortium::objects::{ConsortiumSource, ConsortiumSpec, KeyReference, TrustedKey};
 use tenter_consortium::ownership::unconsented;
+use tenter_consortium::repository;
 use tenter_consortium::settings::{trust_problem, verifies};
 use tenter_consortium::status::ConsortiumStatus;
 
@@ -214,7 +216,7 @@ pub async fn from_repository(
         credentials,
     };
     match process::fetch(&request, limit).await {
-        Ok(fetched) => judge(fetched, spec, last_good, consented),
+        Ok(fetched) => judge(fetched, spec, last_good, consented, ctx.now()),
         Err(error) => Newest::failed(None, problem(&error)),
     }
 }
@@ -225,6 +227,7 @@ fn judge(
     spec: &ConsortiumSpec,
     last_good: Option<&str>,
     consented: &(dyn Fn(&Network) -> BTreeSet<String> + Sync),
+    now: Timestamp,
 ) -> Newest {
     let Fetched { commit, subject: _, fast_forward, history, facts, definition } = fetched;
     if !fast_forward {
@@ -265,7 +268,7 @@ fn judge(
     match definition {
         Err(error) => Newest::failed(Some(commit), problem(&error)),
         Ok(bytes) => {
-            let newest = read(commit, &bytes, &spec.source.path, &facts);
+            let newest = read(commit, &bytes, &spec.source.path, &facts, now);
             match history {
                 Some(history) => agreed(newest, &history, consented),
                 None => newest,
@@ -294,12 +297,12 @@ fn agreed(
 }
 
 /// Reads a definition from a local folder.
-pub fn from_folder(path: &Path) -> Newest {
+pub fn from_folder(path: &Path, now: Timestamp) -> Newest {
     match folder::read(path) {
         Err(error) => Newest::failed(None, problem(&error)),
         Ok((file, bytes)) => {
             let facts = folder::facts(&file, &bytes);
-            read(folder::revision(&bytes, &facts), &bytes, &file.display().to_string(), &facts)
+            read(folder::revision(&bytes, &facts), &bytes, &file.display().to_string(), &facts, now)
         }
     }
 }
@@ -311,9 +314,11 @@ fn one_line(finding: &Diagnostic) -> String {
 }
 
 /// Parses and validates.
-fn read(revision: String, bytes: &[u8], name: &str, facts: &RepositoryFacts) -> Newest {
+fn read(revision: String, bytes: &[u8], name: &str, facts: &RepositoryFacts, now: Timestamp) -> Newest {
     let loaded = document::load(bytes, name, facts);
-    let findings: Vec<String> = loaded.diagnostics.iter().take(LISTED).map(one_line).collect();
+    // What is wrong with a member's folder stops only the channels that need it.
+    let members = loaded.network.as_ref().map(|network| repository::check(network, Some(now))).unwrap_or_default();
+    let findings: Vec<String> = loaded.diagnostics.iter().chain(&members).take(LISTED).map(one_line).collect();
     let attempted = Some(revision.clone());
     if let Some(network) = loaded.network {
         return Newest { attempted, good: Some(Good { revision, network }), findings, ..Newest::default() };
@@ -327,8 +332,8 @@ fn read(revision: String, bytes: &[u8], name: &str, facts: &RepositoryFacts) -> 
 
 /// The definition that was applied last, out of the mirror: after a restart while the newest one cannot be had.
 pub fn last_applied(spec: &ConsortiumSpec, cache: &Path, commit: &str) -> Option<Good> {
-    let bytes = mirror::read_known(cache, &spec.source.repository, commit, &spec.source.path).ok()?;
-    let loaded = document::load(&bytes, &spec.source.path, &RepositoryFacts::default());
+    let (bytes, facts) = mirror::read_known(cache, &spec.source.repository, commit, &spec.source.path).ok()?;
+    let loaded = document::load(&bytes, &spec.source.path, &facts);
     loaded.network.map(|network| Good { revision: commit.to_owned(), network })
 }
 
@@ -348,7 +353,7 @@ mod tests {
                         organizations: [{name: acme, peers: [peer1]}]\n";
 
     fn check(fetched: Fetched, organizations: &[&str], expect: Option<&str>) {
-        let newest = judge(fetched, &spec(organizations), Some("old"), &|_| BTreeSet::new());
+        let newest = judge(fetched, &spec(organizations), Some("old"), &|_| BTreeSet::new(), Timestamp::UNIX_EPOCH);
         assert_eq!(newest.attempted.as_deref(), Some("new"));
         assert_eq!(newest.problem.as_ref().map(|problem| problem.reason.as_str()), expect, "{newest:?}");
         assert_eq!(newest.good.is_some(), expect.is_none());

@@ -1,6 +1,6 @@
 //! The loop of one Consortium.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +9,9 @@ use kube::ResourceExt as _;
 use kube::runtime::events::EventType;
 use tenter_consortium::network::Network;
 use tenter_consortium::plan::{Plan, Step};
-use tenter_consortium::settings::Settings;
+use tenter_consortium::settings::{Settings, verifies};
 use tenter_consortium::status::{ConsortiumPhase, ConsortiumStatus};
+use tenter_fabric::msp::MspDefinition;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::conclude::{self, Applied, drift, notes, summary};
 use super::definition::{Good, Newest, accepted, base, from_folder, from_repository, last_applied, source_name};
 use super::engine::Look;
+use super::known::{self, Known};
 use super::publish::signed;
 use super::triggers::Triggers;
 use super::{Shared, status};
@@ -57,6 +59,8 @@ struct Loop {
     name: String,
     lease: Option<Lease>,
     good: Option<Good>,
+    /// The MSPs that live channels were last seen to have, by organization.
+    live: BTreeMap<String, MspDefinition>,
     /// The hash of the plan of the last pass, and how many passes saw it.
     last_plan: (String, u32),
     /// What was put back since the last commit.
@@ -108,6 +112,7 @@ pub async fn run(shared: Arc<Shared>, name: String, mut generation: watch::Recei
         name,
         lease: None,
         good: None,
+        live: BTreeMap::new(),
         last_plan: (String::new(), 0),
         drift: Vec::new(),
         failures: 0,
@@ -271,6 +276,7 @@ impl Loop {
         let settings = Settings::of(&self.name, &engine.ctx.namespace, &object.spec);
         let look = engine.look(&good.network, &settings, Some(&good.revision)).await;
         self.publish(&look).await;
+        self.live.extend(known::live(&good.network, &look.observed));
         let was_applied = applied.as_deref() == Some(good.revision.as_str());
         let changed = if was_applied { drift(&look.plan) } else { Vec::new() };
         for what in changed {
@@ -310,7 +316,7 @@ impl Loop {
         let generation = object.metadata.generation.unwrap_or_default();
         let Shared { engine, options, telemetry: _ } = &*self.shared;
         let newest = if let Some(folder) = &options.folder {
-            from_folder(folder)
+            from_folder(folder, engine.ctx.now())
         } else {
             if let Some(last) = &self.last_fetch
                 && last.generation == generation
@@ -322,10 +328,19 @@ impl Loop {
             let base = status.and_then(|status| base(source, status));
             let accepted = status.and_then(|status| accepted(source, status));
             let bases = (base.as_deref(), accepted.as_deref());
-            // Without a reader of `consent.sig`, only an organization's own signature on a commit agrees to its part.
-            let consented = |_: &Network| BTreeSet::new();
             let (spec, limit) = (&object.spec, options.fetch_limit);
-            from_repository(&engine.ctx, spec, &options.cache, limit, bases.0, bases.1, &consented).await
+            let known = if verifies(spec) {
+                Known::read(&engine.ctx, engine.nodes.store(), &self.name, &self.live).await
+            } else {
+                Ok(Known::default())
+            };
+            match known {
+                Ok(known) => {
+                    let consented = |network: &Network| known.consented(network, engine.ctx.now());
+                    from_repository(&engine.ctx, spec, &options.cache, limit, bases.0, bases.1, &consented).await
+                }
+                Err(problem) => Newest { problem: Some(problem), ..Newest::default() },
+            }
         };
         self.fetch_failures = if newest.problem.is_some() { self.fetch_failures.saturating_add(1) } else { 0 };
         let seed = seed(&self.name).wrapping_add(u64::from(self.fetch_failures));
@@ -500,6 +515,7 @@ const fn action(step: &Step) -> &'static str {
         Step::JoinPeer { .. } => "joinPeer",
         Step::UpdateChannelConfig { .. } => "updateChannelConfig",
         Step::StorePackage { .. } => "storePackage",
+        Step::StoreMaterial { .. } => "storeMaterial",
         Step::DeployChaincode { .. } => "deployChaincode",
         Step::RemoveObject { .. } => "removeObject",
         Step::AwaitReady { .. } => "awaitReady",

@@ -4,6 +4,7 @@ pub mod conclude;
 pub mod definition;
 pub mod engine;
 pub mod follow;
+mod known;
 pub mod publish;
 mod status;
 pub mod triggers;

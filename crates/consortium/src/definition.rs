@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::objects::{CertificateAuthorityType, ConsensusType, Quota, Subject};
+use crate::objects::{CertificateAuthorityType, ConsensusType, ExposeType, Quota, Subject};
 
 /// A consortium of organizations on Hyperledger Fabric: what should be, never what to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -173,7 +173,7 @@ pub enum NodeEntry {
 }
 
 /// A node with settings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NodeSettings {
     /// Name, a DNS label, unique in the organization.
@@ -190,6 +190,22 @@ pub struct NodeSettings {
     /// CPU and memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourcesEntry>,
+    /// How members in other clusters reach it: a Service of its own for its gRPC port. `address` names where that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expose: Option<ExposeEntry>,
+}
+
+/// How a node is reached from outside its cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExposeEntry {
+    /// What kind of Service.
+    #[serde(rename = "type")]
+    pub expose_type: ExposeType,
+    /// The port of the machines, or of the load balancer. Default: the port of `address`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &30750)]
+    pub port: Option<u16>,
 }
 
 /// A node's volume.

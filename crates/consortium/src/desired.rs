@@ -7,6 +7,7 @@ use serde_json::Value;
 use tenter_fabric::policy::SignaturePolicy;
 
 use crate::chaincode;
+use crate::channel_config::chain as config_chain;
 use crate::definition::{ChaincodeEntry, CollectionEntry};
 use crate::document::Blob;
 use crate::network::{self, Chaincode, Channel, Network, Node, Organization, Retired, RetiredTarget};
@@ -18,6 +19,7 @@ use crate::objects::{
 };
 use crate::observed::{ChannelFacts, NodeRef};
 use crate::plan::Origin;
+use crate::repository::{self, Founded, Repository, founding, material};
 use crate::settings::{
     Settings, image_allowed, namespace_allowed, organization_allowed, server_allowed, subject_allowed,
 };
@@ -49,6 +51,8 @@ pub struct Desired {
     pub chaincodes: BTreeMap<String, DesiredChaincode>,
     /// Names of all chaincodes of the file, as `channel/chaincode`, those of other daemons too.
     pub all_chaincodes: BTreeSet<String>,
+    /// What the repository holds of other daemons' organizations, by the name of its ConfigMap.
+    pub materials: BTreeMap<String, DesiredMaterial>,
     /// What the file releases.
     pub retired: Vec<Retired>,
     /// What the daemon's settings do not allow.
@@ -94,6 +98,23 @@ pub struct DesiredChannel {
     pub orderers: Vec<NodeRef>,
     /// Own peers that should have joined, by their organization's namespace and name.
     pub peers: Vec<NodeRef>,
+    /// Where members are hosted elsewhere: the genesis block that the repository pins, or why there is none to join.
+    pub founding: Option<Result<Founded, String>>,
+    /// What in the file asks for it.
+    pub origins: Vec<Origin>,
+}
+
+/// An organization's public material, as its ConfigMap in the consortium's namespace holds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DesiredMaterial {
+    /// The organization.
+    pub organization: String,
+    /// The labels.
+    pub labels: BTreeMap<String, String>,
+    /// The entries.
+    pub entries: BTreeMap<String, Blob>,
+    /// Why it must not be taken, whatever the time.
+    pub refused: Option<String>,
     /// What in the file asks for it.
     pub origins: Vec<Origin>,
 }
@@ -125,6 +146,7 @@ pub struct Refusal {
 pub fn desired(network: &Network, settings: &Settings) -> Desired {
     let mut builder = Builder {
         network,
+        repository: repository::read(&network.repository.members).0,
         settings,
         desired: Desired {
             consortium: settings.consortium.clone(),
@@ -164,6 +186,7 @@ pub fn desired(network: &Network, settings: &Settings) -> Desired {
 
 struct Builder<'a> {
     network: &'a Network,
+    repository: Repository,
     settings: &'a Settings,
     desired: Desired,
 }
@@ -286,7 +309,7 @@ impl Builder<'_> {
     }
 
     fn node(&mut self, organization: &Organization, kind: Kind, node: &Node, blocked: Option<&String>) {
-        let Node { name, address, image, resources, storage, origin } = node;
+        let Node { name, address, image, resources, storage, expose, origin } = node;
         let mut blocked = blocked.cloned();
         if !image_allowed(image, &self.settings.images) {
             let message = format!(
@@ -305,6 +328,7 @@ impl Builder<'_> {
             version: organization.version.clone(),
             resources: resources.clone(),
             storage: storage.clone(),
+            expose: *expose,
         };
         let object = ObjectRef { kind, namespace: organization.namespace.clone(), name: name.clone() };
         let entry = DesiredObject {
@@ -318,16 +342,19 @@ impl Builder<'_> {
     }
 
     fn channel(&mut self, channel: &Channel) {
-        let spec = channel_spec(self.network, &self.settings.consortium, channel);
+        let mut spec = channel_spec(self.network, &self.settings.consortium, channel);
         let elsewhere: Vec<&str> =
             channel.participants().into_iter().filter(|name| !self.desired.organizations.contains(*name)).collect();
-        let blocked = (!elsewhere.is_empty()).then(|| {
-            format!(
-                "this daemon does not act for {}, and channels across daemons are not supported yet: add them to the \
-                 Consortium's spec.organizations if they are hosted here",
-                elsewhere.join(", ")
-            )
-        });
+        let founding = (!elsewhere.is_empty())
+            .then(|| founding(self.network, &channel.name).map_err(|error| config_chain(&error)));
+        if !elsewhere.is_empty() {
+            let pinned = self.repository.channels.get(&channel.name);
+            spec.genesis_hash = pinned.map(|pinned| pinned.note.block_hash.clone());
+        }
+        for name in elsewhere {
+            self.material(name);
+        }
+        let blocked: Option<String> = None;
         let object =
             ObjectRef { kind: Kind::Channel, namespace: self.settings.namespace.clone(), name: channel.name.clone() };
         let entry = DesiredObject {
@@ -343,6 +370,7 @@ impl Builder<'_> {
             facts: channel_facts(&spec),
             orderers: Vec::new(),
             peers: Vec::new(),
+            founding,
             origins: vec![channel.origin.clone()],
         };
         for name in channel.participants() {
@@ -357,6 +385,24 @@ impl Builder<'_> {
             wanted.peers.extend(membership.peers.iter().map(node));
         }
         self.desired.channels.insert(channel.name.clone(), wanted);
+    }
+
+    /// What the repository holds of an organization that another daemon acts for.
+    fn material(&mut self, name: &str) {
+        let (folder, organization) = (self.repository.organizations.get(name), self.network.organization(name));
+        let Some((folder, organization)) = folder.zip(organization) else { return };
+        let entries = material::entries(folder);
+        if entries.is_empty() {
+            return;
+        }
+        let wanted = DesiredMaterial {
+            organization: name.to_owned(),
+            labels: self.labels(&[(LABEL_ORGANIZATION, name)]),
+            entries,
+            refused: repository::refusal(self.network, organization, folder),
+            origins: vec![organization.origin.clone()],
+        };
+        self.desired.materials.insert(material::config_map(&self.settings.consortium, name), wanted);
     }
 
     fn chaincode(&mut self, chaincode: &Chaincode) {
@@ -539,6 +585,7 @@ pub(crate) fn channel_spec(network: &Network, consortium: &str, channel: &Channe
         capabilities: channel.capabilities.clone(),
         batch: channel.batch.clone(),
         retired: released(network, channel),
+        genesis_hash: None,
     }
 }
 

@@ -24,6 +24,32 @@ pub struct RepositoryFacts {
     /// looked at, as for a definition that comes without a repository.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, RepositoryItem>,
+    /// The files below `organizations/` and `channels/`.
+    #[serde(default)]
+    pub members: MemberFiles,
+    /// What the repository held at the commits from which pinned genesis blocks were made, by commit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub commits: BTreeMap<String, Snapshot>,
+}
+
+/// The files below `organizations/` and `channels/`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberFiles {
+    /// By their path from the repository's root.
+    pub files: BTreeMap<String, Blob>,
+    /// What was not read, by its path, and why: `holds more than 256 files and folders`.
+    pub refused: BTreeMap<String, String>,
+}
+
+/// A definition, and what stood beside it, at an earlier commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshot {
+    /// The definition's bytes.
+    pub definition: Blob,
+    /// The files of the members.
+    pub members: MemberFiles,
 }
 
 /// Most bytes of a file that a definition names.

@@ -16,6 +16,7 @@ pub mod ownership;
 pub mod path;
 pub mod plan;
 pub mod planner;
+pub mod repository;
 pub mod rules;
 pub mod schema;
 pub mod settings;

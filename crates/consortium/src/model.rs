@@ -59,7 +59,7 @@ impl Certificates {
             ca_certs: placeholders.enrolment_root().map_err(|error| failed(&error))?,
             tls_ca_certs: placeholders.tls_root().map_err(|error| failed(&error))?,
             config: NODE_OUS.to_owned(),
-            crls: None,
+            ..MspMaterial::default()
         };
         let mut hosts: BTreeMap<NodeRef, BTreeSet<String>> = BTreeMap::new();
         for spec in definitions.iter().flat_map(|desired| specs(desired)) {
@@ -125,6 +125,9 @@ pub fn look(world: &mut Observed, desired: &Desired, evidence: &str) {
     for namespace in desired.namespaces.keys() {
         world.namespaces.entry(namespace.clone()).or_insert_with(|| absent(evidence));
     }
+    for config_map in desired.materials.keys() {
+        world.materials.entry(config_map.clone()).or_insert_with(|| absent(evidence));
+    }
     for (name, channel) in &desired.channels {
         let seen = world.channels.entry(name.clone()).or_insert_with(|| ObservedChannel {
             genesis: absent(evidence),
@@ -178,6 +181,8 @@ pub fn converged(desired: &Desired, certificates: &Certificates) -> Result<Obser
         let value = LiveNamespace { organization: Some(namespace.organization.clone()) };
         world.namespaces.insert(name.clone(), present(value));
     }
+    let materials = desired.materials.iter().map(|(name, wanted)| (name.clone(), present(wanted.entries.clone())));
+    world.materials.extend(materials);
     world.objects.extend(desired.objects.iter().map(|(object, wanted)| (object.clone(), ready(wanted.spec.clone()))));
     for (name, channel) in &desired.channels {
         let Some(seen) = world.channels.get_mut(name) else { continue };
@@ -363,6 +368,15 @@ pub fn take(
             let after = update.update.apply(&current).map_err(|error| failed(chain(&error)))?;
             let after = channel_config::live_config(&after).map_err(failed)?;
             seen.config = present(LiveChannel { block: live.block + 1, ..after });
+        }
+        Step::StoreMaterial { config_map, entries, pinned, .. } => {
+            let channel = world.channels.get_mut(config_map.trim_end_matches("-genesis")).filter(|_| *pinned);
+            if let Some(channel) = channel {
+                let hash = entries.get("hash").map(|hash| String::from_utf8_lossy(&hash.0).into_owned());
+                channel.genesis = present(PinnedGenesis { hash: hash.unwrap_or_default() });
+            } else {
+                world.materials.insert(config_map.clone(), present(entries.clone()));
+            }
         }
         Step::StorePackage { config_map, .. } => {
             for (key, chaincode) in &desired.chaincodes {

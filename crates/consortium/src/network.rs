@@ -14,16 +14,16 @@ use serde::Serialize;
 
 use crate::definition::{
     BatchEntry, CapabilitiesEntry, ChaincodeEntry, ChannelEntry, ImagesEntry, LedgerFate, MemberEntry, NodeEntry,
-    OrganizationEntry, PoliciesEntry, RetiredEntry, Size,
+    NodeSettings, OrganizationEntry, PoliciesEntry, RetiredEntry, Size,
 };
 use crate::document::{Definition, RepositoryFacts};
 use crate::objects::{
-    Batch, Capabilities, CertificateAuthorityType, ChannelPolicies, ConsensusType, NodeResources, NodeStorage, Quota,
-    Subject,
+    Batch, Capabilities, CertificateAuthorityType, ChannelPolicies, ConsensusType, Expose, NodeResources, NodeStorage,
+    Quota, Subject,
 };
 use crate::path::Path;
 use crate::plan::Origin;
-use crate::values::{self, Image, Version};
+use crate::values::{self, Address, Image, Version};
 
 /// Fabric version of the nodes when the file names none.
 pub const DEFAULT_VERSION: &str = "3.1";
@@ -88,6 +88,9 @@ pub struct Organization {
     pub orderers: Vec<Node>,
     /// Its peers.
     pub peers: Vec<Node>,
+    /// Its section as written, in one spelling: what its consent covers.
+    #[serde(skip)]
+    pub entry: OrganizationEntry,
     /// Where it stands in the file.
     #[serde(skip)]
     pub origin: Origin,
@@ -107,6 +110,9 @@ pub struct Node {
     pub resources: NodeResources,
     /// Its volume.
     pub storage: NodeStorage,
+    /// How it is reached from outside its cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expose: Option<Expose>,
     /// Where it stands in the file.
     #[serde(skip)]
     pub origin: Origin,
@@ -336,11 +342,22 @@ fn organization(
             images.orderer.as_deref().unwrap_or(DEFAULT_ORDERER_IMAGE),
         ),
         peers: nodes(&entry.peers, "peers", PEER_PORT, images.peer.as_deref().unwrap_or(DEFAULT_PEER_IMAGE)),
+        entry: spelled(entry),
         origin: definition.origin(path),
         version,
         name,
         namespace,
     }
+}
+
+/// A section in one spelling: `[{name: peer1}]` and `[peer1]` say the same.
+fn spelled(entry: &OrganizationEntry) -> OrganizationEntry {
+    let node = |entry: &NodeEntry| match entry {
+        NodeEntry::Name(name) => NodeEntry::Node(NodeSettings { name: name.clone(), ..NodeSettings::default() }),
+        NodeEntry::Node(_) => entry.clone(),
+    };
+    let nodes = |entries: &Option<Vec<NodeEntry>>| entries.as_ref().map(|entries| entries.iter().map(node).collect());
+    OrganizationEntry { orderers: nodes(&entry.orderers), peers: nodes(&entry.peers), ..entry.clone() }
 }
 
 /// The image, with the version as its tag unless it has a tag or digest.
@@ -352,13 +369,22 @@ fn with_version(image: &str, version: &str) -> String {
 }
 
 fn node(entry: &NodeEntry, namespace: &str, port: u16, image: &str, origin: Origin) -> Node {
-    let (name, address, storage, resources) = match entry {
-        NodeEntry::Name(name) => (name, None, None, None),
-        NodeEntry::Node(node) => (&node.name, node.address.clone(), node.storage.clone(), node.resources.clone()),
+    let (name, address, storage, resources, expose) = match entry {
+        NodeEntry::Name(name) => (name, None, None, None, None),
+        NodeEntry::Node(node) => {
+            let NodeSettings { name, address, storage, resources, expose } = node;
+            (name, address.clone(), storage.clone(), resources.clone(), expose.as_ref())
+        }
     };
     let (storage, resources) = (storage.unwrap_or_default(), resources.unwrap_or_default());
     Node {
         name: name.clone(),
+        expose: expose.map(|expose| Expose {
+            expose_type: expose.expose_type,
+            port: expose
+                .port
+                .unwrap_or_else(|| address.as_deref().and_then(Address::parse).map_or(port, |address| address.port)),
+        }),
         address: address.unwrap_or_else(|| format!("{name}.{namespace}.svc:{port}")),
         image: image.to_owned(),
         resources: NodeResources {

@@ -253,6 +253,26 @@ pub struct NodeStorage {
     pub class: Option<String>,
 }
 
+/// How a node is reached from outside its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum ExposeType {
+    /// A port of every machine of the cluster.
+    NodePort,
+    /// A load balancer that the cluster's provider makes.
+    LoadBalancer,
+}
+
+/// The way to a node from outside its cluster: its gRPC port, never the admin or operations port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Expose {
+    /// What kind of Service.
+    #[serde(rename = "type")]
+    pub expose_type: ExposeType,
+    /// The port of the machines, or of the load balancer.
+    pub port: u16,
+}
+
 /// A node: an orderer or a peer, in its organization's namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -274,6 +294,9 @@ pub struct NodeSpec {
     pub resources: NodeResources,
     /// The ledger's volume.
     pub storage: NodeStorage,
+    /// How it is reached from outside the cluster; not at all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expose: Option<Expose>,
 }
 
 /// How a channel orders transactions.
@@ -416,6 +439,9 @@ pub struct ChannelSpec {
     /// organization that merely stands nowhere stays.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retired: Vec<String>,
+    /// Header hash, hex, of the genesis block that the repository pins for a channel of several daemons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub genesis_hash: Option<String>,
 }
 
 /// The part an organization plays in a channel.
@@ -632,6 +658,43 @@ impl ApprovalSettings {
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// What an organization says to a config update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum VoteChoice {
+    /// It signs.
+    Approve,
+    /// It does not.
+    Reject,
+}
+
+impl std::fmt::Display for VoteChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Approve => "Approve",
+            Self::Reject => "Reject",
+        })
+    }
+}
+
+/// An organization's yes or no to a proposal, in its namespace. Its administrators write it, not plans.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VoteSpec {
+    /// The Consortium object whose daemon counts it.
+    pub consortium: String,
+    /// The organization that votes: the one whose namespace this is.
+    pub organization: String,
+    /// Name of the Proposal.
+    pub proposal: String,
+    /// SHA-256, hex, of the update that was voted on, as the Proposal has it: the vote is for no other.
+    pub digest: String,
+    /// Yes or no.
+    pub choice: VoteChoice,
+    /// Why, in a line; other members read it when an update is rejected.
+    #[serde(default)]
+    pub reason: String,
 }
 
 /// A condition, as `metav1.Condition`.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tenter_fabric::chaincode::{Approved, Committed, PackageId};
@@ -237,6 +238,10 @@ pub struct Observed {
     pub channels: BTreeMap<String, ObservedChannel>,
     /// The chaincodes that the definition names, as `channel/chaincode`.
     pub chaincodes: BTreeMap<String, ObservedChaincode>,
+    /// The entries of the `ConfigMap`s with other daemons' public material, by name.
+    pub materials: BTreeMap<String, Observation<BTreeMap<String, Blob>>>,
+    /// When it was looked at; certificates are held to it.
+    pub at: Option<Timestamp>,
 }
 
 impl std::fmt::Display for ForeignChange {

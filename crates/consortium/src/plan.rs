@@ -127,6 +127,22 @@ pub enum Step {
         #[serde(skip)]
         package: Blob,
     },
+    /// Keep what the repository holds of other members where the controllers find it, in a ConfigMap.
+    StoreMaterial {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        config_map: String,
+        /// What it is, for people: `the public material of globex`.
+        subject: String,
+        /// Its labels.
+        labels: BTreeMap<String, String>,
+        /// Whether it is made once and never changed.
+        pinned: bool,
+        /// Its entries; not part of a plan that is shown.
+        #[serde(skip)]
+        entries: BTreeMap<String, Blob>,
+    },
     /// Bring a chaincode to peers and ledger: install, approve, commit.
     DeployChaincode {
         /// The channel.
@@ -418,6 +434,7 @@ fn rank(step: &Step) -> (u8, u8) {
         Step::JoinOrderer { .. } => 21,
         Step::JoinPeer { .. } => 22,
         Step::UpdateChannelConfig { topic, .. } => return (23, topic_rank(topic)),
+        Step::StoreMaterial { .. } => 19,
         Step::StorePackage { .. } => 24,
         Step::DeployChaincode { .. } => 25,
         Step::RemoveObject { .. } => 26,

@@ -138,7 +138,7 @@ rules! {
     NAME_LENGTH = "network/name-length", Error, "Names leave room for what is added to them.",
         "A node's name becomes the name of its StatefulSet, whose Pods carry a hash label: 52 characters are left. A certificate's common name holds at most 64 characters. A namespace holds at most 63.";
     NAME_RESERVED = "network/name-reserved", Error, "Names that Kubernetes or Tenter use themselves are not taken.",
-        "A node `ca` would share the Secrets of the certificate authority, and a node `peer1-admin` the Service for administrators of a node `peer1`. The namespaces `default` and `kube-*` belong to Kubernetes.";
+        "A node `ca` would share the Secrets of the certificate authority, and a node `peer1-admin` or `peer1-external` a Service of a node `peer1`. The namespaces `default` and `kube-*` belong to Kubernetes.";
     CHANNEL_NAME = "network/channel-name", Error, "Channel names are ones that Fabric and Kubernetes accept.",
         "Fabric: small letters, digits, `.` and `-`, beginning with a letter, at most 249 characters. The Channel object has the same name and must end with a letter or digit, each part between dots beginning and ending with one; pinned and membership objects add up to 63.";
     MSP_ID = "network/msp-id", Error, "MSP IDs are ones that policies can name.",
@@ -210,6 +210,8 @@ rules! {
 
     ADDRESS = "network/address", Error, "Addresses are host:port.",
         "A host name or an IPv4 address and a port from 1 to 65535, without a scheme. It stands in channel configurations and certificates.";
+    EXPOSE = "network/expose", Error, "An exposed node has an address that others reach, and a port that fits.",
+        "`expose` makes a Service of type NodePort or LoadBalancer for the node's gRPC port. Others reach it by the node's `address`, which stands in its certificate and in channel configurations; a port of machines is 30000 or higher unless the cluster was set up otherwise.";
     ADDRESS_LOCAL = "network/address-local", Error, "Members that are hosted elsewhere can resolve every address.",
         "Names such as `peer1.trade-acme.svc` mean something in one cluster only. Give the nodes of a shared channel public addresses before the channel is formed: changing them later is a configuration update.";
     QUANTITY = "network/quantity", Error, "Quantities are written as Kubernetes writes them.",
@@ -269,6 +271,33 @@ rules! {
         "Exactly one of `organization`, `orderer` and `peer` (as `organization/node`), `channel`, `member` (as `channel/organization`) and `chaincode` (as `channel/chaincode`).";
     RETIRED_PRESENT = "network/retired-present", Error, "What is retired is no longer in the file.",
         "A thing cannot be wanted and retired at once. Remove the one or the other.";
+
+    PRIVATE_KEY = "repository/private-key", Error, "The repository holds no private key.",
+        "A key that was pushed once is known to everybody who can read the repository. Only public certificates belong there.";
+    REPOSITORY_LIMITS = "repository/limits", Error, "The members' folders are small.",
+        "A folder holds at most 256 files, a file of an organization at most 64 KiB. Symbolic links and submodules are not followed.";
+    FOLDER_SHAPE = "repository/folder-shape", Error, "An organization's folder has the shape that `tenter export` writes.",
+        "`msp/` in Fabric's folder form with one certificate a file, `orderers/<node>/tls.crt` and `identity.crt`, and `consent.sig`. What cannot be read counts as missing.";
+    FOLDER_UNKNOWN = "repository/unknown-organization", Error, "The folders in organizations/ are those of organizations of the definition.",
+        "A folder that belongs to nobody is misspelt, or left from an organization that is gone.";
+    FOLDER_UNKNOWN_ORDERER = "repository/unknown-orderer", Error, "The folders in orderers/ are those of the organization's orderers.",
+        "Certificates of an orderer that the definition does not have are used by nobody.";
+    FOLDER_INCOMPLETE = "repository/incomplete", Error, "The folders of a channel's members are complete.",
+        "The genesis block is made of every member's public MSP and every consenter's two certificates. The channel waits until all are there.";
+    CERTIFICATE_EXPIRED = "repository/expired", Error, "Certificates are valid.",
+        "Other members verify nodes against these certificates: one that has ended, or has not begun, is refused by all of them.";
+    CERTIFICATE_EXPIRING = "repository/expiring", Warning, "Certificates are renewed in time.",
+        "Less than a third of the certificate's life is left. Renewing it in time leaves the others time to take it over.";
+    CERTIFICATE_CHAIN = "repository/chain", Error, "Certificates lead to the roots of the organization's MSP.",
+        "A node whose certificate none of its organization's roots issued is accepted by nobody.";
+    CERTIFICATE_NAMES = "repository/certificate-names", Error, "An orderer's TLS certificate names the host of its address.",
+        "Everybody dials the address and compares the name: with another one no connection is made.";
+    CERTIFICATE_ROLE = "repository/role", Error, "An orderer's identity has the role orderer.",
+        "Policies such as BlockValidation count identities by their organizational unit.";
+    CONSENT = "repository/consent", Error, "consent.sig verifies, and covers what the repository holds.",
+        "It is the signature of the organization's configuration administrator over its section, the channels that it takes part in and its folder. Any change of these needs it anew.";
+    PINNED_GENESIS = "repository/pinned-genesis", Error, "A pinned genesis block is the one that the definition gives.",
+        "`channels/<name>/genesis.pb` and `genesis.yaml` belong together, and every member computes the block again. Nobody joins another one.";
 }
 
 #[cfg(test)]
@@ -283,7 +312,7 @@ mod tests {
         assert_eq!(ids.len(), RULES.len());
         for rule in RULES {
             let (group, name) = rule.id.as_str().split_once('/').unwrap();
-            assert!(["yaml", "network"].contains(&group), "{}", rule.id);
+            assert!(["yaml", "network", "repository"].contains(&group), "{}", rule.id);
             assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{}", rule.id);
             assert!(rule.title.ends_with('.') && rule.explanation.ends_with('.'), "{}", rule.id);
             assert_eq!(find(rule.id.as_str()), Some(rule));

@@ -75,6 +75,8 @@ pub struct Snapshot {
     namespaces: BTreeMap<String, Observation<LiveNamespace>>,
     /// The channels.
     channels: BTreeMap<String, ObservedChannel>,
+    /// The public material of other daemons' organizations, by `ConfigMap`.
+    materials: BTreeMap<String, Observation<BTreeMap<String, Blob>>>,
     /// The chaincodes, as `channel/chaincode`.
     chaincodes: BTreeMap<String, Chaincode>,
 }
@@ -157,7 +159,7 @@ impl Snapshot {
         observed: &Observed,
         taken: Timestamp,
     ) -> Self {
-        let Observed { kinds, objects, namespaces, channels, chaincodes } = observed;
+        let Observed { kinds, objects, namespaces, channels, chaincodes, materials, at: _ } = observed;
         Self {
             consortium: desired.consortium.clone(),
             namespace: desired.namespace.clone(),
@@ -168,6 +170,7 @@ impl Snapshot {
             objects: objects.iter().map(|(reference, live)| (reference.clone(), object(live.clone()))).collect(),
             namespaces: namespaces.iter().map(|(name, seen)| (name.clone(), redacted(seen.clone()))).collect(),
             channels: channels.iter().map(|(name, seen)| (name.clone(), channel(seen))).collect(),
+            materials: materials.iter().map(|(name, seen)| (name.clone(), redacted(seen.clone()))).collect(),
             chaincodes: chaincodes.iter().map(|(key, seen)| (key.clone(), Chaincode::of(key, seen))).collect(),
         }
     }
@@ -180,6 +183,8 @@ impl Snapshot {
             objects: self.objects,
             namespaces: self.namespaces,
             channels: self.channels,
+            materials: self.materials,
+            at: self.taken.parse().ok(),
             chaincodes: chaincodes.collect::<Result<_, SnapshotError>>()?,
         })
     }

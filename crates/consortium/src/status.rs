@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::objects::Condition;
+use crate::objects::{Condition, VoteChoice};
 
 /// What the statuses of all kinds have in common.
 pub trait ObjectStatus {
@@ -225,6 +225,18 @@ phase! {
 }
 
 phase! {
+    /// Where a vote stands.
+    VotePhase {
+        /// It is written, and not counted yet.
+        Cast,
+        /// Its proposal counts it.
+        Counted,
+        /// It is for another update, came too late, or another vote counts instead.
+        Stale,
+    }
+}
+
+phase! {
     /// Where a chaincode stands.
     ChaincodePhase {
         /// Something that it needs is missing: the channel, a peer, a package.
@@ -431,6 +443,19 @@ pub struct NodeChannelStatus {
     pub evidence: Option<String>,
 }
 
+/// What is known of a member that another daemon acts for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ForeignMember {
+    /// The organization.
+    pub organization: String,
+    /// How far its membership is, as the channel's configuration and the proposals tell.
+    pub phase: MembershipPhase,
+    /// What is waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
 status! {
     /// What is known of a channel.
     ChannelStatus, ChannelPhase {
@@ -449,6 +474,9 @@ status! {
         /// What the spec asks for that its live configuration does not have, and what others changed there, as people read it.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         drift: Vec<String>,
+        /// The members that other daemons act for.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        members: Vec<ForeignMember>,
         /// Names of its open proposals.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         proposals: Vec<String>,
@@ -471,6 +499,40 @@ pub struct ProposalSignature {
     pub fingerprint: String,
     /// The exact bytes of `common.ConfigSignature`, base64. Verified by whoever reads it.
     pub signature: String,
+}
+
+/// What an organization said to a config update.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProposalVote {
+    /// The organization; empty where only its MSP ID is known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub organization: String,
+    /// Its MSP ID.
+    #[serde(rename = "mspID")]
+    pub msp_id: String,
+    /// What it said.
+    pub choice: VoteChoice,
+    /// Why.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Name of its Vote object; empty for one that another member's daemon published.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub vote: String,
+}
+
+/// A proposal that an organization may vote on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenProposal {
+    /// Its name.
+    pub name: String,
+    /// The digest of its update, which a vote names.
+    pub digest: String,
+    /// What it is about.
+    pub topic: String,
+    /// What it changes, in words.
+    pub changes: Vec<String>,
 }
 
 /// A signature that came from another member's daemon and does not count.
@@ -500,6 +562,9 @@ status! {
         /// Signatures from other daemons that do not count, and updates of theirs that were ignored.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         refused: Vec<RefusedSignature>,
+        /// What organizations said to it: own ones by their Vote objects, others where they published that they reject it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        votes: Vec<ProposalVote>,
         /// Organizations of this daemon whose administrators have to say whether they sign, by MSP ID.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         awaiting_votes: Vec<String>,
@@ -518,6 +583,9 @@ status! {
 status! {
     /// What is known of an organization's membership of a channel.
     MembershipStatus, MembershipPhase {
+        /// Proposals of the channel that wait for this organization's vote.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        proposals: Vec<OpenProposal>,
         /// Nodes that have joined, of all, as `2/3`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         joined: Option<String>,
@@ -607,4 +675,9 @@ status! {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         organizations: Vec<ChaincodeOrganizationStatus>,
     }
+}
+
+status! {
+    /// What is known of a vote.
+    VoteStatus, VotePhase {}
 }

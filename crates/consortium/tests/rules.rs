@@ -65,7 +65,7 @@ fn findings(folder: &Path, file: &str) -> Vec<(String, String)> {
     let bytes = std::fs::read(folder.join(file)).unwrap();
     let organizations = std::fs::read_to_string(folder.join("organizations")).unwrap_or_default();
     let organizations = organizations.lines().map(str::to_owned).collect();
-    let facts = RepositoryFacts { organizations, files: repository(folder, &bytes) };
+    let facts = RepositoryFacts { organizations, files: repository(folder, &bytes), ..RepositoryFacts::default() };
     let loaded = load(&bytes, file, &facts);
     loaded.diagnostics.iter().map(|found| (found.rule.to_string(), found.to_string())).collect()
 }
@@ -98,6 +98,10 @@ fn every_rule_has_its_cases() {
         seen.insert(rule);
     }
     for rule in RULES.iter().map(|rule| rule.id.as_str()) {
+        // `tests/repository.rs` has the cases of the members' folders: it makes certificates.
+        if rule.starts_with("repository/") {
+            continue;
+        }
         if seen.contains(rule) == WITHOUT_CASE.contains(&rule) {
             writeln!(wrong, "{rule}: has no case, or one too many").unwrap();
         }

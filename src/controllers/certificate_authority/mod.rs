@@ -83,6 +83,7 @@ impl Controlled for CertificateAuthorityController {
     type Object = CertificateAuthority;
     type Observed = Observed;
     type Action = CaAction;
+    const INDEPENDENT: bool = true;
 
     fn watch(&self, controller: Controller<CertificateAuthority>, ctx: &Context) -> Controller<CertificateAuthority> {
         let managed =

@@ -21,7 +21,7 @@ use tenter_fabric::x509::CertificateInfo;
 use super::act;
 use super::decide::{Earlier, Issue, Service, View};
 use super::service::{COMPONENT, Wanted, progress as rollout, request, tls_secret};
-use crate::controllers::channel::form::own_consenters;
+use crate::controllers::channel::form::{foreign_consenters, own_consenters, own_readers};
 use crate::controllers::children::{self, Child, pending};
 use crate::controllers::labels::{self, Belonging};
 use crate::controllers::materials::{self, Need, need};
@@ -70,8 +70,12 @@ pub async fn look(ctx: &Context, scope: &Scope, nodes: &Nodes, object: &Chaincod
     if let Some(external) = &spec.source.external {
         act::admit_server(&external.address, &settings.chaincode_servers)?;
     }
-    let orderers = own_consenters(&channel.spec, &settings.organizations);
-    let tip = tip(nodes, &orderers, &spec.channel).boxed();
+    let own_orderers = own_consenters(&channel.spec, &settings.organizations);
+    // Those of other members take transactions as well, where there is no own one or none that answers.
+    let readers = own_readers(&channel.spec, &settings.organizations);
+    let elsewhere = foreign_consenters(&channel.spec, &ctx.namespace, &settings.organizations, &readers);
+    let orderers: Vec<Node> = own_orderers.iter().cloned().chain(elsewhere).collect();
+    let tip = tip(nodes, &own_orderers, &spec.channel).boxed();
     let place = (ctx.namespace.as_str(), spec, settings.organizations.as_slice());
     let seen = chaincode::look(nodes, place, &definition, tip).await;
     let hosted: BTreeSet<String> = own_members(object, settings).map(|member| member.organization.clone()).collect();
@@ -107,7 +111,7 @@ pub async fn look(ctx: &Context, scope: &Scope, nodes: &Nodes, object: &Chaincod
     let mut anchors = BTreeMap::new();
     if let Observation::Present { value: progress } = &view.progress {
         if progress.next.is_change() {
-            let sources: Vec<Node> = orderers.iter().chain(&seen.joined).cloned().collect();
+            let sources: Vec<Node> = own_orderers.iter().chain(&seen.joined).cloned().collect();
             let config = config(ctx, nodes, &channel, &sources).await;
             let known = config.value().map(members_of);
             if let Some(known) = &known {

@@ -83,6 +83,7 @@ impl Controlled for ChaincodeController {
     type Observed = Observed;
     type Action = Action;
     const INDEPENDENT: bool = true;
+    const ASKS: bool = true;
 
     fn watch(&self, controller: Controller<Chaincode>, ctx: &Context) -> Controller<Chaincode> {
         let (client, namespace) = (ctx.client.clone(), ctx.namespace.clone());

@@ -9,7 +9,7 @@ use tenter_consortium::observed::{ForeignChange, LiveChannel};
 use tenter_consortium::status::ProposalPhase;
 use tenter_fabric::config::CurrentConfig;
 
-use super::material::available;
+use super::material::{Others, available};
 use crate::nodes::{Node, Nodes, chain};
 use crate::observe::channel::foreign_changes;
 
@@ -24,6 +24,12 @@ pub struct ProposalSeen {
     pub digest: String,
     /// Where it stands; absent before its controller looked at it.
     pub phase: Option<ProposalPhase>,
+    /// Whether it cannot pass because of those who reject it.
+    pub voted_down: bool,
+    /// Own organizations whose votes it waits for, by MSP ID.
+    pub awaiting: Vec<String>,
+    /// What it changes.
+    pub changes: Vec<ProposedChange>,
     /// What it says of itself.
     pub message: String,
 }
@@ -91,6 +97,7 @@ impl TopicView {
             Some(seen) if seen.is_open() || seen.phase == Some(ProposalPhase::Superseded) => {
                 stands(false, true, format!("Proposal {}: {}", seen.name, seen.message))
             }
+            Some(seen) if seen.voted_down => stands(false, false, format!("Proposal {}: {}", seen.name, seen.message)),
             Some(seen) => {
                 let message = &seen.message;
                 stands(false, false, format!("Proposal {}: {message}; delete it to have it tried again", seen.name))
@@ -116,7 +123,7 @@ pub struct ConfigView {
 pub async fn compare(
     nodes: &Nodes,
     sources: &[Node],
-    spec: &ChannelSpec,
+    (spec, others): (&ChannelSpec, &Others<'_>),
     live: &Observation<LiveChannel>,
     proposals: &[ProposalSeen],
 ) -> (Observation<ConfigView>, Vec<TopicUpdate>) {
@@ -129,7 +136,7 @@ pub async fn compare(
         Ok(current) => current,
         Err(error) => return unreadable(format!("config block {}: {}", live.block, chain(&error))),
     };
-    let material = available(nodes.store(), spec).await;
+    let material = available(nodes.store(), spec, others).await;
     let found = match updates(&current, spec, &material) {
         Ok(found) => found,
         Err(why) => return unreadable(why),
@@ -163,7 +170,7 @@ fn topic_view(update: &TopicUpdate, foreign: &[ForeignChange], proposals: &[Prop
 }
 
 /// A change on one line: `/Channel/Orderer/BatchTimeout: 2s -> 1s`.
-fn line(change: &ProposedChange) -> String {
+pub fn line(change: &ProposedChange) -> String {
     let shown = |text: &Option<String>| text.clone().unwrap_or_else(|| "nothing".to_owned());
     format!("{}: {} -> {}", change.path, shown(&change.from), shown(&change.to))
 }

@@ -31,7 +31,7 @@ fn sample(consensus_type: ConsensusType, consenters: usize) -> (ChannelSpec, Mat
                 ca_certs: organization.roots.enrolment.cert_pem.clone(),
                 tls_ca_certs: organization.roots.tls.cert_pem.clone(),
                 config: CONFIG_YAML.to_owned(),
-                crls: None,
+                ..MspMaterial::default()
             },
         )]
         .into(),
@@ -86,6 +86,7 @@ fn sample(consensus_type: ConsensusType, consenters: usize) -> (ChannelSpec, Mat
             application: "V2_5".to_owned(),
         },
         retired: Vec::new(),
+        genesis_hash: None,
         batch: Batch {
             max_message_count: 10,
             absolute_max_bytes: 1 << 20,

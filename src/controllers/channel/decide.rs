@@ -79,6 +79,8 @@ pub struct View {
     pub computed: Result<String, Uncomputable>,
     /// What differs between the pinned block and the one that the definition gives now, if anything does.
     pub outdated: Option<String>,
+    /// Where there is no own consenter: whether those of other members order.
+    pub elsewhere: Observation<Ordering>,
     /// What the live configuration lacks.
     pub config: Observation<ConfigView>,
 }
@@ -92,8 +94,13 @@ pub enum Uncomputable {
     Unreadable(String),
     /// The spec or the material is refused.
     Refused(String),
-    /// Not this daemon's to compute: these organizations take part, and others act for them.
-    Foreign(Vec<String>),
+    /// Not this daemon's to compute.
+    Foreign {
+        /// These organizations take part, and others act for them.
+        organizations: Vec<String>,
+        /// Why it could not be had from their orderers either; empty when they were not asked.
+        evidence: String,
+    },
     /// Not wanted: an own consenter holds the channel, or held it.
     Held,
 }
@@ -206,16 +213,23 @@ fn uncomputable(channel: &str, why: &Uncomputable) -> Outlook {
             "GenesisUnknown",
             format!("channel {channel} is held already, so no genesis block is made for it"),
         ),
-        Uncomputable::Foreign(organizations) => Outlook::waiting(
-            Wait::Dependency,
-            "GenesisMissing",
-            format!(
-                "waiting for channels/{channel}/genesis.pb in the definition: {} of channel {channel} {} not this daemon's, so \
-                 it makes no genesis block of its own",
-                organizations.join(", "),
-                if organizations.len() == 1 { "is" } else { "are" },
-            ),
-        ),
+        Uncomputable::Foreign { organizations, evidence } => {
+            let more = if evidence.is_empty() {
+                String::new()
+            } else {
+                format!("; the channel's orderers did not give theirs either: {evidence}")
+            };
+            Outlook::waiting(
+                Wait::Dependency,
+                "GenesisMissing",
+                format!(
+                    "waiting for channels/{channel}/genesis.pb in the definition: {} of channel {channel} {} not this \
+                     daemon's, so it makes no genesis block of its own{more}",
+                    organizations.join(", "),
+                    if organizations.len() == 1 { "is" } else { "are" },
+                ),
+            )
+        }
     }
 }
 
@@ -402,11 +416,11 @@ fn genesis_differs(view: &View, hash: &str, absent: usize) -> Option<Outlook> {
     })
 }
 
-/// The highest height of an own consenter that orders.
+/// The highest height of an own consenter that orders; without one, of another member's.
 fn serving(view: &View) -> Option<u64> {
-    view.orderers
-        .values()
-        .filter_map(|orderer| match orderer.ordering.value() {
+    let own = view.orderers.values().map(|orderer| &orderer.ordering);
+    own.chain([&view.elsewhere])
+        .filter_map(|ordering| match ordering.value() {
             Some(Ordering::Serving { height }) => Some(*height),
             Some(Ordering::NoLeader) | None => None,
         })
@@ -438,15 +452,17 @@ fn joined(view: &View) -> Decision {
         let outlook = unanswered(view).unwrap_or_else(|| no_leader(view));
         return Decision::new(Phase::Forming, outlook);
     }
-    if own == 0 {
+    if own == 0 && serving(view).is_none() {
         return Decision::new(
             Phase::Forming,
             Outlook::waiting(
                 Wait::Dependency,
                 "NoOwnConsenter",
                 format!(
-                    "this daemon acts for no consenter of channel {}, so it cannot tell whether it orders",
-                    view.channel
+                    "this daemon acts for no consenter of channel {}, and those of other members do not show that it \
+                     orders: {}",
+                    view.channel,
+                    view.elsewhere.evidence().unwrap_or("none has a leader"),
                 ),
             ),
         );

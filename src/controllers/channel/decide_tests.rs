@@ -69,6 +69,7 @@ fn view(orderers: [OrdererView; 3]) -> View {
         genesis: present(PinnedGenesis { hash: PINNED.to_owned() }),
         computed: Ok(PINNED.to_owned()),
         outdated: None,
+        elsewhere: unreachable(),
         config: present(ConfigView::default()),
     }
 }
@@ -230,6 +231,9 @@ fn topic(name: &str) -> TopicView {
 
 fn proposed(phase: Option<ProposalPhase>) -> ProposalSeen {
     ProposalSeen {
+        voted_down: false,
+        awaiting: Vec::new(),
+        changes: Vec::new(),
         name: "trade-0a1b".to_owned(),
         topic: "member/acme".to_owned(),
         digest: "0a1b".to_owned(),
@@ -296,9 +300,16 @@ fn a_consenter_that_only_follows_is_told_of() {
 #[test]
 fn no_block_is_made_for_others() {
     let mut view = unpinned([fresh(), fresh(), fresh()]);
-    view.computed = Err(Uncomputable::Foreign(vec!["bank".to_owned()]));
+    let foreign = |evidence: &str| {
+        Err(Uncomputable::Foreign { organizations: vec!["bank".to_owned()], evidence: evidence.to_owned() })
+    };
+    view.computed = foreign("");
     let decision = check(&view, Phase::Pending, "GenesisMissing", &[]);
-    assert!(decision.outlook.verdict.message().contains("channels/trade/genesis.pb"));
+    let message = decision.outlook.verdict.message().to_owned();
+    assert!(message.contains("channels/trade/genesis.pb") && !message.contains("orderers"), "{message}");
+    view.computed = foreign("orderer1 said no");
+    let decision = check(&view, Phase::Pending, "GenesisMissing", &[]);
+    assert!(decision.outlook.verdict.message().contains("orderer1 said no"));
 }
 
 #[test]
@@ -314,4 +325,8 @@ fn without_own_consenters_nothing_is_claimed() {
     let mut view = view([fresh(), fresh(), fresh()]);
     view.orderers.clear();
     check(&view, Phase::Forming, "NoOwnConsenter", &[]);
+    view.elsewhere = present(Ordering::NoLeader);
+    check(&view, Phase::Forming, "NoOwnConsenter", &[]);
+    view.elsewhere = present(Ordering::Serving { height: 3 });
+    check(&view, Phase::Active, "Ordering", &[]);
 }

@@ -4,19 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::FutureExt as _;
 use tenter_consortium::channel_config::{TopicUpdate, first_config, genesis};
-use tenter_consortium::objects::{ChannelSpec, LABEL_CHANNEL, LABEL_CONSORTIUM, LABEL_ORGANIZATION};
+use tenter_consortium::objects::{ChannelSpec, ConsenterRef, LABEL_CHANNEL, LABEL_CONSORTIUM, LABEL_ORGANIZATION};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{JoinRecord, LiveChannel, NodeRef, PinnedGenesis};
+use tenter_consortium::repository::material::config_map;
 use tenter_consortium::settings::organization_allowed;
+use tenter_consortium::status::ForeignMember;
+use tenter_fabric::block::Block;
+use tenter_fabric::config::CurrentConfig;
 use tenter_fabric::genesis::{GenesisFormat, GenesisInputs, verify_pinned};
 
 use super::config::{ProposalSeen, compare};
 use super::decide::{Action, OrdererView, Uncomputable, View};
-use super::material::gather;
+use super::material::{Others, gather};
+use super::status::foreign_members;
 use crate::controllers::Failure;
 use crate::controllers::apply::MANAGED_BY;
 use crate::nodes::records::{self, Pinned, block_hash, read_pinned};
-use crate::nodes::{Node, NodeKind, Nodes, chain};
+use crate::nodes::{Foreign, Node, NodeKind, Nodes, Ordering, chain};
 use crate::observe::channel::{self, bounded, each};
 
 /// What was seen of a channel.
@@ -29,6 +34,10 @@ pub struct Seen {
     pub computed: Option<Pinned>,
     /// The own consenters.
     pub nodes: BTreeMap<NodeRef, Node>,
+    /// Where there are none: those of others, as they are asked.
+    pub elsewhere: Vec<Node>,
+    /// The members that other daemons act for.
+    pub members: Vec<ForeignMember>,
     /// The live configuration.
     pub config: Observation<LiveChannel>,
     /// The updates that would bring it to what the spec says.
@@ -37,22 +46,56 @@ pub struct Seen {
 
 /// The consenters that a daemon which acts for `organizations` acts for.
 pub fn own_consenters(spec: &ChannelSpec, organizations: &[String]) -> Vec<Node> {
-    let msp_id = |organization: &str| {
-        spec.orderer_organizations.iter().find(|entry| entry.organization == organization).map(|entry| &entry.msp_id)
-    };
-    spec.consensus
-        .consenters
-        .iter()
-        .filter(|consenter| organization_allowed(&consenter.organization, organizations))
-        .filter_map(|consenter| {
-            Some(Node {
-                reference: NodeRef { namespace: consenter.namespace.clone(), name: consenter.orderer.clone() },
-                kind: NodeKind::Orderer,
-                msp_id: msp_id(&consenter.organization)?.clone(),
-                address: consenter.address.clone(),
-            })
-        })
-        .collect()
+    let own = spec.consensus.consenters.iter();
+    let own = own.filter(|consenter| organization_allowed(&consenter.organization, organizations));
+    own.filter_map(|consenter| consenter_node(spec, consenter)).collect()
+}
+
+fn consenter_node(spec: &ChannelSpec, consenter: &ConsenterRef) -> Option<Node> {
+    let organization = spec.orderer_organizations.iter().find(|it| it.organization == consenter.organization)?;
+    Some(Node {
+        reference: NodeRef { namespace: consenter.namespace.clone(), name: consenter.orderer.clone() },
+        kind: NodeKind::Orderer,
+        msp_id: organization.msp_id.clone(),
+        address: consenter.address.clone(),
+        foreign: None,
+    })
+}
+
+/// Own organizations of the channel whose readers may ask others: namespace and MSP ID.
+pub fn own_readers(spec: &ChannelSpec, organizations: &[String]) -> Vec<(String, String)> {
+    let members = spec.members.iter().map(|it| (&it.organization, &it.namespace, &it.msp_id));
+    let orderers = spec.orderer_organizations.iter().map(|it| (&it.organization, &it.namespace, &it.msp_id));
+    let mut readers: Vec<(String, String)> = Vec::new();
+    for (organization, namespace, msp_id) in members.chain(orderers) {
+        let reader = (namespace.clone(), msp_id.clone());
+        if organization_allowed(organization, organizations) && !readers.contains(&reader) {
+            readers.push(reader);
+        }
+    }
+    readers
+}
+
+/// The consenters that daemons of other members act for, for each of these readers. `namespace` is the consortium's, where
+/// the roots that verify them are kept.
+pub fn foreign_consenters(
+    spec: &ChannelSpec,
+    namespace: &str,
+    organizations: &[String],
+    readers: &[(String, String)],
+) -> Vec<Node> {
+    let mut nodes = Vec::new();
+    for reader in readers {
+        for consenter in &spec.consensus.consenters {
+            if organization_allowed(&consenter.organization, organizations) {
+                continue;
+            }
+            let material = (namespace.to_owned(), config_map(&spec.consortium, &consenter.organization));
+            let foreign = Some(Foreign { material, reader: reader.clone() });
+            nodes.extend(consenter_node(spec, consenter).map(|node| Node { foreign, ..node }));
+        }
+    }
+    nodes
 }
 
 /// The organizations that take part in the channel and that a daemon which acts for `organizations` does not act for.
@@ -67,29 +110,124 @@ pub fn foreign(spec: &ChannelSpec, organizations: &[String]) -> Vec<String> {
     taking_part.into_iter().filter(|name| !organization_allowed(name, organizations)).cloned().collect()
 }
 
-/// Looks at everything that the decision needs. With `foreign` organizations no genesis block is computed, and nothing
-/// is read that only such a block needs.
+/// Who takes part in a channel, as a daemon sees it.
+#[derive(Clone, Debug, Default)]
+pub struct Parties {
+    /// The own consenters.
+    pub own: Vec<Node>,
+    /// The organizations that other daemons act for.
+    pub foreign: Vec<String>,
+    /// The consenters of those, as they are asked.
+    pub others: Vec<Node>,
+    /// MSP IDs of the own organizations.
+    pub msp_ids: Vec<String>,
+}
+
+impl Parties {
+    /// The parties of a channel for a daemon that acts for `organizations`. `namespace` is the consortium's.
+    pub fn of(spec: &ChannelSpec, namespace: &str, organizations: &[String]) -> Self {
+        let readers = own_readers(spec, organizations);
+        Self {
+            own: own_consenters(spec, organizations),
+            foreign: foreign(spec, organizations),
+            others: foreign_consenters(spec, namespace, organizations, &readers),
+            msp_ids: readers.into_iter().map(|(_, msp_id)| msp_id).collect(),
+        }
+    }
+}
+
+/// The block 0 that other members' orderers deliver to an organization which came to the channel later. Whoever stands in it
+/// founded the channel, and takes only the block that the repository pins and that was computed again.
+async fn delivered(nodes: &Nodes, spec: &ChannelSpec, parties: &Parties) -> Result<Pinned, String> {
+    let questions =
+        parties.others.iter().map(|node| bounded(node, "block 0", nodes.block(node, &spec.channel, 0).boxed()));
+    let answers = futures::future::join_all(questions).await;
+    let mut found: Option<Block> = None;
+    let mut silent = Vec::new();
+    for (node, answer) in parties.others.iter().zip(answers) {
+        match answer {
+            Observation::Present { value } => match &found {
+                Some(other) if other.header_hash() != value.header_hash() => {
+                    return Err(format!("the orderers have different blocks 0; {node} is one of them"));
+                }
+                Some(_) => {}
+                None => found = Some(value),
+            },
+            other => silent.extend(other.evidence().map(str::to_owned)),
+        }
+    }
+    let block = found.ok_or_else(|| silent.join("; "))?;
+    block.verify_data_hash().map_err(|error| chain(&error))?;
+    let hash = hex::encode(block.header_hash());
+    if let Some(pinned) = spec.genesis_hash.as_ref().filter(|pinned| **pinned != hash) {
+        return Err(format!("the orderers deliver block 0 {hash}, and the repository pins {pinned}"));
+    }
+    let config = CurrentConfig::from_block(&block).map_err(|error| chain(&error))?;
+    let members = config.config().application.organizations.values().map(|member| &member.msp.msp_id);
+    let orderers = config.config().orderer.organizations.values().map(|orderer| &orderer.msp.msp_id);
+    if let Some(founder) = members.chain(orderers).find(|msp_id| parties.msp_ids.contains(msp_id)) {
+        return Err(format!("{founder} founded it, and takes only the block that the repository pins"));
+    }
+    Ok(Pinned { hash, block: block.into_bytes() })
+}
+
+/// The most blocks that other members' orderers have, where no own consenter can tell.
+async fn ordering_elsewhere(nodes: &Nodes, channel: &str, others: &[Node]) -> Observation<Ordering> {
+    let questions = others.iter().map(|node| bounded(node, "newest block", nodes.ordering(node, channel).boxed()));
+    let mut best = None;
+    let mut evidence = Vec::new();
+    for answer in futures::future::join_all(questions).await {
+        match answer {
+            Observation::Present { value: Ordering::Serving { height } } => best = best.max(Some(height)),
+            Observation::Present { value: Ordering::NoLeader } => evidence.push("no leader".to_owned()),
+            other => evidence.extend(other.evidence().map(str::to_owned)),
+        }
+    }
+    match best {
+        Some(height) => Observation::Present { value: Ordering::Serving { height } },
+        None => Observation::Unreachable { evidence: evidence.join("; ") },
+    }
+}
+
+/// Looks at everything that the decision needs. With `foreign` organizations no genesis block is computed: the plan takes
+/// it out of the repository. What is missing for one is looked for all the same.
 pub async fn look(
     nodes: &Nodes,
     namespace: &str,
     spec: &ChannelSpec,
-    own: Vec<Node>,
-    foreign: Vec<String>,
+    parties: Parties,
     proposals: &[ProposalSeen],
 ) -> Seen {
+    let Parties { own, foreign, others: elsewhere, .. } = &parties;
     let (pinned, orderers) = tokio::join!(
         read_pinned(nodes.store(), namespace, &spec.channel, block_hash),
-        each(&own, |node| look_at(nodes, node, &spec.channel)),
+        each(own, |node| look_at(nodes, node, &spec.channel)),
     );
     let held =
         orderers.values().any(|view| view.channel.live.value().is_some() || view.channel.record == JoinRecord::Joined);
-    let material = if !foreign.is_empty() {
-        Err(Uncomputable::Foreign(foreign))
-    } else if held {
+    let others = Others { namespace, organizations: foreign };
+    let mut brought = None;
+    let material = if held {
         // The pinned bytes are the truth now, whatever the certificates have become.
         Err(Uncomputable::Held)
+    } else if !foreign.is_empty() && pinned.value().is_some() {
+        // The plan has compared it with what the repository gives.
+        Err(Uncomputable::Foreign { organizations: foreign.clone(), evidence: String::new() })
     } else {
-        gather(nodes.store(), spec).await
+        let material = gather(nodes.store(), spec, &others).await;
+        if foreign.is_empty() {
+            material
+        } else {
+            let mut evidence = String::new();
+            if pinned.is_absent() && own.is_empty() {
+                match delivered(nodes, spec, &parties).await {
+                    Ok(block) => brought = Some(block),
+                    Err(why) => evidence = why,
+                }
+            }
+            // What is missing is worth more than that the block comes out of the repository.
+            material.and(Err(Uncomputable::Foreign { organizations: foreign.clone(), evidence }))
+        }
     };
     let genesis_seen = pinned.clone().map(|pinned| PinnedGenesis { hash: pinned.hash });
     let pinned = pinned.value().cloned();
@@ -97,6 +235,7 @@ pub async fn look(
         let block = genesis(spec, material).map_err(Uncomputable::Refused)?;
         Ok(Pinned { hash: hex::encode(block.header_hash()), block: block.into_bytes() })
     });
+    let computed = brought.map_or(computed, Ok);
     let outdated = pinned.as_ref().zip(material.as_ref().ok()).and_then(|(pinned, material)| {
         let config = first_config(spec, material).ok()?;
         let inputs = GenesisInputs { channel_id: &spec.channel, config: &config, format: GenesisFormat::LATEST };
@@ -108,8 +247,14 @@ pub async fn look(
         .cloned()
         .collect();
     let hash = pinned.as_ref().map(|pinned| pinned.hash.as_str());
-    let config = channel::config(nodes, &holders, &spec.channel, hash).await;
-    let (config_view, updates) = compare(nodes, &holders, spec, &config, proposals).await;
+    let sources = if own.is_empty() { elsewhere } else { &holders };
+    let config = channel::config(nodes, sources, &spec.channel, hash).await;
+    let (config_view, updates) = compare(nodes, sources, (spec, &others), &config, proposals).await;
+    let ordering = if own.is_empty() && pinned.is_some() {
+        ordering_elsewhere(nodes, &spec.channel, elsewhere).await
+    } else {
+        Observation::Unreachable { evidence: "other members' orderers were not asked".to_owned() }
+    };
     let view = View {
         channel: spec.channel.clone(),
         namespace: namespace.to_owned(),
@@ -119,10 +264,13 @@ pub async fn look(
         genesis: genesis_seen,
         computed: computed.as_ref().map(|pinned| pinned.hash.clone()).map_err(Clone::clone),
         outdated,
+        elsewhere: ordering,
         config: config_view,
     };
-    let nodes = own.into_iter().map(|node| (node.reference.clone(), node)).collect();
-    Seen { view, pinned, computed: computed.ok(), nodes, config, updates }
+    let members = foreign_members(spec, foreign, config.value(), proposals);
+    let followed = if own.is_empty() { parties.others } else { Vec::new() };
+    let nodes = parties.own.into_iter().map(|node| (node.reference.clone(), node)).collect();
+    Seen { view, pinned, computed: computed.ok(), nodes, elsewhere: followed, members, config, updates }
 }
 
 async fn look_at(nodes: &Nodes, node: &Node, channel: &str) -> OrdererView {

@@ -7,6 +7,7 @@ use futures::stream::{self, StreamExt as _};
 use tenter_consortium::channel_config::{ConsenterMaterial, Material, MspMaterial};
 use tenter_consortium::objects::{ChannelSpec, ConsenterRef};
 use tenter_consortium::observation::Observation;
+use tenter_consortium::repository::{material, organization_path};
 
 use super::decide::{Missing, Uncomputable};
 use crate::controllers::labels::{
@@ -30,9 +31,27 @@ enum Gap {
     Unreadable(String),
 }
 
+/// Organizations that other daemons act for. Their material comes out of the repository: the plan keeps it in the
+/// consortium's namespace.
+#[derive(Clone, Copy, Debug)]
+pub struct Others<'a> {
+    /// The consortium's namespace.
+    pub namespace: &'a str,
+    /// Their names.
+    pub organizations: &'a [String],
+}
+
+impl Others<'_> {
+    /// The `ConfigMap` with an organization's material, if another daemon acts for it.
+    fn place(&self, consortium: &str, organization: &str) -> Option<String> {
+        let other = self.organizations.iter().any(|name| name == organization);
+        other.then(|| material::config_map(consortium, organization))
+    }
+}
+
 /// Gathers the material of a channel, all of it or none.
-pub async fn gather(store: &dyn Store, spec: &ChannelSpec) -> Result<Material, Uncomputable> {
-    let Gathered { material, missing, unreadable } = collect(store, spec).await;
+pub async fn gather(store: &dyn Store, spec: &ChannelSpec, others: &Others<'_>) -> Result<Material, Uncomputable> {
+    let Gathered { material, missing, unreadable } = collect(store, spec, others).await;
     if !missing.is_empty() {
         return Err(Uncomputable::Missing(missing.into_iter().collect()));
     }
@@ -43,8 +62,8 @@ pub async fn gather(store: &dyn Store, spec: &ChannelSpec) -> Result<Material, U
 }
 
 /// Gathers what there is of the material of a channel.
-pub async fn available(store: &dyn Store, spec: &ChannelSpec) -> Material {
-    collect(store, spec).await.material
+pub async fn available(store: &dyn Store, spec: &ChannelSpec, others: &Others<'_>) -> Material {
+    collect(store, spec, others).await.material
 }
 
 /// What was found, and what was not.
@@ -54,7 +73,7 @@ struct Gathered {
     unreadable: Vec<String>,
 }
 
-async fn collect(store: &dyn Store, spec: &ChannelSpec) -> Gathered {
+async fn collect(store: &dyn Store, spec: &ChannelSpec, others: &Others<'_>) -> Gathered {
     let organizations: BTreeSet<(&str, &str)> = spec
         .orderer_organizations
         .iter()
@@ -63,26 +82,34 @@ async fn collect(store: &dyn Store, spec: &ChannelSpec) -> Gathered {
         .collect();
     let mut questions: Vec<futures::future::BoxFuture<'_, Result<Piece, Vec<Gap>>>> = Vec::new();
     for (organization, namespace) in organizations {
-        questions.push(Box::pin(msp(store, organization, namespace)));
+        match others.place(&spec.consortium, organization) {
+            Some(place) => questions.push(Box::pin(foreign_msp(store, others.namespace, place, organization))),
+            None => questions.push(Box::pin(msp(store, organization, namespace))),
+        }
     }
     for (index, consenter) in spec.consensus.consenters.iter().enumerate() {
-        questions.push(Box::pin(certificates(store, index, consenter)));
+        match others.place(&spec.consortium, &consenter.organization) {
+            Some(place) => {
+                questions.push(Box::pin(foreign_certificates(store, others.namespace, place, index, consenter)));
+            }
+            None => questions.push(Box::pin(certificates(store, index, consenter))),
+        }
     }
     let answers: Vec<_> = stream::iter(questions).buffered(CONCURRENCY).collect().await;
     assemble(answers, spec.consensus.consenters.len())
 }
 
 fn assemble(answers: Vec<Result<Piece, Vec<Gap>>>, consenters: usize) -> Gathered {
-    let mut material = Material { msps: BTreeMap::new(), consenters: vec![ConsenterMaterial::default(); consenters] };
+    let mut gathered = Material { msps: BTreeMap::new(), consenters: vec![ConsenterMaterial::default(); consenters] };
     let mut missing = BTreeSet::new();
     let mut unreadable = Vec::new();
     for answer in answers {
         match answer {
             Ok(Piece::Msp(organization, msp)) => {
-                material.msps.insert(organization, msp);
+                gathered.msps.insert(organization, msp);
             }
             Ok(Piece::Consenter(index, consenter)) => {
-                if let Some(place) = material.consenters.get_mut(index) {
+                if let Some(place) = gathered.consenters.get_mut(index) {
                     *place = consenter;
                 }
             }
@@ -98,7 +125,7 @@ fn assemble(answers: Vec<Result<Piece, Vec<Gap>>>, consenters: usize) -> Gathere
             }
         }
     }
-    Gathered { material, missing, unreadable }
+    Gathered { material: gathered, missing, unreadable }
 }
 
 async fn msp(store: &dyn Store, organization: &str, namespace: &str) -> Result<Piece, Vec<Gap>> {
@@ -120,9 +147,91 @@ async fn msp(store: &dyn Store, organization: &str, namespace: &str) -> Result<P
     };
     match (ca_certs, tls_ca_certs, config) {
         (Some(ca_certs), Some(tls_ca_certs), Some(config)) => {
-            Ok(Piece::Msp(organization.to_owned(), MspMaterial { ca_certs, tls_ca_certs, config, crls }))
+            let msp = MspMaterial { ca_certs, tls_ca_certs, config, crls, ..MspMaterial::default() };
+            Ok(Piece::Msp(organization.to_owned(), msp))
         }
         _ => Err(gaps),
+    }
+}
+
+/// The public MSP of an organization of this cluster, or what is missing of it.
+pub async fn own_msp(store: &dyn Store, organization: &str, namespace: &str) -> Result<MspMaterial, String> {
+    match msp(store, organization, namespace).await {
+        Ok(Piece::Msp(_, msp)) => Ok(msp),
+        Ok(Piece::Consenter(..)) => Err(format!("the MSP of {organization} was not read")),
+        Err(gaps) => Err(words(&gaps)),
+    }
+}
+
+/// The certificates of a consenter of this cluster, or what is missing of them.
+pub async fn consenter(store: &dyn Store, consenter: &ConsenterRef) -> Result<ConsenterMaterial, String> {
+    match certificates(store, 0, consenter).await {
+        Ok(Piece::Consenter(_, material)) => Ok(material),
+        Ok(Piece::Msp(..)) => Err(format!("the certificates of {} were not read", consenter.orderer)),
+        Err(gaps) => Err(words(&gaps)),
+    }
+}
+
+fn words(gaps: &[Gap]) -> String {
+    let word = |gap: &Gap| match gap {
+        Gap::Missing(Missing { what, owner: _ }) => format!("{what} is not there"),
+        Gap::Unreadable(evidence) => evidence.clone(),
+    };
+    gaps.iter().map(word).collect::<Vec<_>>().join("; ")
+}
+
+async fn foreign_msp(store: &dyn Store, namespace: &str, name: String, organization: &str) -> Result<Piece, Vec<Gap>> {
+    let answer = store.config_map(namespace, &name).await;
+    let mut gaps = Vec::new();
+    let folder = organization_path(organization);
+    let mut needed =
+        |key: &str, file: &str| in_repository(&answer, key, &format!("{folder}/{file}"), organization, &mut gaps);
+    let ca_certs = needed(material::CACERTS, "msp/cacerts");
+    let tls_ca_certs = needed(material::TLSCACERTS, "msp/tlscacerts");
+    let config = needed(material::CONFIG, "msp/config.yaml");
+    let whole = ca_certs.is_some() && tls_ca_certs.is_some() && config.is_some();
+    match answer.value().and_then(material::msp_of).filter(|_| whole) {
+        Some(msp) => Ok(Piece::Msp(organization.to_owned(), msp)),
+        None => Err(gaps),
+    }
+}
+
+async fn foreign_certificates(
+    store: &dyn Store,
+    namespace: &str,
+    name: String,
+    index: usize,
+    consenter: &ConsenterRef,
+) -> Result<Piece, Vec<Gap>> {
+    let ConsenterRef { organization, orderer, .. } = consenter;
+    let answer = store.config_map(namespace, &name).await;
+    let mut gaps = Vec::new();
+    let folder = format!("{}/orderers/{orderer}", organization_path(organization));
+    let mut needed =
+        |key: String, file: &str| in_repository(&answer, &key, &format!("{folder}/{file}"), organization, &mut gaps);
+    let tls = needed(material::orderer_tls(orderer), "tls.crt");
+    let identity = needed(material::orderer_identity(orderer), "identity.crt");
+    match (tls, identity) {
+        (Some(tls), Some(identity)) => Ok(Piece::Consenter(index, ConsenterMaterial { tls, identity })),
+        _ => Err(gaps),
+    }
+}
+
+/// An entry that comes out of a file of the repository: where it is not there, the file is what is missing.
+fn in_repository(
+    answer: &Observation<Entries>,
+    key: &str,
+    path: &str,
+    owner: &str,
+    gaps: &mut Vec<Gap>,
+) -> Option<String> {
+    match answer {
+        Observation::Present { value } if value.contains_key(key) => entry(answer, key, path, owner, gaps),
+        Observation::Present { .. } | Observation::Absent { .. } => {
+            gaps.push(Gap::Missing(Missing { what: path.to_owned(), owner: owner.to_owned() }));
+            None
+        }
+        Observation::Forbidden { .. } | Observation::Unreachable { .. } => entry(answer, key, path, owner, gaps),
     }
 }
 

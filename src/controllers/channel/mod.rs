@@ -26,12 +26,12 @@ use tenter_consortium::status::ChannelPhase;
 
 use self::config::ProposalSeen;
 use self::decide::{Action, decide};
-use self::form::{Seen, foreign, look, own_consenters, perform};
+use self::form::{Parties, Seen, look, perform};
 use self::status::channel_status;
 use super::driver::DecisionOf;
 use super::follow::Followers;
 use super::{Cleanup, Context, Controlled, Decision, Failure, Scope, Verdict, apply, gates, proposal};
-use crate::nodes::{Node, Nodes};
+use crate::nodes::{Node, Nodes, Ordering};
 use crate::resources::{Channel, Membership, Orderer, Proposal, TenterObject as _};
 
 /// The controller of [`Channel`] objects.
@@ -48,13 +48,19 @@ impl ChannelController {
 
     /// Follows the config blocks of a channel that orders, from the nodes that hold it.
     fn follow(&self, channel: &str, seen: &Seen) {
-        let height = seen.view.orderers.values().filter_map(|view| Some(view.channel.live.value()?.height)).max();
+        let own = seen.view.orderers.values().filter_map(|view| Some(view.channel.live.value()?.height));
+        let elsewhere = match seen.view.elsewhere.value() {
+            Some(Ordering::Serving { height }) => Some(*height),
+            Some(Ordering::NoLeader) | None => None,
+        };
+        let height = own.chain(elsewhere).max();
         let sources: Vec<Node> = seen
             .nodes
             .values()
             .filter(|node| {
                 seen.view.orderers.get(&node.reference).is_some_and(|view| view.channel.live.value().is_some())
             })
+            .chain(&seen.elsewhere)
             .cloned()
             .collect();
         if let Some(height) = height.filter(|_| !sources.is_empty()) {
@@ -145,6 +151,7 @@ impl Controlled for ChannelController {
     type Observed = Observed;
     type Action = Action;
     const INDEPENDENT: bool = true;
+    const ASKS: bool = true;
 
     fn watch(&self, controller: Controller<Channel>, ctx: &Context) -> Controller<Channel> {
         let channels = controller.store();
@@ -180,11 +187,10 @@ impl Controlled for ChannelController {
     }
 
     async fn observe(&self, ctx: &Context, scope: &Scope, object: &Channel) -> Result<Observed, Failure> {
-        let own = own_consenters(&object.spec, &scope.consortium.spec.organizations);
-        gate(ctx, scope, object, &own)?;
-        let foreign = foreign(&object.spec, &scope.consortium.spec.organizations);
+        let parties = Parties::of(&object.spec, &ctx.namespace, &scope.consortium.spec.organizations);
+        gate(ctx, scope, object, &parties.own)?;
         let proposals = proposals(ctx, object).await?;
-        let look = look(&self.nodes, &ctx.namespace, &object.spec, own, foreign, &proposals);
+        let look = look(&self.nodes, &ctx.namespace, &object.spec, parties, &proposals);
         let (seen, peers) = tokio::join!(look, peers(ctx, object));
         if matches!(decide(&seen.view).phase, ChannelPhase::Active | ChannelPhase::Updating) {
             self.follow(&object.spec.channel, &seen);

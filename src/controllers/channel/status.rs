@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use tenter_consortium::observed::{JoinRecord, NodeChannel, NodeRef, OrdererChannel};
-use tenter_consortium::status::{ChannelStatus, NodeChannelStatus};
+use tenter_consortium::objects::ChannelSpec;
+use tenter_consortium::observed::{JoinRecord, LiveChannel, NodeChannel, NodeRef, OrdererChannel};
+use tenter_consortium::status::{ChannelStatus, ForeignMember, MembershipPhase, NodeChannelStatus};
 
-use super::config::ConfigView;
+use super::config::{ConfigView, ProposalSeen};
 use super::decide::Decision;
 use super::form::Seen;
 
@@ -29,6 +30,47 @@ pub fn orderer_status(node: &NodeRef, seen: &NodeChannel<OrdererChannel>, unknow
         status.state.clone_from(&live.status);
     }
     status
+}
+
+/// How far the members are that other daemons act for. Whether their peers have joined is theirs to know.
+pub fn foreign_members(
+    spec: &ChannelSpec,
+    foreign: &[String],
+    config: Option<&LiveChannel>,
+    proposals: &[ProposalSeen],
+) -> Vec<ForeignMember> {
+    let members = spec.members.iter().map(|member| (&member.organization, &member.msp_id));
+    let orderers = spec.orderer_organizations.iter().map(|entry| (&entry.organization, &entry.msp_id));
+    let named: BTreeMap<&String, &String> = orderers.chain(members).collect();
+    let mut found = Vec::new();
+    for (organization, msp_id) in named.into_iter().filter(|(name, _)| foreign.contains(name)) {
+        let admitted = config.is_some_and(|live| {
+            live.facts.members.contains_key(msp_id) || live.facts.orderer_organizations.contains_key(msp_id)
+        });
+        let topic = format!("member/{organization}");
+        let proposal = proposals.iter().find(|seen| seen.topic == topic && seen.is_open());
+        let (phase, message) = match (admitted, config, proposal) {
+            (true, ..) => (MembershipPhase::Admitted, None),
+            (false, None, _) => {
+                let material = format!("its folder organizations/{organization} and the channel's genesis block");
+                (MembershipPhase::Invited, Some(format!("waiting for {material}")))
+            }
+            (false, Some(_), Some(seen)) => {
+                (MembershipPhase::Proposed, Some(format!("{}: {}", seen.name, seen.message)))
+            }
+            (false, Some(_), None) => (MembershipPhase::Invited, Some("no proposal that admits it is open".to_owned())),
+        };
+        found.push(ForeignMember { organization: organization.clone(), phase, message });
+    }
+    let gone = |name: &&String| foreign.contains(name) && !found.iter().any(|member| member.organization == **name);
+    let leaving: Vec<ForeignMember> = spec
+        .retired
+        .iter()
+        .filter(gone)
+        .map(|name| ForeignMember { organization: name.clone(), phase: MembershipPhase::Leaving, message: None })
+        .collect();
+    found.extend(leaving);
+    found
 }
 
 /// What the live configuration lacks, with who changed what is put back.
@@ -60,6 +102,7 @@ pub fn channel_status(seen: &Seen, decision: &Decision, peers: (usize, usize)) -
         consenters: Some(ratio(joined, seen.view.consenters)),
         peers: Some(ratio(peers.0, peers.1)),
         drift: seen.view.config.value().map(drift).unwrap_or_default(),
+        members: seen.members.clone(),
         proposals: seen.view.config.value().map(open_proposals).unwrap_or_default(),
         nodes: nodes.into_values().collect(),
         ..ChannelStatus::default()

@@ -185,7 +185,7 @@ impl Controlled for IdentityController {
     }
 
     async fn observe(&self, ctx: &Context, scope: &Scope, object: &Identity) -> Result<Observed, Failure> {
-        observe::observe(ctx, scope, object).await
+        Box::pin(observe::observe(ctx, scope, object)).await
     }
 
     fn decide(&self, object: &Identity, observed: &Observed, now: Timestamp) -> DecisionOf<Self> {

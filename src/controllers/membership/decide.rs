@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{JoinRecord, NodeChannel, NodeRef, OrdererChannel, PeerChannel, PinnedGenesis};
-use tenter_consortium::status::MembershipPhase as Phase;
+use tenter_consortium::status::{MembershipPhase as Phase, OpenProposal};
 
 use crate::controllers::outlook::{Outlook, Wait};
 
@@ -48,6 +48,8 @@ pub struct Asked {
     pub named: bool,
     /// The open Proposal that admits it.
     pub proposal: Option<String>,
+    /// Proposals that wait for its vote.
+    pub votes: Vec<OpenProposal>,
 }
 
 /// One own peer's view of the channel.
@@ -171,6 +173,14 @@ fn judge(view: &View, hash: &str) -> Decision {
     }
     if absent.is_empty() {
         return joined(view);
+    }
+    if let Observation::Forbidden { evidence } = &view.ordering {
+        let phase = if view.asked.proposal.is_some() { Phase::Proposed } else { Phase::Invited };
+        let message = format!(
+            "waiting for the members of channel {} to sign the update that admits {}; until then its orderers refuse: {evidence}",
+            view.channel, view.organization
+        );
+        return Decision::new(phase, Outlook::waiting(Wait::Dependency, "NotAdmitted", message));
     }
     join(view, absent)
 }

@@ -29,6 +29,8 @@ pub struct Seen {
 pub struct Parties {
     /// Consenters of the channel that this daemon acts for, whatever their organization.
     pub consenters: Vec<Node>,
+    /// Consenters of other members, as this organization asks them: where no own one orders.
+    pub others: Vec<Node>,
     /// The organization's peers that have an object.
     pub peers: Vec<Node>,
     /// The organization's peers that cannot be asked, and why.
@@ -46,10 +48,16 @@ pub async fn look(nodes: &Nodes, namespace: &str, spec: &MembershipSpec, parties
         read_pinned(nodes.store(), namespace, name, block_hash),
         each(&parties.consenters, |node| bounded(node, "newest block", nodes.ordering(node, name).boxed())),
     );
+    let mut heights = heights;
+    if !matches!(serving(name, &heights), Observation::Present { .. }) {
+        let ask = |node| bounded(node, "newest block", nodes.ordering(node, name).boxed());
+        heights.extend(each(&parties.others, ask).await);
+    }
     let ordering = serving(name, &heights);
     let leaders: Vec<Node> = parties
         .consenters
         .iter()
+        .chain(&parties.others)
         .filter(|node| {
             matches!(heights.get(&node.reference), Some(Observation::Present { value: Ordering::Serving { .. } }))
         })
@@ -113,11 +121,13 @@ fn serving(channel: &str, heights: &BTreeMap<NodeRef, Observation<Ordering>>) ->
             None => format!("{node} has no leader"),
         })
         .collect();
-    let evidence = if said.is_empty() {
-        format!("this daemon acts for no consenter of channel {channel}")
-    } else {
-        said.join("; ")
-    };
+    // Orderers refuse to deliver to whoever is not in the channel.
+    let forbidden = heights.values().any(|seen| matches!(seen, Observation::Forbidden { .. }));
+    if forbidden && heights.values().all(|seen| seen.evidence().is_some()) {
+        return Observation::Forbidden { evidence: said.join("; ") };
+    }
+    let evidence =
+        if said.is_empty() { format!("no consenter of channel {channel} is known") } else { said.join("; ") };
     Observation::Unreachable { evidence }
 }
 

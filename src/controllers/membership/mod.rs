@@ -14,11 +14,12 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use tenter_consortium::objects::{LABEL_CHANNEL, MembershipSpec};
 use tenter_consortium::observed::NodeRef;
-use tenter_consortium::status::{MembershipPhase, MembershipStatus, NodeChannelStatus};
+use tenter_consortium::status::{MembershipPhase, MembershipStatus, NodeChannelStatus, OpenProposal};
 
 use self::decide::{Action, Asked, Heights, decide};
 use self::join::{Parties, Seen, look, perform};
-use super::channel::form::own_consenters;
+use super::channel::config::{ProposalSeen, line};
+use super::channel::form::{foreign_consenters, own_consenters};
 use super::channel::status::{node_status, orderer_status, ratio};
 use super::driver::DecisionOf;
 use super::{Cleanup, Context, Controlled, Decision, Failure, Scope, Verdict, apply, gates, proposal};
@@ -67,7 +68,10 @@ async fn parties(ctx: &Context, scope: &Scope, object: &Membership) -> Result<Pa
     let channel = apply::get::<Channel>(ctx, &ctx.namespace, &spec.channel).await?;
     let mut parties = Parties::default();
     if let Some(channel) = channel {
-        parties.consenters = own_consenters(&channel.spec, &scope.consortium.spec.organizations);
+        let organizations = &scope.consortium.spec.organizations;
+        parties.consenters = own_consenters(&channel.spec, organizations);
+        let reader = [(namespace.clone(), spec.msp_id.clone())];
+        parties.others = foreign_consenters(&channel.spec, &ctx.namespace, organizations, &reader);
         parties.asked = asked(ctx, spec, &channel).await?;
     }
     for name in &spec.peers {
@@ -79,6 +83,7 @@ async fn parties(ctx: &Context, scope: &Scope, object: &Membership) -> Result<Pa
                 kind: NodeKind::Peer,
                 msp_id: spec.msp_id.clone(),
                 address: peer.spec.address,
+                foreign: None,
             }),
             Some(peer) => {
                 let why = format!("Peer {namespace}/{name} is of {}, not of {}", peer.spec.msp_id, spec.msp_id);
@@ -97,11 +102,20 @@ async fn asked(ctx: &Context, spec: &MembershipSpec, channel: &Channel) -> Resul
     let topic = format!("member/{}", spec.organization);
     let selector = format!("{LABEL_CHANNEL}={}", spec.channel);
     let proposals = apply::list::<Proposal>(ctx, &ctx.namespace, &selector).await?;
-    let open = proposals.iter().map(proposal::seen).find(|seen| seen.topic == topic && seen.is_open());
+    let proposals: Vec<ProposalSeen> = proposals.iter().map(proposal::seen).collect();
+    let open = proposals.iter().find(|seen| seen.topic == topic && seen.is_open());
+    let waiting = proposals.iter().filter(|seen| seen.is_open() && seen.awaiting.contains(&spec.msp_id));
+    let votes = waiting.map(|seen| OpenProposal {
+        name: seen.name.clone(),
+        digest: seen.digest.clone(),
+        topic: seen.topic.clone(),
+        changes: seen.changes.iter().map(line).collect(),
+    });
     Ok(Asked {
         released: channel.spec.retired.contains(&spec.organization),
         named: channel.spec.members.iter().any(|member| member.organization == spec.organization),
-        proposal: open.map(|seen| seen.name),
+        proposal: open.map(|seen| seen.name.clone()),
+        votes: votes.collect(),
     })
 }
 
@@ -114,6 +128,7 @@ fn status(seen: &Seen, decision: &decide::Decision) -> MembershipStatus {
         phase: Some(decision.phase),
         joined: Some(ratio(joined, nodes.len())),
         nodes,
+        proposals: seen.view.asked.votes.clone(),
         ..MembershipStatus::default()
     }
 }
@@ -123,6 +138,7 @@ impl Controlled for MembershipController {
     type Observed = Seen;
     type Action = Action;
     const INDEPENDENT: bool = true;
+    const ASKS: bool = true;
 
     fn watch(&self, controller: Controller<Membership>, ctx: &Context) -> Controller<Membership> {
         let store = controller.store();
@@ -146,11 +162,26 @@ impl Controlled for MembershipController {
                 .map(|membership| ObjectRef::from_obj(membership.as_ref()))
                 .collect::<Vec<_>>()
         };
-        controller.watches(Api::<Channel>::all(ctx.client.clone()), watcher::Config::default(), of_channel).watches(
-            Api::<Peer>::all(ctx.client.clone()),
-            watcher::Config::default(),
-            of_peer,
-        )
+        // Asking nodes costs: only those whose vote is waited for, or was, are looked at.
+        let store = controller.store();
+        let of_proposal = move |proposal: Proposal| {
+            let awaiting = proposal.status.as_ref().map(|status| status.awaiting_votes.clone()).unwrap_or_default();
+            let name = proposal.name_any();
+            let shows = |membership: &Membership| {
+                membership.status.iter().flat_map(|status| &status.proposals).any(|open| open.name == name)
+            };
+            let memberships = store.state();
+            let concerned = memberships.iter().filter(|membership| {
+                membership.spec.channel == proposal.spec.channel
+                    && awaiting.contains(&membership.spec.msp_id) != shows(membership)
+            });
+            concerned.map(|membership| ObjectRef::from_obj(membership.as_ref())).collect::<Vec<_>>()
+        };
+        let client = || ctx.client.clone();
+        controller
+            .watches(Api::<Channel>::all(client()), watcher::Config::default(), of_channel)
+            .watches(Api::<Peer>::all(client()), watcher::Config::default(), of_peer)
+            .watches(Api::<Proposal>::namespaced(client(), &ctx.namespace), watcher::Config::default(), of_proposal)
     }
 
     async fn observe(&self, ctx: &Context, scope: &Scope, object: &Membership) -> Result<Seen, Failure> {

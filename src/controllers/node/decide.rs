@@ -117,6 +117,7 @@ fn steps<K: NodeKind>(object: &K::Object, observed: &Observed, now: Timestamp) -
         certificates: mounted(observed),
         addresses: &addresses,
         revocations: msp_data(observed).is_some_and(|data| data.contains_key(labels::MSP_CRLS)),
+        was_exposed: observed.has_service(&labels::external_service(&name)),
     };
     let actions: Vec<NodeAction> =
         pending(wanted.children::<K>(object), &observed.live).into_iter().map(NodeAction::Apply).collect();

@@ -64,6 +64,7 @@ pub fn orderer() -> Orderer {
         version: "3.1".into(),
         resources: NodeResources { cpu: "100m".into(), memory: "256Mi".into() },
         storage: NodeStorage { size: "1Gi".into(), class: None },
+        expose: None,
     };
     let mut object = Orderer::new("orderer0", spec);
     object.metadata.namespace = Some("trade-acme".into());
@@ -411,4 +412,38 @@ fn manifests() {
         }
         insta::assert_snapshot!(name, serde_yaml::to_string(&value).unwrap());
     }
+}
+
+#[test]
+fn an_exposed_node_has_a_service_for_its_grpc_port_alone() {
+    use k8s_openapi::api::core::v1::Service;
+    use tenter_consortium::objects::{Expose, ExposeType};
+    let external = |world: &World| -> Option<Service> {
+        world.observed.live.iter().rev().find_map(|child| match child {
+            Child::Service(service) if service.metadata.name.as_deref() == Some("orderer0-external") => {
+                Some((**service).clone())
+            }
+            _ => None,
+        })
+    };
+    let mut world = world().settle();
+    assert_eq!(external(&world), None);
+    let check = |world: &World, kind: &str, port: i32, node_port: Option<i32>| {
+        let spec = external(world).unwrap().spec.unwrap();
+        assert_eq!(spec.type_.as_deref(), Some(kind));
+        let ports: Vec<_> =
+            spec.ports.unwrap().into_iter().map(|port| (port.name, port.port, port.node_port)).collect();
+        assert_eq!(ports, [(Some("grpc".to_owned()), port, node_port)]);
+    };
+    world.object.spec.address = "orderer0.acme.example:30750".into();
+    world.object.spec.expose = Some(Expose { expose_type: ExposeType::NodePort, port: 30750 });
+    world = world.settle();
+    check(&world, "NodePort", 7050, Some(30750));
+    world.object.spec.expose = Some(Expose { expose_type: ExposeType::LoadBalancer, port: 443 });
+    world = world.settle();
+    check(&world, "LoadBalancer", 443, None);
+    // What is no longer exposed is only reached from inside.
+    world.object.spec.expose = None;
+    world = world.settle();
+    check(&world, "ClusterIP", 7050, None);
 }

@@ -6,7 +6,9 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
-use tenter_consortium::objects::{LABEL_CONSORTIUM, LABEL_NODE, LABEL_ORGANIZATION, NodeResources, NodeStorage};
+use tenter_consortium::objects::{
+    Expose, ExposeType, LABEL_CONSORTIUM, LABEL_NODE, LABEL_ORGANIZATION, NodeResources, NodeStorage,
+};
 
 use super::{ConfigInput, NodeKind, OPERATIONS_PORT, Port};
 use crate::controllers::children::Child;
@@ -49,6 +51,8 @@ pub struct Wanted<'a> {
     pub addresses: &'a [String],
     /// Whether the organization's MSP has a revocation list. Once it has one it keeps it.
     pub revocations: bool,
+    /// Whether there is a Service for members in other clusters already.
+    pub was_exposed: bool,
 }
 
 impl Wanted<'_> {
@@ -59,6 +63,7 @@ impl Wanted<'_> {
         let mut children = vec![self.config_map::<K>(owner, text)];
         children.push(self.service::<K>(owner, self.config.name, K::PORTS, false));
         children.push(self.service::<K>(owner, &labels::admin_service(self.config.name), K::ADMIN_PORTS, true));
+        children.extend(self.external::<K>(owner));
         children.extend(self.stateful_set::<K>(owner, &configuration));
         children
     }
@@ -89,6 +94,31 @@ impl Wanted<'_> {
         });
         let metadata = self.belonging.owned(name, owner);
         Service { metadata, spec: serde_json::from_value(spec).ok(), ..Service::default() }.into()
+    }
+
+    /// The Service for members in other clusters: the gRPC port and nothing else. One that is no longer asked for becomes a
+    /// Service inside the cluster.
+    fn external<K: NodeKind>(&self, owner: &K::Object) -> Option<Child> {
+        let expose = self.config.spec.expose;
+        if expose.is_none() && !self.was_exposed {
+            return None;
+        }
+        let grpc = &K::PORTS[0];
+        let mut port = json!({"name": grpc.name, "port": grpc.number, "targetPort": grpc.name, "protocol": "TCP"});
+        let kind = match expose {
+            None => "ClusterIP",
+            Some(Expose { expose_type: ExposeType::NodePort, port: number }) => {
+                port["nodePort"] = json!(number);
+                "NodePort"
+            }
+            Some(Expose { expose_type: ExposeType::LoadBalancer, port: number }) => {
+                port["port"] = json!(number);
+                "LoadBalancer"
+            }
+        };
+        let spec = json!({"type": kind, "selector": self.selector(), "ports": [port]});
+        let metadata = self.belonging.owned(&labels::external_service(self.config.name), owner);
+        Some(Service { metadata, spec: serde_json::from_value(spec).ok(), ..Service::default() }.into())
     }
 
     fn stateful_set<K: NodeKind>(&self, owner: &K::Object, configuration: &str) -> Option<Child> {

@@ -155,6 +155,13 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// Whether it has a Service of this name.
+    pub fn has_service(&self, name: &str) -> bool {
+        let named =
+            |child: &Child| matches!(child, Child::Service(found) if found.metadata.name.as_deref() == Some(name));
+        self.live.iter().any(named)
+    }
+
     /// Its `StatefulSet`.
     pub fn stateful_set(&self) -> Option<&StatefulSet> {
         self.live.iter().find_map(|child| match child {
@@ -234,6 +241,7 @@ impl<K: NodeKind> Controlled for NodeController<K> {
     type Object = K::Object;
     type Observed = Observed;
     type Action = NodeAction;
+    const INDEPENDENT: bool = true;
 
     fn watch(&self, controller: Controller<K::Object>, ctx: &Context) -> Controller<K::Object> {
         let select = |selector: String| watcher::Config::default().labels(&selector);
@@ -268,7 +276,7 @@ impl<K: NodeKind> Controlled for NodeController<K> {
     }
 
     async fn observe(&self, ctx: &Context, scope: &Scope, object: &K::Object) -> Result<Observed, Failure> {
-        observe::observe::<K>(ctx, scope, self.nodes.as_deref(), object).await
+        Box::pin(observe::observe::<K>(ctx, scope, self.nodes.as_deref(), object)).await
     }
 
     fn decide(&self, object: &K::Object, observed: &Observed, now: Timestamp) -> DecisionOf<Self> {

@@ -26,6 +26,7 @@ pub async fn observe<K: NodeKind>(
     object: &K::Object,
 ) -> Result<Observed, Failure> {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let external = labels::external_service(&name);
     let names = (labels::config_map(&name), labels::admin_service(&name), labels::pod(&name));
     let secrets = (labels::enrolment_secret(&name), labels::tls_secret(&name));
     let children = async {
@@ -33,6 +34,7 @@ pub async fn observe<K: NodeKind>(
             children::read::<ConfigMap>(ctx, &namespace, &names.0),
             children::read::<Service>(ctx, &namespace, &name),
             children::read::<Service>(ctx, &namespace, &names.1),
+            children::read::<Service>(ctx, &namespace, &external),
             children::read::<StatefulSet>(ctx, &namespace, &name),
         )
     };
@@ -56,7 +58,7 @@ pub async fn observe<K: NodeKind>(
         msp,
         enrolment,
         tls,
-        live: [live.0, live.1, live.2, live.3].into_iter().flatten().collect(),
+        live: [live.0, live.1, live.2, live.3, live.4].into_iter().flatten().collect(),
         pod: pod.map(|pod| PodFacts::of(&pod)),
         volume,
         channels,

@@ -228,6 +228,7 @@ fn node(object: &Orderer) -> Node {
         kind: nodes::NodeKind::Orderer,
         msp_id: object.spec.msp_id.clone(),
         address: object.spec.address.clone(),
+        foreign: None,
     }
 }
 

@@ -101,7 +101,7 @@ fn wanted(object: &Organization, admins: &[&Subject]) -> Vec<Child> {
         node: None,
     };
     let mut wanted: Vec<Child> = vec![
-        Role { metadata: belonging.metadata(ADMINS), rules: Some(vec![look()]) }.into(),
+        Role { metadata: belonging.metadata(ADMINS), rules: Some(vec![look(), vote()]) }.into(),
         RoleBinding {
             metadata: belonging.metadata(ADMINS),
             role_ref: RoleRef { api_group: Some(RBAC.into()), kind: "Role".into(), name: ADMINS.into() },
@@ -129,13 +129,24 @@ fn wanted(object: &Organization, admins: &[&Subject]) -> Vec<Child> {
     wanted
 }
 
-/// What an administrator may do: look at what Tenter keeps for the organization. Nothing on Secrets or Pods.
+/// What an administrator may see: what Tenter keeps for the organization. Nothing on Secrets or Pods.
 fn look() -> PolicyRule {
     let owned = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
     PolicyRule {
         api_groups: owned(&[GROUP]),
         resources: owned(&["certificateauthorities", "identities", "orderers", "peers", "memberships"]),
         verbs: owned(&["get", "list", "watch"]).unwrap_or_default(),
+        ..PolicyRule::default()
+    }
+}
+
+/// And what it decides: the organization's votes.
+fn vote() -> PolicyRule {
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    PolicyRule {
+        api_groups: Some(owned(&[GROUP])),
+        resources: Some(owned(&["votes"])),
+        verbs: owned(&["get", "list", "watch", "create", "update", "patch", "delete"]),
         ..PolicyRule::default()
     }
 }
@@ -314,7 +325,8 @@ mod tests {
                 OrganizationAction::Apply(Child::Role(role)) => {
                     for rule in role.rules.iter().flatten() {
                         assert_eq!(rule.api_groups.as_deref(), Some([GROUP.to_owned()].as_slice()));
-                        assert_eq!(rule.verbs, ["get", "list", "watch"]);
+                        let votes = rule.resources.as_deref() == Some(["votes".to_owned()].as_slice());
+                        assert!(votes || rule.verbs == ["get", "list", "watch"], "{rule:?}");
                     }
                 }
                 OrganizationAction::Apply(Child::RoleBinding(binding)) => {
@@ -337,6 +349,7 @@ mod tests {
             version: "3.1".into(),
             resources: NodeResources { cpu: "250m".into(), memory: "512Mi".into() },
             storage: NodeStorage { size: "5Gi".into(), class: None },
+            expose: None,
         };
         let node = |orderer, running| NodeFacts { orderer, running, spec: spec.clone() };
         let observed = Observed { nodes: vec![node(true, true), node(false, true), node(false, false)], ..observed() };

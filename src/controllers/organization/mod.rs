@@ -65,6 +65,7 @@ impl Controlled for OrganizationController {
     type Object = Organization;
     type Observed = Observed;
     type Action = OrganizationAction;
+    const INDEPENDENT: bool = true;
 
     fn watch(&self, controller: Controller<Organization>, ctx: &Context) -> Controller<Organization> {
         let client = &ctx.client;
@@ -78,7 +79,7 @@ impl Controlled for OrganizationController {
     }
 
     async fn observe(&self, ctx: &Context, scope: &Scope, object: &Organization) -> Result<Observed, Failure> {
-        observe::observe(ctx, scope, object).await
+        Box::pin(observe::observe(ctx, scope, object)).await
     }
 
     fn decide(&self, object: &Organization, observed: &Observed, _now: Timestamp) -> DecisionOf<Self> {

@@ -90,6 +90,14 @@ pub struct Judgement {
     pub no_writer: Option<String>,
     /// Organizations of this daemon whose signatures would help and whose administrators have not said so, by MSP ID.
     pub awaiting_votes: Vec<String>,
+    /// Who rejects it, with their reasons.
+    pub rejected: Vec<String>,
+    /// Whether those who do not reject it can never be enough.
+    pub impossible: bool,
+    /// Own organizations that reject it and whose signatures others have, by MSP ID.
+    pub withdrawn: Vec<String>,
+    /// Whether the signatures that there are would be enough for others, those of `withdrawn` among them.
+    pub submittable: bool,
 }
 
 /// How a proposal stands on the message channel.
@@ -149,6 +157,9 @@ pub enum Action {
     Prune,
 }
 
+/// Reason of a proposal that cannot pass because of those who reject it.
+pub const VOTED_DOWN: &str = "VotedDown";
+
 /// What to do, and what to show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
@@ -183,7 +194,7 @@ pub fn decide(view: &View, now: Timestamp) -> Decision {
     };
     match decision.phase {
         Phase::Rejected | Phase::Expired | Phase::Superseded if applies => {
-            let enough = view.judgement.as_ref().is_some_and(|judgement| judgement.satisfied);
+            let enough = view.judgement.as_ref().is_some_and(|judgement| judgement.submittable);
             if view.exchanged.published && enough {
                 decision.still_submittable = true;
                 let more = "; it is StillSubmittable: others have all signatures that it needs, and what is published \
@@ -191,13 +202,40 @@ pub fn decide(view: &View, now: Timestamp) -> Decision {
                 decision.outlook.verdict = decision.outlook.verdict.clone().with_more(more);
             }
         }
-        // What waits for a person, or must not be done, is not given to others either.
-        Phase::Collecting | Phase::Satisfied | Phase::Submitted if applies && view.exchanged.behind => {
-            decision.actions.push(Action::Publish);
-        }
         _ => {}
     }
+    if applies {
+        publish(view, &mut decision);
+        withdrawn(view, &mut decision);
+    }
     decision
+}
+
+/// What others are to be told: the update with own signatures, and who rejects it. What waits for a person, or must not be
+/// done, is not given to others.
+fn publish(view: &View, decision: &mut Decision) {
+    let signing = decision.actions.iter().any(|action| matches!(action, Action::Sign(_)));
+    let told = match decision.phase {
+        Phase::Collecting => decision.outlook.verdict.reason() != "ApprovalNeeded" && !signing,
+        Phase::Satisfied | Phase::Submitted => true,
+        Phase::Rejected => decision.outlook.verdict.reason() == VOTED_DOWN,
+        Phase::Committed | Phase::Superseded | Phase::Expired => false,
+    };
+    if told && view.exchanged.behind {
+        decision.actions.push(Action::Publish);
+    }
+}
+
+/// Says what an organization that has changed its mind cannot take back.
+fn withdrawn(view: &View, decision: &mut Decision) {
+    let Some(judgement) = view.judgement.as_ref().filter(|judgement| !judgement.withdrawn.is_empty()) else { return };
+    let names = judgement.withdrawn.join(", ");
+    let mut more = format!("; the signature of {names} was published before it was rejected, and cannot be taken back");
+    if judgement.submittable && !judgement.satisfied && !decision.still_submittable {
+        decision.still_submittable = true;
+        more.push_str(": it is StillSubmittable by others until an element that it covers moves");
+    }
+    decision.outlook.verdict = decision.outlook.verdict.clone().with_more(&more);
 }
 
 fn stand(view: &View, now: Timestamp) -> Decision {
@@ -279,6 +317,15 @@ fn gate(view: &View) -> Option<Decision> {
 }
 
 fn collecting(view: &View, judgement: &Judgement, now: Timestamp) -> Decision {
+    if judgement.impossible {
+        let message = format!(
+            "rejected by {}: without them nobody can make up what is missing, {}; change what the definition asks for, or have \
+             them approve it",
+            judgement.rejected.join(", "),
+            judgement.missing
+        );
+        return Decision::new(Phase::Rejected, Outlook::stalled(VOTED_DOWN, message));
+    }
     if !judgement.to_sign.is_empty() {
         let message = format!("signing for {}", judgement.to_sign.join(", "));
         let actions = judgement.to_sign.iter().cloned().map(Action::Sign).collect();
@@ -293,10 +340,16 @@ fn collecting(view: &View, judgement: &Judgement, now: Timestamp) -> Decision {
         );
         return Decision::new(Phase::Expired, Outlook::stalled("Expired", message));
     }
-    let message = format!("waiting for signatures: {}", judgement.missing);
+    let mut message = format!("waiting for signatures: {}", judgement.missing);
+    if !judgement.rejected.is_empty() {
+        message = format!("{message}; rejected by {}", judgement.rejected.join(", "));
+    }
     if !judgement.awaiting_votes.is_empty() {
         let names = judgement.awaiting_votes.join(", ");
-        let message = format!("{message}; {names} sign once their administrators say so (spec.signing is `manual`)");
+        let message = format!(
+            "{message}; {names} sign once their administrators say so (spec.signing is `manual`): tenter vote approve {}",
+            view.place.1
+        );
         return Decision::new(Phase::Collecting, Outlook::waiting(Wait::Dependency, "VotesMissing", message));
     }
     Decision::new(Phase::Collecting, Outlook::waiting(Wait::Dependency, "SignaturesMissing", message))

@@ -1,15 +1,15 @@
 //! Config updates on Fabric processes between the daemons of several members, which share a git repository and no keys: what
 //! their controllers do, without a Kubernetes in between.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use git2::Repository;
 use jiff::Timestamp;
 use tenter_consortium::document::Blob;
-use tenter_consortium::objects::{ChannelSpec, ConsortiumSpec};
+use tenter_consortium::objects::{ChannelSpec, ConsortiumSpec, VoteChoice};
 use tenter_consortium::observation::Observation;
-use tenter_consortium::status::{ChannelPhase, ProposalPhase};
+use tenter_consortium::status::{ChannelPhase, ProposalPhase, ProposalVote};
 use tenter_fabric::config::CurrentConfig;
 use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate};
 
@@ -32,7 +32,7 @@ struct Daemon {
     channel: MessageChannel,
     signatures: Vec<ConfigSignature>,
     attempt: Option<Attempt>,
-    votes: BTreeSet<String>,
+    votes: BTreeMap<String, ProposalVote>,
 }
 
 fn settings(organizations: &[&str], signing: &str) -> ConsortiumSpec {
@@ -71,6 +71,18 @@ fn change(world: &mut World, rule: &str) {
 }
 
 impl Daemon {
+    /// What the administrator of an own organization says.
+    fn vote(&mut self, msp_id: &str, choice: VoteChoice, reason: &str) {
+        let vote = ProposalVote {
+            organization: msp_id.trim_end_matches("MSP").to_lowercase(),
+            msp_id: msp_id.to_owned(),
+            choice,
+            reason: reason.to_owned(),
+            vote: "vote".to_owned(),
+        };
+        self.votes.insert(msp_id.to_owned(), vote);
+    }
+
     async fn new(world: &World, url: &str, organizations: &[&str]) -> Self {
         let seen = world.look().await;
         assert_eq!(seen.updates.len(), 1, "{:?}", seen.view.config);
@@ -83,7 +95,7 @@ impl Daemon {
             channel: MessageChannel::new(world.folder.path().join(organizations.join("-")), How::Here),
             signatures: Vec::new(),
             attempt: None,
-            votes: BTreeSet::new(),
+            votes: BTreeMap::new(),
         }
     }
 
@@ -131,8 +143,11 @@ impl Daemon {
                 let answer = seen.submit(&world.nodes).await.unwrap();
                 self.attempt = Some(Attempt { first: now, last: now, times: 1, answer });
             }
-            Action::Publish => drop(self.channel.publish(&self.url, &none, now, seen.message()).await.unwrap()),
-            Action::Prune => drop(self.channel.prune(&self.url, &none, now, seen.message().folder).await.unwrap()),
+            Action::Publish => {
+                let message = seen.message(&world.nodes).await.unwrap();
+                drop(self.channel.publish(&self.url, &none, now, message).await.unwrap());
+            }
+            Action::Prune => drop(self.channel.prune(&self.url, &none, now, seen.folder()).await.unwrap()),
         }
     }
 
@@ -322,8 +337,9 @@ async fn manual_signing_waits_for_a_word() {
     acme.settings = settings(&["hub", "acme"], "manual");
     let decision = acme.pass(&world, 0).await;
     assert_eq!(decision.outlook.verdict.reason(), "VotesMissing", "{decision:?}");
-    assert!(decision.outlook.verdict.message().contains("AcmeMSP") && decision.actions.is_empty(), "{decision:?}");
-    acme.votes.insert("AcmeMSP".to_owned());
+    assert!(decision.outlook.verdict.message().contains("AcmeMSP"), "{decision:?}");
+    assert_eq!(decision.actions, [Action::Publish], "whoever signs elsewhere needs the update");
+    acme.vote("AcmeMSP", VoteChoice::Approve, "");
     assert_eq!(acme.pass(&world, 60).await.actions, [Action::Sign("AcmeMSP".to_owned())]);
     // `auto` counts only where commits are verified.
     acme.votes.clear();
@@ -331,4 +347,102 @@ async fn manual_signing_waits_for_a_word() {
     acme.settings = settings(&["hub", "acme"], "auto");
     acme.settings.source.verification = None;
     assert_eq!(acme.pass(&world, 120).await.outlook.verdict.reason(), "VotesMissing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proposal_that_cannot_pass_any_more_is_rejected() {
+    let (mut world, url) = formed().await;
+    change(&mut world, "ANY Endorsement");
+    let mut acme = Daemon::new(&world, &url, &["hub", "acme"]).await;
+    let mut globex = Daemon::new(&world, &url, &["globex"]).await;
+    let mut initech = Daemon::new(&world, &url, &["initech"]).await;
+    acme.until(&world, ProposalPhase::Collecting, "SignaturesMissing").await;
+    // One rejection of three leaves two, who are enough.
+    globex.vote("GlobexMSP", VoteChoice::Reject, "everybody endorses");
+    let decision = globex.until(&world, ProposalPhase::Collecting, "SignaturesMissing").await;
+    assert!(decision.outlook.verdict.message().contains("GlobexMSP (everybody endorses)"), "{decision:?}");
+    let told = |decision: &Decision| decision.outlook.verdict.message().contains("everybody endorses");
+    let now = Timestamp::now() + jiff::SignedDuration::from_secs(100);
+    let (seen, view) = acme.look(&world, now).await;
+    assert!(told(&decide(&view, now)), "others read it: {view:?}");
+    let votes = seen.votes().unwrap();
+    assert_eq!(votes.iter().map(|vote| vote.msp_id.as_str()).collect::<Vec<_>>(), ["GlobexMSP"]);
+    // What is published is not published again.
+    assert!(globex.pass(&world, 200).await.actions.is_empty());
+    // With two rejections nobody can make up what is missing.
+    initech.settings = settings(&["initech"], "manual");
+    initech.vote("InitechMSP", VoteChoice::Reject, "");
+    initech.until(&world, ProposalPhase::Rejected, "VotedDown").await;
+    let decision = acme.until(&world, ProposalPhase::Rejected, "VotedDown").await;
+    let message = decision.outlook.verdict.message();
+    assert!(message.contains("GlobexMSP (everybody endorses)") && message.contains("InitechMSP"), "{message}");
+    assert!(decision.actions.is_empty() && !decision.still_submittable, "{decision:?}");
+    // Whoever changes its mind opens it again.
+    initech.vote("InitechMSP", VoteChoice::Approve, "");
+    initech.until(&world, ProposalPhase::Committed, "Committed").await;
+    acme.until(&world, ProposalPhase::Committed, "Committed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_rejection_of_this_update_is_refused_by_name() {
+    let (mut world, url) = formed().await;
+    change(&mut world, "ANY Endorsement");
+    let mut acme = Daemon::new(&world, &url, &["hub", "acme"]).await;
+    acme.until(&world, ProposalPhase::Collecting, "SignaturesMissing").await;
+    let live = current(&world).await;
+    let mut wanted = live.config().clone();
+    wanted.orderer.batch.timeout = "7s".to_owned();
+    let other = ConfigUpdate::compute(&live, &wanted).unwrap();
+    let by_hand = async |organization: &str, msp_id: &str, update: &ConfigUpdate| {
+        let namespace = format!("trade-{organization}");
+        let found = signing_identity(world.nodes.store(), &namespace, "identity-config-admin", msp_id).await;
+        Blob(update.reject(found.value().unwrap(), nonce().unwrap(), "no").unwrap().to_bytes())
+    };
+    let mut message = Message::new(CHANNEL, acme.update.bytes());
+    message.rejections = BTreeMap::from([
+        ("GlobexMSP".to_owned(), by_hand("globex", "GlobexMSP", &other).await),
+        ("InitechMSP".to_owned(), by_hand("globex", "GlobexMSP", &acme.update).await),
+        ("HubMSP".to_owned(), Blob(b"rubbish".to_vec())),
+    ]);
+    let anybody = MessageChannel::new(world.folder.path().join("anybody"), How::Here);
+    anybody.publish(&url, &Credentials::default(), Timestamp::now(), message).await.unwrap();
+    let now = Timestamp::now() + jiff::SignedDuration::from_secs(60);
+    let (seen, view) = acme.look(&world, now).await;
+    let refused = seen.refused();
+    let told: Vec<(&str, &str)> =
+        refused.iter().map(|refused| (refused.place.rsplit('/').next().unwrap(), refused.reason.as_str())).collect();
+    let expect =
+        [("GlobexMSP.reject", "Forged"), ("HubMSP.reject", "Unreadable"), ("InitechMSP.reject", "WrongOrganization")];
+    assert_eq!(told, expect, "{refused:?}");
+    assert!(view.judgement.unwrap().rejected.is_empty());
+    assert_eq!(acme.pass(&world, 120).await.outlook.verdict.reason(), "SignaturesMissing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_mind_takes_no_published_signature_back() {
+    let (mut world, url) = formed().await;
+    change(&mut world, "ANY Endorsement");
+    let mut acme = Daemon::new(&world, &url, &["hub", "acme"]).await;
+    let mut globex = Daemon::new(&world, &url, &["globex"]).await;
+    // Not published yet: it simply counts no more.
+    let decision = acme.pass(&world, 0).await;
+    assert_eq!(decision.actions, [Action::Sign("AcmeMSP".to_owned())]);
+    acme.vote("AcmeMSP", VoteChoice::Reject, "not so fast");
+    let decision = acme.pass(&world, 10).await;
+    assert!(!decision.outlook.verdict.message().contains("cannot be taken back"), "{decision:?}");
+    let published = acme.messages(Timestamp::now() + jiff::SignedDuration::from_secs(20)).await;
+    let message = published.find(CHANNEL, &acme.update.digest()).unwrap();
+    assert!(message.signatures.is_empty() && message.rejections.contains_key("AcmeMSP"));
+    // Published: others have it, and it is said.
+    acme.vote("AcmeMSP", VoteChoice::Approve, "");
+    acme.pass(&world, 30).await;
+    acme.until(&world, ProposalPhase::Collecting, "SignaturesMissing").await;
+    acme.vote("AcmeMSP", VoteChoice::Reject, "not so fast");
+    let decision = acme.pass(&world, 500).await;
+    assert!(decision.outlook.verdict.message().contains("cannot be taken back"), "{decision:?}");
+    assert!(!decision.still_submittable, "one signature is not enough: {decision:?}");
+    let (_, view) = acme.look(&world, Timestamp::now() + jiff::SignedDuration::from_secs(600)).await;
+    assert_eq!(view.judgement.unwrap().withdrawn, ["AcmeMSP"]);
+    // With another's it is, whatever acme says now.
+    globex.until(&world, ProposalPhase::Committed, "Committed").await;
 }

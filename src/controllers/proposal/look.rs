@@ -6,27 +6,27 @@ use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
 use jiff::Timestamp;
 use tenter_consortium::channel_config::{TopicUpdate, choose, problems, updates};
 use tenter_consortium::document::Blob;
-use tenter_consortium::objects::{ChannelSpec, ConsortiumSpec, SigningMode};
+use tenter_consortium::objects::{ChannelSpec, ConsortiumSpec, SigningMode, VoteChoice};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::LiveChannel;
 use tenter_consortium::settings::signing_mode;
-use tenter_consortium::status::{ProposalSignature, RefusedSignature};
+use tenter_consortium::status::{ProposalSignature, ProposalVote, RefusedSignature};
 use tenter_fabric::client::TransportError;
 use tenter_fabric::client::broadcast::BroadcastError;
 use tenter_fabric::config::CurrentConfig;
 use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate, Freshness};
 use tenter_fabric::identity::SigningIdentity;
-use tenter_fabric::policy::{Judge, KnownIdentity, Received, Role};
+use tenter_fabric::policy::{Judge, KnownIdentity, Received, Requirement, Role};
 use tenter_fabric::x509::CertificateInfo;
 
 use super::decide::{Answer, Exchanged, Judgement, Standing, View};
 use super::signers::{Hosted, Signer};
 use super::versions::too_old;
-use crate::controllers::channel::form::own_consenters;
-use crate::controllers::channel::material::available;
+use crate::controllers::channel::form::{foreign, foreign_consenters, own_consenters, own_readers};
+use crate::controllers::channel::material::{Others, available};
 use crate::controllers::labels::{IDENTITY_CONFIG_ADMIN, IDENTITY_READER};
 use crate::controllers::{Failure, gates};
-use crate::messages::{Message, Messages};
+use crate::messages::{Folder, Message, Messages, REJECTION};
 use crate::nodes::identity::signing_identity;
 use crate::nodes::records::{block_hash, read_pinned};
 use crate::nodes::{Node, Nodes, SubmitError, chain};
@@ -34,10 +34,13 @@ use crate::observe::channel;
 
 /// An organization that this daemon acts for: where its identities are.
 #[derive(Clone, Debug)]
-struct Own {
-    organization: String,
-    namespace: String,
-    msp_id: String,
+pub struct Own {
+    /// Its name.
+    pub organization: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its MSP ID.
+    pub msp_id: String,
 }
 
 /// Where an update is looked at.
@@ -53,10 +56,17 @@ pub struct Place<'a> {
     pub spec: &'a ChannelSpec,
     /// What others published; absent where there are no others, or it could not be read.
     pub messages: Option<&'a Messages>,
-    /// MSP IDs of own organizations whose administrators said that they sign this update.
-    pub votes: &'a BTreeSet<String>,
+    /// What the administrators of own organizations said to this update, by MSP ID.
+    pub votes: &'a BTreeMap<String, ProposalVote>,
     /// The time.
     pub now: Timestamp,
+}
+
+impl Place<'_> {
+    /// What an own organization's administrator said.
+    fn said(&self, msp_id: &str) -> Option<VoteChoice> {
+        self.votes.get(msp_id).map(|vote| vote.choice)
+    }
 }
 
 /// What was seen of an update.
@@ -84,6 +94,10 @@ struct Judged {
     submitter: Option<SigningIdentity>,
     refused: Vec<RefusedSignature>,
     exchanged: Exchanged,
+    /// What organizations said to it.
+    votes: Vec<ProposalVote>,
+    /// Own rejections that others were not told of, by MSP ID, with the reason.
+    untold: BTreeMap<String, String>,
 }
 
 /// Looks at everything that the decision needs. `collected` are signatures from anywhere: only those that count are
@@ -95,9 +109,10 @@ pub async fn look(
     collected: Vec<ConfigSignature>,
 ) -> Seen {
     let Place { nodes, namespace, settings, spec, .. } = *place;
-    let own = own_consenters(spec, &settings.organizations);
-    // A member without orderers of its own asks those of others.
-    let orderers = if own.is_empty() { own_consenters(spec, &["*".to_owned()]) } else { own };
+    // Own orderers first; a member that has none, or whose are down, asks those of others.
+    let readers = own_readers(spec, &settings.organizations);
+    let mut orderers = own_consenters(spec, &settings.organizations);
+    orderers.extend(foreign_consenters(spec, namespace, &settings.organizations, &readers));
     let pinned = read_pinned(nodes.store(), namespace, &spec.channel, block_hash).await;
     let hash = pinned.value().map(|pinned| pinned.hash.clone());
     let config = channel::config(nodes, &orderers, &spec.channel, hash.as_deref()).await;
@@ -134,12 +149,13 @@ impl Seen {
         current: &CurrentConfig,
         collected: Vec<ConfigSignature>,
     ) {
-        let Place { nodes, settings, spec, .. } = *place;
+        let Place { nodes, namespace, settings, spec, .. } = *place;
         self.standing = self.stand(nodes, base_sequence, live, current).await;
         if self.standing.value() != Some(&Standing::Applies) {
             return;
         }
-        let material = available(nodes.store(), spec).await;
+        let others = Others { namespace, organizations: &foreign(spec, &settings.organizations) };
+        let material = available(nodes.store(), spec, &others).await;
         let topics = match updates(current, spec, &material) {
             Ok(found) => found.topics,
             Err(why) => {
@@ -219,13 +235,30 @@ impl Seen {
         self.judged.as_ref().map(|judged| judged.refused.clone()).unwrap_or_default()
     }
 
-    /// The update with the signatures of this daemon's organizations, for others.
-    pub fn message(&self) -> Message {
+    /// Where the update is on the message channel.
+    pub fn folder(&self) -> Folder {
+        Message::new(self.update.channel_id(), self.update.bytes()).folder
+    }
+
+    /// The update with the signatures of this daemon's organizations and their rejections, for others.
+    pub async fn message(&self, nodes: &Nodes) -> Result<Message, Failure> {
         let mut message = Message::new(self.update.channel_id(), self.update.bytes());
-        for (signature, signer) in self.judged.iter().flat_map(own_signatures) {
+        let Some(judged) = &self.judged else { return Ok(message) };
+        for (signature, signer) in own_signatures(judged) {
             message.signatures.insert(signer.msp_id.clone(), Blob(signature.to_bytes()));
         }
-        message
+        for (msp_id, reason) in &judged.untold {
+            let Some(own) = judged.signers.get(msp_id) else { continue };
+            let signer = Hosted { store: nodes.store(), namespace: own.namespace.clone(), msp_id: msp_id.clone() };
+            let rejection = signer.reject(&self.update, reason).await?;
+            message.rejections.insert(msp_id.clone(), Blob(rejection.to_bytes()));
+        }
+        Ok(message)
+    }
+
+    /// What organizations said to it; `None` where that was not asked.
+    pub fn votes(&self) -> Option<Vec<ProposalVote>> {
+        self.judged.as_ref().map(|judged| judged.votes.clone())
     }
 
     /// The signatures that count, as a status lists them. Of an update that is settled, those that were made.
@@ -296,7 +329,7 @@ impl Seen {
 }
 
 /// The organizations of a channel that this daemon acts for, the organizer first.
-fn own_organizations(settings: &ConsortiumSpec, spec: &ChannelSpec) -> Vec<Own> {
+pub fn own_organizations(settings: &ConsortiumSpec, spec: &ChannelSpec) -> Vec<Own> {
     let orderers = spec.orderer_organizations.iter().map(|it| (&it.organization, &it.msp_id, &it.namespace));
     let members = spec.members.iter().map(|it| (&it.organization, &it.msp_id, &it.namespace));
     let mut found: Vec<(bool, Own)> = Vec::new();
@@ -320,45 +353,26 @@ async fn judge(
     update: &ConfigUpdate,
     collected: Vec<ConfigSignature>,
 ) -> Judged {
-    let Place { nodes, settings, spec, now, messages, votes, .. } = *place;
+    let Place { spec, messages, votes, .. } = *place;
     let judge = Judge::new(current.config());
-    let mut signatures: Vec<(ConfigSignature, KnownIdentity)> = Vec::new();
-    for signature in collected {
-        if let Ok(signer) = signature.signer(update, &judge) {
-            let fingerprint = &signer.certificate.certificate_fingerprint;
-            if !signatures.iter().any(|(_, other)| other.certificate.certificate_fingerprint == *fingerprint) {
-                signatures.push((signature, signer));
-            }
-        }
-    }
-    let (received, refused) = receive(&judge, current, update, messages.unwrap_or(&Messages::default()), now);
-    for (signature, signer) in received {
-        let fingerprint = &signer.certificate.certificate_fingerprint;
-        if !signatures.iter().any(|(_, other)| other.certificate.certificate_fingerprint == *fingerprint) {
-            signatures.push((signature, signer));
-        }
-    }
-    let organizations = own_organizations(settings, spec);
-    let own: BTreeSet<String> = organizations.iter().map(|own| own.msp_id.clone()).collect();
-    let mut signers = BTreeMap::new();
-    let mut willing = BTreeSet::new();
-    let mut writers = Writers::default();
-    for own in organizations {
-        let reader = signing_identity(nodes.store(), &own.namespace, IDENTITY_READER, &own.msp_id).await;
-        writers.ask(&judge, reader, now);
-        let administrator = signing_identity(nodes.store(), &own.namespace, IDENTITY_CONFIG_ADMIN, &own.msp_id).await;
-        let counts = administrator.value().is_some_and(|identity| {
-            judge.identify(identity.creator()).is_ok_and(|known| known.role() == Some(Role::Admin))
-        });
-        if counts {
-            let auto = signing_mode(settings, spec, &own.organization) == SigningMode::Auto;
-            if auto || votes.contains(&own.msp_id) {
-                willing.insert(own.msp_id.clone());
-            }
-            signers.insert(own.msp_id.clone(), own);
-        }
-        writers.ask(&judge, administrator, now);
-    }
+    let (mut signatures, mut refused) = counting(place, &judge, current, update, collected);
+    let (told, refused_rejections) = rejections(&judge, update, place, &signatures);
+    refused.extend(refused_rejections);
+    // What an own organization signed and no longer wants does not count here, whoever may have it.
+    let unwanted = |msp_id: &str| place.said(msp_id) == Some(VoteChoice::Reject);
+    let all: Vec<KnownIdentity> = signatures.iter().map(|(_, signer)| signer.clone()).collect();
+    let published = |msp_id: &str| {
+        let there = messages.and_then(|messages| messages.find(&spec.channel, &update.digest()));
+        there.is_some_and(|message| message.signatures.contains_key(msp_id))
+    };
+    let withdrawn: BTreeSet<String> = all
+        .iter()
+        .map(|signer| &signer.msp_id)
+        .filter(|msp_id| unwanted(msp_id) && published(msp_id))
+        .cloned()
+        .collect();
+    signatures.retain(|(_, signer)| !unwanted(&signer.msp_id));
+    let Able { own, signers, willing, writers } = able(place, &judge).await;
     let have: Vec<KnownIdentity> = signatures.iter().map(|(_, signer)| signer.clone()).collect();
     let requirement = judge.needed_for(current, update, &have);
     let satisfied = requirement.is_satisfied();
@@ -370,7 +384,21 @@ async fn judge(
         chosen.into_iter().filter(|msp_id| !signed(msp_id)).collect()
     };
     let to_sign = help(&willing);
-    let awaiting_votes = help(&able).into_iter().filter(|msp_id| !willing.contains(msp_id)).collect();
+    let open: BTreeSet<String> = able.iter().filter(|msp_id| !unwanted(msp_id)).cloned().collect();
+    let awaiting_votes = help(&open).into_iter().filter(|msp_id| !willing.contains(msp_id)).collect();
+    let mut said: Vec<ProposalVote> = votes.values().cloned().collect();
+    said.extend(told.iter().filter(|vote| !own.contains(&vote.msp_id)).cloned());
+    let rejecting: BTreeSet<&String> =
+        said.iter().filter(|vote| vote.choice == VoteChoice::Reject).map(|vote| &vote.msp_id).collect();
+    let rejected = rejected_by(&said);
+    let impossible = !satisfied && voted_down(&requirement, &rejecting);
+    let submittable = satisfied || judge.needed_for(current, update, &all).is_satisfied();
+    let untold = votes
+        .values()
+        .filter(|vote| vote.choice == VoteChoice::Reject && signers.contains_key(&vote.msp_id))
+        .filter(|vote| !told.iter().any(|it| it.msp_id == vote.msp_id && it.reason == vote.reason))
+        .map(|vote| (vote.msp_id.clone(), vote.reason.clone()));
+    let untold: BTreeMap<String, String> = if messages.is_some() { untold.collect() } else { BTreeMap::new() };
     let missing = if satisfied { String::new() } else { requirement.to_string() };
     // Policies take the first signer that fits, so the order can matter.
     let guards = update.guards(current);
@@ -378,13 +406,25 @@ async fn judge(
     let signatures = order.into_iter().filter_map(|place| signatures.get(place).cloned()).collect();
     let no_writer = writers.found.is_none().then(|| writers.why(&spec.channel));
     let mut judged = Judged {
-        judgement: Judgement { satisfied, missing, to_sign, no_writer, awaiting_votes },
+        judgement: Judgement {
+            satisfied,
+            missing,
+            to_sign,
+            no_writer,
+            awaiting_votes,
+            rejected,
+            impossible,
+            withdrawn: withdrawn.into_iter().collect(),
+            submittable,
+        },
         signatures,
         own,
         signers,
         submitter: writers.found,
         refused,
         exchanged: Exchanged::default(),
+        votes: said,
+        untold,
     };
     if let Some(messages) = messages {
         let there = messages.find(&spec.channel, &update.digest());
@@ -392,10 +432,124 @@ async fn judge(
             let published = there.and_then(|message| message.signatures.get(&signer.msp_id));
             published.is_none_or(|bytes| bytes.0 != signature.to_bytes())
         };
-        let behind = own_signatures(&judged).any(missing);
+        // Others may have to sign it where there is no daemon that could compute it.
+        let behind = there.is_none() || own_signatures(&judged).any(missing) || !judged.untold.is_empty();
         judged.exchanged = Exchanged { used: true, published: there.is_some(), behind };
     }
     judged
+}
+
+/// The signatures that count, each signer once; and those of others that do not.
+fn counting(
+    place: &Place<'_>,
+    judge: &Judge,
+    current: &CurrentConfig,
+    update: &ConfigUpdate,
+    collected: Vec<ConfigSignature>,
+) -> (Vec<(ConfigSignature, KnownIdentity)>, Vec<RefusedSignature>) {
+    let nothing = Messages::default();
+    let (received, refused) = receive(judge, current, update, place.messages.unwrap_or(&nothing), place.now);
+    let known = collected.into_iter().filter_map(|made| {
+        let signer = made.signer(update, judge).ok()?;
+        Some((made, signer))
+    });
+    let mut signatures: Vec<(ConfigSignature, KnownIdentity)> = Vec::new();
+    for (signature, signer) in known.chain(received) {
+        let fingerprint = &signer.certificate.certificate_fingerprint;
+        if !signatures.iter().any(|(_, other)| other.certificate.certificate_fingerprint == *fingerprint) {
+            signatures.push((signature, signer));
+        }
+    }
+    (signatures, refused)
+}
+
+/// What own organizations can do about an update.
+struct Able {
+    /// MSP IDs of all of them.
+    own: BTreeSet<String>,
+    /// Those whose administrator's key is here and counts.
+    signers: BTreeMap<String, Own>,
+    /// Those of them that sign it.
+    willing: BTreeSet<String>,
+    writers: Writers,
+}
+
+async fn able(place: &Place<'_>, judge: &Judge) -> Able {
+    let Place { nodes, settings, spec, now, .. } = *place;
+    let organizations = own_organizations(settings, spec);
+    let own: BTreeSet<String> = organizations.iter().map(|own| own.msp_id.clone()).collect();
+    let mut able = Able { own, signers: BTreeMap::new(), willing: BTreeSet::new(), writers: Writers::default() };
+    for own in organizations {
+        let reader = signing_identity(nodes.store(), &own.namespace, IDENTITY_READER, &own.msp_id).await;
+        able.writers.ask(judge, reader, now);
+        let administrator = signing_identity(nodes.store(), &own.namespace, IDENTITY_CONFIG_ADMIN, &own.msp_id).await;
+        let counts = administrator.value().is_some_and(|identity| {
+            judge.identify(identity.creator()).is_ok_and(|known| known.role() == Some(Role::Admin))
+        });
+        if counts {
+            let auto = signing_mode(settings, spec, &own.organization) == SigningMode::Auto;
+            let willing = match place.said(&own.msp_id) {
+                Some(VoteChoice::Approve) => true,
+                Some(VoteChoice::Reject) => false,
+                None => auto,
+            };
+            if willing {
+                able.willing.insert(own.msp_id.clone());
+            }
+            able.signers.insert(own.msp_id.clone(), own);
+        }
+        able.writers.ask(judge, administrator, now);
+    }
+    able
+}
+
+/// The rejections that organizations published for an update: those that count, and those that do not. Where an
+/// organization's signature counts as well, that stands, for it cannot be taken back.
+fn rejections(
+    judge: &Judge,
+    update: &ConfigUpdate,
+    place: &Place<'_>,
+    signatures: &[(ConfigSignature, KnownIdentity)],
+) -> (Vec<ProposalVote>, Vec<RefusedSignature>) {
+    let (mut found, mut refused) = (Vec::new(), Vec::new());
+    let there = place.messages.and_then(|messages| messages.find(&place.spec.channel, &update.digest()));
+    for (message, (msp_id, bytes)) in there.iter().flat_map(|it| it.rejections.iter().map(move |entry| (it, entry))) {
+        let signed = signatures.iter().any(|(_, signer)| signer.msp_id == *msp_id);
+        match judge.receive_rejection(update, msp_id, &bytes.0, place.now) {
+            Ok(rejection) if !signed || place.votes.contains_key(msp_id) => found.push(ProposalVote {
+                organization: String::new(),
+                msp_id: msp_id.clone(),
+                choice: VoteChoice::Reject,
+                reason: rejection.reason,
+                vote: String::new(),
+            }),
+            Ok(_) => {}
+            Err(problem) => refused.push(RefusedSignature {
+                place: format!("{}/{msp_id}{REJECTION}", message.folder),
+                reason: problem.reason().to_owned(),
+                message: chain(&problem),
+            }),
+        }
+    }
+    (found, refused)
+}
+
+/// Who rejects an update, in words.
+fn rejected_by(votes: &[ProposalVote]) -> Vec<String> {
+    let rejecting = votes.iter().filter(|vote| vote.choice == VoteChoice::Reject);
+    rejecting
+        .map(|vote| match vote.reason.as_str() {
+            "" => vote.msp_id.clone(),
+            reason => format!("{} ({reason})", vote.msp_id),
+        })
+        .collect()
+}
+
+/// Whether nobody is left who could make up what is missing. What policies ask of more than roles is not counted on.
+fn voted_down(requirement: &Requirement<'_>, rejecting: &BTreeSet<&String>) -> bool {
+    let everybody = requirement.helpful();
+    let left = everybody.iter().filter(|signer| !rejecting.contains(&signer.msp_id)).cloned().collect();
+    !rejecting.is_empty() && requirement.choose(&everybody).is_some() && requirement.choose(&left).is_none()
 }
 
 /// The first signature of each organization of this daemon: the one that is published.

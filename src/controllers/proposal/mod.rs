@@ -11,7 +11,7 @@ mod exchange_tests;
 #[cfg(test)]
 mod process_tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
@@ -26,20 +26,21 @@ use tenter_consortium::objects::{
 };
 use tenter_consortium::observation::Observation;
 use tenter_consortium::settings::hosts_all;
-use tenter_consortium::status::{ProposalPhase, ProposalSignature, ProposalStatus};
+use tenter_consortium::status::{ProposalPhase, ProposalSignature, ProposalStatus, ProposalVote};
 use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate};
 
-use self::decide::{Action, Answer, Attempt, Exchanged, Standing, View, decide};
-use self::look::{Place, Seen, look};
+use self::decide::{Action, Answer, Attempt, Exchanged, Standing, VOTED_DOWN, View, decide};
+use self::look::{Place, Seen, look, own_organizations};
 use super::apply::MANAGED_BY;
 use super::channel::config::ProposalSeen;
 use super::conditions::READY;
 use super::driver::DecisionOf;
+use super::vote::counted;
 use super::{Cleanup, Context, Controlled, Decision, Failure, Scope, apply};
 use crate::messages::Messages;
 use crate::messages::channel::{MessageChannel, place};
 use crate::nodes::{Nodes, chain};
-use crate::resources::{Channel, Proposal, TenterObject as _};
+use crate::resources::{Channel, Proposal, TenterObject as _, Vote};
 use crate::source::Credentials;
 use crate::sync::definition::credentials;
 
@@ -57,6 +58,9 @@ pub fn seen(proposal: &Proposal) -> ProposalSeen {
         topic: proposal.spec.topic.clone(),
         digest: proposal.spec.digest.clone(),
         phase: status.phase,
+        voted_down: ready.is_some_and(|condition| condition.reason == VOTED_DOWN),
+        awaiting: status.awaiting_votes.clone(),
+        changes: proposal.spec.changes.clone(),
         message: ready.map_or_else(|| "it was just made".to_owned(), |condition| condition.message.clone()),
     }
 }
@@ -176,6 +180,21 @@ impl ProposalController {
     }
 }
 
+/// What the administrators of own organizations said to a proposal, by MSP ID.
+async fn votes(
+    ctx: &Context,
+    scope: &Scope,
+    object: &Proposal,
+    spec: &ChannelSpec,
+) -> Result<BTreeMap<String, ProposalVote>, Failure> {
+    let own = own_organizations(&scope.consortium.spec, spec);
+    let place = own.into_iter().map(|own| (own.organization, (own.namespace, own.msp_id))).collect();
+    let all = apply::list_all::<Vote>(ctx, "").await?;
+    let name = object.name_any();
+    let found = counted(&all, (&object.spec.consortium, &name, &object.spec.digest), &place);
+    Ok(found.into_values().map(|vote| (vote.msp_id.clone(), vote)).collect())
+}
+
 /// The submission that an object's status tells of: what came of it was known to another process.
 fn told(object: &Proposal) -> Option<Attempt> {
     let at: Timestamp = object.status.as_ref()?.submitted_at.as_ref()?.parse().ok()?;
@@ -223,6 +242,7 @@ impl Controlled for ProposalController {
     type Object = Proposal;
     type Observed = Observed;
     type Action = Action;
+    const ASKS: bool = true;
 
     fn watch(&self, controller: Controller<Proposal>, ctx: &Context) -> Controller<Proposal> {
         let store = controller.store();
@@ -234,11 +254,15 @@ impl Controlled for ProposalController {
                 .map(|proposal| ObjectRef::from_obj(proposal.as_ref()))
                 .collect::<Vec<_>>()
         };
-        controller.watches(
-            Api::<Channel>::namespaced(ctx.client.clone(), &ctx.namespace),
-            watcher::Config::default(),
-            of_channel,
-        )
+        let namespace = ctx.namespace.clone();
+        let of_vote = move |vote: Vote| [ObjectRef::new(&vote.spec.proposal).within(&namespace)];
+        controller
+            .watches(
+                Api::<Channel>::namespaced(ctx.client.clone(), &ctx.namespace),
+                watcher::Config::default(),
+                of_channel,
+            )
+            .watches(Api::<Vote>::all(ctx.client.clone()), watcher::Config::default(), of_vote)
     }
 
     async fn observe(&self, ctx: &Context, scope: &Scope, object: &Proposal) -> Result<Observed, Failure> {
@@ -270,7 +294,7 @@ impl Controlled for ProposalController {
             Failure::terminal("NoChannel", format!("there is no Channel {}/{}", ctx.namespace, object.spec.channel))
         })?;
         let (exchange, messages, silent) = self.exchanged(ctx, &scope.consortium.spec, &channel.spec).await;
-        let votes = BTreeSet::new();
+        let votes = votes(ctx, scope, object, &channel.spec).await?;
         let place = Place {
             nodes: &self.nodes,
             namespace: &ctx.namespace,
@@ -304,6 +328,7 @@ impl Controlled for ProposalController {
             missing: missing.filter(|missing| !missing.is_empty()),
             refused: observed.seen.as_ref().map(Seen::refused).unwrap_or_default(),
             awaiting_votes: observed.view.judgement.as_ref().map(|it| it.awaiting_votes.clone()).unwrap_or_default(),
+            votes: observed.seen.as_ref().and_then(Seen::votes).unwrap_or(old.votes),
             still_submittable: decision.still_submittable,
             submitted_at: observed.view.attempt.as_ref().map(|attempt| attempt.first.to_string()).or(old.submitted_at),
             block,
@@ -332,11 +357,11 @@ impl Controlled for ProposalController {
             }
             Action::Publish | Action::Prune => {
                 let Some((url, credentials)) = &observed.place else { return Ok(()) };
-                let message = seen.message();
                 let result = if *action == Action::Publish {
+                    let message = seen.message(&self.nodes).await?;
                     self.messages.publish(url, credentials, ctx.now(), message).await
                 } else {
-                    self.messages.prune(url, credentials, ctx.now(), message.folder).await
+                    self.messages.prune(url, credentials, ctx.now(), seen.folder()).await
                 };
                 result.map(drop).map_err(|error| Failure::new("Exchange", error.to_string()))
             }

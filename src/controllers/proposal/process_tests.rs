@@ -1,7 +1,7 @@
 //! Config updates on Fabric processes, with what can go wrong around them: what the controllers do, without a
 //! Kubernetes in between.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -62,7 +62,7 @@ impl Followed {
 
     async fn look(&self, world: &World, now: Timestamp) -> (Seen, View) {
         let settings = settings();
-        let (nodes, spec, votes) = (&world.nodes, &world.spec, BTreeSet::new());
+        let (nodes, spec, votes) = (&world.nodes, &world.spec, BTreeMap::new());
         let place = Place { nodes, namespace: SYSTEM, settings: &settings, spec, messages: None, votes: &votes, now };
         let seen = look(&place, self.base, self.update.clone(), self.signatures.clone()).await;
         let mut view = View {

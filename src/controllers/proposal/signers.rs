@@ -2,7 +2,7 @@
 
 use futures::future::BoxFuture;
 use tenter_consortium::observation::Observation;
-use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate};
+use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate, Rejection};
 use tenter_fabric::identity::SigningIdentity;
 
 use crate::controllers::Failure;
@@ -18,6 +18,9 @@ pub trait Signer: Send + Sync {
 
     /// Whether it could sign now. Absent: its key is kept elsewhere, and its signature has to come from there.
     fn ready(&self) -> BoxFuture<'_, Observation<()>>;
+
+    /// Its word that it does not want the update.
+    fn reject<'a>(&'a self, update: &'a ConfigUpdate, reason: &'a str) -> BoxFuture<'a, Result<Rejection, Failure>>;
 
     /// Its signature.
     fn sign<'a>(&'a self, update: &'a ConfigUpdate) -> BoxFuture<'a, Result<ConfigSignature, Failure>>;
@@ -37,6 +40,18 @@ impl Hosted<'_> {
     async fn identity(&self) -> Observation<SigningIdentity> {
         signing_identity(self.store, &self.namespace, IDENTITY_CONFIG_ADMIN, &self.msp_id).await
     }
+
+    fn failed(&self, why: &str) -> Failure {
+        let place = format!("Secret {}/{IDENTITY_CONFIG_ADMIN}", self.namespace);
+        Failure::new("Sign", format!("could not sign for {} with {place}: {why}", self.msp_id))
+    }
+
+    async fn key(&self) -> Result<SigningIdentity, Failure> {
+        match self.identity().await {
+            Observation::Present { value } => Ok(value),
+            other => Err(self.failed(other.evidence().unwrap_or_default())),
+        }
+    }
 }
 
 impl Signer for Hosted<'_> {
@@ -50,16 +65,17 @@ impl Signer for Hosted<'_> {
 
     fn sign<'a>(&'a self, update: &'a ConfigUpdate) -> BoxFuture<'a, Result<ConfigSignature, Failure>> {
         Box::pin(async move {
-            let failed = |why: String| {
-                let place = format!("Secret {}/{IDENTITY_CONFIG_ADMIN}", self.namespace);
-                Failure::new("Sign", format!("could not sign for {} with {place}: {why}", self.msp_id))
-            };
-            let identity = match self.identity().await {
-                Observation::Present { value } => value,
-                other => return Err(failed(other.evidence().unwrap_or_default().to_owned())),
-            };
-            let nonce = nonce().map_err(|error| failed(error.to_string()))?;
-            update.sign(&identity, nonce).map_err(|error| failed(chain(&error)))
+            let identity = self.key().await?;
+            let nonce = nonce().map_err(|error| self.failed(&error.to_string()))?;
+            update.sign(&identity, nonce).map_err(|error| self.failed(&chain(&error)))
+        })
+    }
+
+    fn reject<'a>(&'a self, update: &'a ConfigUpdate, reason: &'a str) -> BoxFuture<'a, Result<Rejection, Failure>> {
+        Box::pin(async move {
+            let identity = self.key().await?;
+            let nonce = nonce().map_err(|error| self.failed(&error.to_string()))?;
+            update.reject(&identity, nonce, reason).map_err(|error| self.failed(&chain(&error)))
         })
     }
 }

@@ -39,6 +39,7 @@ pub async fn too_old(nodes: &Nodes, settings: &ConsortiumSpec, spec: &ChannelSpe
                 kind: NodeKind::Peer,
                 msp_id: member.msp_id.clone(),
                 address: String::new(),
+                foreign: None,
             }));
         }
     }

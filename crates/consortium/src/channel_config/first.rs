@@ -22,11 +22,16 @@ use crate::values::Address;
 
 /// The genesis block of a channel. Equal inputs give equal bytes.
 pub fn genesis(spec: &ChannelSpec, material: &Material) -> Result<Block, String> {
+    genesis_in(spec, material, GenesisFormat::LATEST)
+}
+
+/// The genesis block of a channel, in a format of its own.
+pub fn genesis_in(spec: &ChannelSpec, material: &Material, format: GenesisFormat) -> Result<Block, String> {
     let config = first_config(spec, material)?;
     if let Some(why) = lock_out_at_first(&spec.channel, &config) {
         return Err(why);
     }
-    genesis_block(&spec.channel, &config, GenesisFormat::LATEST).map_err(|error| chain(&error))
+    genesis_block(&spec.channel, &config, format).map_err(|error| chain(&error))
 }
 
 /// The configuration that a channel begins with.
@@ -151,11 +156,17 @@ fn revocations(list: &str, ca_certs: &str) -> Result<(), String> {
 }
 
 /// An organization's MSP as its public folder gives it.
-pub(super) fn msp(organization: &str, msp_id: &str, material: &Material) -> Result<MspDefinition, String> {
-    let MspMaterial { ca_certs, tls_ca_certs, config, crls } =
+pub(crate) fn msp(organization: &str, msp_id: &str, material: &Material) -> Result<MspDefinition, String> {
+    let MspMaterial { ca_certs, tls_ca_certs, config, crls, intermediate_certs, tls_intermediate_certs } =
         material.msps.get(organization).ok_or_else(|| format!("the MSP of {organization} is missing"))?;
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    for (directory, text) in [("cacerts", ca_certs), ("tlscacerts", tls_ca_certs)] {
+    let nothing = String::new();
+    for (directory, text) in [
+        ("cacerts", ca_certs),
+        ("tlscacerts", tls_ca_certs),
+        ("intermediatecerts", intermediate_certs.as_ref().unwrap_or(&nothing)),
+        ("tlsintermediatecerts", tls_intermediate_certs.as_ref().unwrap_or(&nothing)),
+    ] {
         let what = format!("{directory} of {organization}");
         for (index, pem) in certificates(text, &what)?.iter().enumerate() {
             files.insert(format!("{directory}/{index:04}.pem"), pem.bytes().to_vec());

@@ -15,7 +15,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use facts::{differences, facts, live_channel, live_config};
-pub use first::{first_config, genesis, policy_config};
+pub(crate) use first::msp;
+pub use first::{first_config, genesis, genesis_in, policy_config};
 pub use lockout::{lock_out, lock_out_at_first};
 pub use updates::{TopicUpdate, Updates, choose, problems, signing, update_of, updates};
 pub use wanted::{Refused, Wanted, wanted};
@@ -33,6 +34,12 @@ pub struct MspMaterial {
     /// Revocation list of the enrolment root; none while nothing is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crls: Option<String>,
+    /// Authorities between the enrolment roots and the identities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intermediate_certs: Option<String>,
+    /// Authorities between the TLS roots and the TLS certificates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_intermediate_certs: Option<String>,
 }
 
 /// The public certificates of a consenter, PEM.

@@ -7,10 +7,12 @@ use super::config::{CONSENTERS, UNREAD};
 use super::{Block, Draft, Planner, cannot_tell, diff, object_step, unseen};
 use crate::channel_config::{lock_out_at_first, policy_config};
 use crate::desired::{DesiredChannel, channel_facts};
+use crate::document::Blob;
 use crate::objects::{ChannelSpec, ConsensusType, Kind, ObjectRef};
 use crate::observation::Observation;
 use crate::observed::{ChannelFacts, JoinRecord, NodeChannel, NodeRef, ObservedChannel};
 use crate::plan::{FieldChange, NoteLevel, Origin, Step, StepId};
+use crate::repository::{Founded, material};
 
 /// Whether a node is to join a channel.
 enum Gate {
@@ -111,6 +113,60 @@ impl Planner<'_> {
         needs
     }
 
+    /// Keeps the block that the repository pins, which was computed again and is the same.
+    fn store_genesis(&self, name: &str, channel: &DesiredChannel, founded: &Founded) -> Step {
+        let text = |text: &str| Blob(text.as_bytes().to_vec());
+        let labels = self.desired.objects.get(&channel.object).map(|wanted| wanted.labels.clone());
+        Step::StoreMaterial {
+            namespace: self.desired.namespace.clone(),
+            config_map: format!("{name}-genesis"),
+            subject: format!("the pinned genesis block of channel {name}"),
+            labels: labels.unwrap_or_default(),
+            pinned: true,
+            entries: [
+                ("genesis.pb".to_owned(), Blob(founded.block.clone())),
+                ("hash".to_owned(), text(&founded.hash)),
+                ("format".to_owned(), text(&founded.format.to_string())),
+            ]
+            .into(),
+        }
+    }
+
+    /// Keeps the material of other daemons' organizations where the controllers find it.
+    pub(super) fn materials(&mut self) {
+        for (config_map, wanted) in &self.desired.materials {
+            let blocked = match self.observed.materials.get(config_map) {
+                Some(Observation::Present { value }) if *value == wanted.entries => continue,
+                Some(Observation::Present { .. } | Observation::Absent { .. }) => None,
+                Some(other) => Some(cannot_tell(other)),
+                None => Some(Block::not_seen("cannot tell what is there: it was not looked at")),
+            };
+            let expired = || self.observed.at.and_then(|at| material::expired(&wanted.entries, at));
+            if let Some(why) = wanted.refused.clone().or_else(expired) {
+                let message = format!("its material is not taken: {why}");
+                self.note(
+                    NoteLevel::Error,
+                    "MaterialRefused",
+                    format!("organization {}", wanted.organization),
+                    message,
+                );
+            }
+            let refused =
+                wanted.refused.clone().or_else(expired).map(|why| Block::from(format!("it is refused: {why}")));
+            let blocked = refused.or(blocked);
+            let step = Step::StoreMaterial {
+                namespace: self.desired.namespace.clone(),
+                config_map: config_map.clone(),
+                subject: format!("the public material of {}", wanted.organization),
+                labels: wanted.labels.clone(),
+                pinned: false,
+                entries: wanted.entries.clone(),
+            };
+            let id = StepId(format!("material/{}/{config_map}", self.desired.namespace));
+            self.add(id, Draft::new(step, &wanted.origins).blocked(blocked));
+        }
+    }
+
     fn pin_genesis(&mut self, name: &str, channel: &DesiredChannel, seen: Option<&ObservedChannel>) {
         let object_is_live = self.observed.objects.contains_key(&channel.object);
         let blocked = match seen.map(|seen| &seen.genesis) {
@@ -131,7 +187,22 @@ impl Planner<'_> {
         }
         let mut needs = self.participants(name);
         needs.extend(self.made(vec![object_step(&channel.object)]));
-        let draft = Draft::new(Step::PinGenesis { channel: name.to_owned() }, &channel.origins)
+        let (step, awaited) = match &channel.founding {
+            None => (Step::PinGenesis { channel: name.to_owned() }, None),
+            Some(Ok(founded)) => (self.store_genesis(name, channel, founded), None),
+            // Another commit may bring it, and no gate of this daemon stops it.
+            Some(Err(why)) => {
+                // A member that comes later and only has peers takes what the channel's orderers deliver.
+                let more = if channel.orderers.is_empty() {
+                    "; a member that was not there from the start gets it from the channel's orderers, once they let it read"
+                } else {
+                    ""
+                };
+                (Step::PinGenesis { channel: name.to_owned() }, Some(Block::not_seen(format!("{why}{more}"))))
+            }
+        };
+        let draft = Draft::new(step, &channel.origins)
+            .blocked(awaited)
             .needs(needs)
             .blocked(blocked)
             .blocked(self.locked_at_first(name, channel))

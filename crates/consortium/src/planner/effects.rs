@@ -104,6 +104,7 @@ impl Planner<'_> {
             | Step::JoinOrderer { .. }
             | Step::JoinPeer { .. }
             | Step::StorePackage { .. }
+            | Step::StoreMaterial { .. }
             | Step::AwaitReady { .. } => Effects::default(),
         }
     }

@@ -49,6 +49,7 @@ pub fn plan(desired: &Desired, observed: &Observed, revision: Option<&str>) -> P
     for kind in [Kind::Organization, Kind::CertificateAuthority, Kind::Orderer, Kind::Peer] {
         planner.objects(kind);
     }
+    planner.materials();
     for (name, channel) in &desired.channels {
         planner.channel(name, channel);
     }

@@ -93,7 +93,7 @@ fn check_node(context: &mut Context<'_>, name: &str, organization: &Organization
         context.report(rules::NAME, path, format!("{} cannot name a node", quoted(name)), LABEL_HELP);
         return;
     }
-    if name == "ca" || name.ends_with("-admin") {
+    if name == "ca" || name.ends_with("-admin") || name.ends_with("-external") {
         let message = format!("the name {} is taken by objects that Tenter makes itself", quoted(name));
         context.report(rules::NAME_RESERVED, path, message, "choose another name");
     }

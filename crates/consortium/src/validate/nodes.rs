@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::{Context, organization_path};
-use crate::definition::{NodeEntry, NodeSettings, OrganizationEntry};
+use crate::definition::{ExposeEntry, NodeEntry, NodeSettings, OrganizationEntry};
 use crate::diagnostic::quoted;
 use crate::network::Organization;
-use crate::objects::{MAX_ROOT_LIFETIME_HOURS, Quota, Subject, SubjectKind};
+use crate::objects::{ExposeType, MAX_ROOT_LIFETIME_HOURS, Quota, Subject, SubjectKind};
 use crate::path::Path;
 use crate::rules;
 use crate::values::{Address, Image, Version, go_duration_nanos, lifetime_hours, quantity_millis};
@@ -139,12 +139,33 @@ fn check_node(context: &mut Context<'_>, settings: &NodeSettings, path: &Path) {
             "write `host:port`, such as `peer1.acme.example.com:7051`",
         );
     }
+    if let Some(expose) = &settings.expose {
+        check_expose(context, settings, expose, path);
+    }
     if let Some(storage) = &settings.storage {
         quantity(context, storage.size.as_ref(), &path.key("storage").key("size"), "10Gi");
     }
     if let Some(resources) = &settings.resources {
         quantity(context, resources.cpu.as_ref(), &path.key("resources").key("cpu"), "500m");
         quantity(context, resources.memory.as_ref(), &path.key("resources").key("memory"), "512Mi");
+    }
+}
+
+/// A node that is exposed is reached by its address; the ports of machines are high ones.
+fn check_expose(context: &mut Context<'_>, settings: &NodeSettings, expose: &ExposeEntry, path: &Path) {
+    let address = settings.address.as_deref().and_then(Address::parse);
+    let Some(address) = address.filter(|address| !address.is_local()) else {
+        let message =
+            format!("{} is exposed, and its address is known inside its cluster only", quoted(&settings.name));
+        let help = "give it an `address` that other clusters resolve: a name, and the port that is exposed there";
+        context.report(rules::EXPOSE, &path.key("expose"), message, help);
+        return;
+    };
+    let port = expose.port.unwrap_or(address.port);
+    if port == 0 || (expose.expose_type == ExposeType::NodePort && expose.port.is_none() && port < 30000) {
+        let message = format!("port {port} is none that machines of a cluster expose");
+        let help = "write `port: 30750`, or another one of the cluster's range (30000 to 32767 unless it was changed)";
+        context.report(rules::EXPOSE, &path.key("expose"), message, help);
     }
 }
 

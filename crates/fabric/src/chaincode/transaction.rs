@@ -409,6 +409,7 @@ pub(crate) fn is_transaction_of(call: &SignedCall, payload: &[u8]) -> bool {
 }
 
 /// What the contract answered in a transaction of one action, by the payload of its envelope.
+#[cfg(feature = "client")]
 pub(crate) fn response_of(payload: &[u8]) -> Option<Vec<u8>> {
     let transaction = Transaction::decode(Payload::decode(payload).ok()?.data.as_slice()).ok()?;
     let [action] = transaction.actions.as_slice() else { return None };

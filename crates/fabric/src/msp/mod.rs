@@ -7,9 +7,13 @@ mod folder;
 mod pem;
 mod verify;
 
+use std::collections::BTreeSet;
+
 use prost::Message as _;
 use serde::Serialize;
 use tenter_fabric_wire::msp as wire;
+
+use crate::policy::Role;
 
 pub use pem::{CertificateSummary, Pem};
 pub use verify::{InvalidIdentity, MspProblem};
@@ -136,6 +140,18 @@ impl NodeOus {
     }
 }
 
+/// Why a certificate is not counted as an identity of an MSP.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdentityRefused {
+    /// Nobody can be: the MSP itself is refused.
+    #[error(transparent)]
+    Msp(#[from] MspProblem),
+    /// The certificate is no valid identity.
+    #[error(transparent)]
+    Identity(#[from] InvalidIdentity),
+}
+
 /// Hash families of an MSP.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CryptoConfig {
@@ -242,6 +258,18 @@ impl MspDefinition {
             }),
         };
         wire::MspConfig { r#type: FABRIC, config: config.encode_to_vec() }.encode_to_vec()
+    }
+
+    /// Whether orderers and peers take this MSP.
+    pub fn check_usable(&self) -> Result<(), MspProblem> {
+        VerifyingMsp::new(self, true).map(drop)
+    }
+
+    /// The roles that a certificate has in this MSP. As in Fabric, its end does not count here.
+    pub fn roles_of(&self, certificate: &Pem) -> Result<BTreeSet<Role>, IdentityRefused> {
+        let identity = VerifyingMsp::new(self, true)?.identity(certificate.bytes())?;
+        identity.validity?;
+        Ok(identity.roles)
     }
 
     /// All the PEM texts of the definition, with the name of the field they stand in.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::Role;
 use super::judge::{Judge, KnownIdentity, SignerProblem};
 use crate::config::CurrentConfig;
-use crate::config::update::{ConfigSignature, ConfigUpdate, Freshness};
+use crate::config::update::{ConfigSignature, ConfigUpdate, Freshness, Rejection};
 
 /// Why a signature that came from somebody else does not count.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -146,6 +146,26 @@ impl Judge {
             Freshness::Applies => Received::Valid(Box::new((signature, signer))),
             moved @ (Freshness::AlreadyThere | Freshness::Stale { .. }) => Received::Stale(moved),
         }
+    }
+
+    /// Judges an encoded rejection that was published for `update` and the organisation `msp_id`, as signatures are judged. An
+    /// update that no longer applies needs no rejection: that is for the caller to tell.
+    pub fn receive_rejection(
+        &self,
+        update: &ConfigUpdate,
+        msp_id: &str,
+        bytes: &[u8],
+        now: Timestamp,
+    ) -> Result<Rejection, ReceivedProblem> {
+        let unreadable = |error: &dyn std::error::Error| ReceivedProblem::Unreadable { why: error.to_string() };
+        let rejection = Rejection::from_bytes(bytes).map_err(|error| unreadable(&error))?;
+        let bytes = rejection.signed(update).map_err(|error| unreadable(&error))?;
+        let signer = self.signer(&bytes).map_err(|problem| match problem {
+            SignerProblem::Signature { msp_id, subject } => ReceivedProblem::Forged { msp_id, subject },
+            problem => ReceivedProblem::Signer(problem),
+        })?;
+        stands(&signer, msp_id, now)?;
+        Ok(rejection)
     }
 
     /// Why a signature is not one over an update.
@@ -324,6 +344,34 @@ mod tests {
         let after = world.update("9s").apply(&world.current).unwrap();
         let received = Judge::new(after.config()).receive(&after, &update, "AcmeMSP", &bytes, &[], now());
         assert!(matches!(received, Received::Stale(Freshness::Stale { .. })), "{received:?}");
+    }
+
+    #[test]
+    fn a_rejection_is_its_administrators_and_of_this_update() {
+        let world = world(&|_| Revocations::new());
+        let (update, other) = (world.update("3s"), world.update("9s"));
+        let judge = Judge::new(world.current.config());
+        let (acme, _) = world.acme.identity(Enrolled::Admin, 5);
+        let reject = |update: &ConfigUpdate, identity: &SigningIdentity, reason: &str| {
+            update.reject(identity, nonce(&mut TestRng::new(78)), reason).unwrap().to_bytes()
+        };
+        let receive = |claimed: &str, bytes: &[u8]| judge.receive_rejection(&update, claimed, bytes, now());
+        let bytes = reject(&update, &acme, "too large a batch");
+        assert_eq!(receive("AcmeMSP", &bytes).unwrap().reason, "too large a batch");
+        let check = |claimed: &str, bytes: &[u8], reason: &str| {
+            assert_eq!(receive(claimed, bytes).unwrap_err().reason(), reason);
+        };
+        check("AcmeMSP", &reject(&other, &acme, "too large a batch"), "Forged");
+        check("GlobexMSP", &bytes, "WrongOrganization");
+        check("AcmeMSP", &reject(&update, &world.acme.identity(Enrolled::Client, 7).0, ""), "NotAdministrator");
+        check("AcmeMSP", &String::from_utf8(bytes.clone()).unwrap().replace("large", "small").into_bytes(), "Forged");
+        check("AcmeMSP", b"tenter rejection\n\n", "Unreadable");
+        check("AcmeMSP", &sign(&update, &acme), "Unreadable");
+        // A rejection is no signature over the update, whatever form it is given.
+        let text = String::from_utf8(bytes).unwrap();
+        let inner = hex::decode(text.lines().nth(1).unwrap()).unwrap();
+        refused(world.receive("AcmeMSP", &inner, now()), "Forged");
+        assert!(update.reject(&acme, nonce(&mut TestRng::new(79)), "two\nlines").is_err());
     }
 
     #[test]

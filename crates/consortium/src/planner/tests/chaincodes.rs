@@ -234,8 +234,8 @@ fn a_package_of_the_repository_is_kept_for_the_peers() {
         RepositoryFacts { files: [("chaincodes/asset".to_owned(), folder)].into(), ..RepositoryFacts::default() };
     let loaded = load(text.as_bytes(), "network.yaml", &facts);
     assert_eq!(loaded.diagnostics, []);
-    let allowed = Settings { chaincode_servers: vec!["asset.example.com:9999".into()], ..settings() };
-    let desired = crate::desired::desired(&loaded.network.unwrap(), &allowed);
+    let settings = Settings { chaincode_servers: vec!["asset.example.com:9999".to_owned()], ..settings() };
+    let desired = crate::desired::desired(&loaded.network.unwrap(), &settings);
     let mut world = converged(EXAMPLE);
     super::look(&mut world, &desired);
     let first = plan(&desired, &world, None);

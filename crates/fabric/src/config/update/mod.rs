@@ -6,6 +6,7 @@
 
 mod apply;
 mod compute;
+mod reject;
 mod sign;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use prost::Message as _;
 use tenter_fabric_wire::common;
 
 pub use apply::UpdateRefusal;
+pub use reject::{MAX_REASON, Rejection, RejectionError};
 pub use sign::{ConfigSignature, SignatureError};
 
 use super::tree::{self, Elements};
@@ -85,6 +87,21 @@ pub enum Freshness {
         /// The version that there is; `None` if the element is not there.
         found: Option<u64>,
     },
+}
+
+/// An element, in words.
+fn words(node: tree::Node<'_>) -> String {
+    match node {
+        tree::Node::Group(group) => {
+            let members = group.groups.keys().chain(group.values.keys()).chain(group.policies.keys());
+            format!("members {}", members.map(String::as_str).collect::<Vec<_>>().join(", "))
+        }
+        tree::Node::Value(value) => format!("{} bytes (sha256:{})", value.value.len(), sha256_hex(&value.value)),
+        tree::Node::Policy(policy) => policy
+            .policy
+            .as_ref()
+            .map_or_else(|| "nothing".to_owned(), |policy| crate::policy::Policy::from_wire(policy).to_string()),
+    }
 }
 
 impl ConfigUpdate {
@@ -199,6 +216,11 @@ impl ConfigUpdate {
         Freshness::Applies
     }
 
+    /// The elements that it writes, each for itself, for those who do not have the configuration in force.
+    pub fn writes(&self) -> Vec<(String, String)> {
+        self.delta().into_iter().map(|(element, node)| (element, words(node))).collect()
+    }
+
     /// What it changes in the configuration in force, sorted by path, whether or not it applies.
     pub fn changes(&self, current: &CurrentConfig) -> Vec<ConfigChange> {
         let next = self.overlaid(current).and_then(|group| current.next(group).ok());
@@ -206,17 +228,6 @@ impl ConfigUpdate {
             return diff(current.config(), next.config());
         }
         // The result cannot be read as a whole, so each element is shown for itself.
-        let words = |node: tree::Node<'_>| match node {
-            tree::Node::Group(group) => {
-                let members = group.groups.keys().chain(group.values.keys()).chain(group.policies.keys());
-                format!("members {}", members.map(String::as_str).collect::<Vec<_>>().join(", "))
-            }
-            tree::Node::Value(value) => format!("{} bytes (sha256:{})", value.value.len(), sha256_hex(&value.value)),
-            tree::Node::Policy(policy) => policy
-                .policy
-                .as_ref()
-                .map_or_else(|| "nothing".to_owned(), |policy| crate::policy::Policy::from_wire(policy).to_string()),
-        };
         let existing = current.elements();
         let change = |(path, node): (String, tree::Node<'_>)| {
             let from = existing.get(&path).map(|node| words(*node));

@@ -25,8 +25,8 @@ pub enum SignatureError {
 /// An organisation's signature over an update.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConfigSignature {
-    header: Vec<u8>,
-    signature: Vec<u8>,
+    pub(super) header: Vec<u8>,
+    pub(super) signature: Vec<u8>,
 }
 
 impl ConfigSignature {
