@@ -23,7 +23,7 @@ use tenter::nodes::store::KubeStore;
 use tenter::sync::engine::Engine;
 use tenter_consortium::document::{RepositoryFacts, load};
 use tenter_consortium::network::Network;
-use tenter_consortium::objects::{ImageSettings, NamespaceSettings};
+use tenter_consortium::objects::{ApprovalSettings, ImageSettings, NamespaceSettings};
 use tenter_consortium::plan::{Plan, Step};
 use tenter_consortium::settings::Settings;
 use tokio_util::sync::CancellationToken;
@@ -85,6 +85,7 @@ async fn measure() -> Result<(), Box<dyn Error>> {
 
 fn settings(world: &World) -> Settings {
     Settings {
+        approvals: ApprovalSettings::default(),
         consortium: world.name.clone(),
         namespace: world.namespace.clone(),
         organizations: vec!["*".into()],

@@ -107,20 +107,16 @@ pub(crate) fn read_with_facts(
     root: &str,
 ) -> (Result<Vec<u8>, SourceError>, RepositoryFacts) {
     let definition = read(repository, commit, path);
-    let facts = facts(repository, commit, (path, root), definition.as_deref().unwrap_or_default());
-    (definition, facts)
-}
-
-/// What lies beside a definition at a commit.
-fn facts(repository: &Repository, commit: Oid, (path, root): (&str, &str), definition: &[u8]) -> RepositoryFacts {
+    let paths = definition.as_deref().map(document::repository_paths).unwrap_or_default();
     let at = AtCommit { repository, commit, root };
     let members = items::members(&at);
-    RepositoryFacts {
+    let facts = RepositoryFacts {
         organizations: folders(repository, commit, &at.below("organizations")),
-        files: items::read(&at, &document::repository_paths(definition)),
-        commits: founding_commits(repository, commit, path, &members),
+        files: items::read(&at, &paths),
+        commits: founding_commits(repository, commit, path, root, &members),
         members,
-    }
+    };
+    (definition, facts)
 }
 
 /// What stood at the commits from which the pinned genesis blocks were made, as far as they are in the commit's history.
@@ -128,6 +124,7 @@ fn founding_commits(
     repository: &Repository,
     tip: Oid,
     path: &str,
+    root: &str,
     members: &MemberFiles,
 ) -> BTreeMap<String, Snapshot> {
     let (Members { channels, organizations: _ }, _) = tenter_consortium::repository::read(members);
@@ -137,15 +134,15 @@ fn founding_commits(
         if snapshots.contains_key(&name) || !repository.graph_descendant_of(tip, commit).is_ok_and(|older| older) {
             continue;
         }
-        snapshots.extend(snapshot(repository, commit, path).ok().map(|snapshot| (name, snapshot)));
+        snapshots.extend(snapshot(repository, commit, path, root).ok().map(|snapshot| (name, snapshot)));
     }
     snapshots
 }
 
 /// A definition and the members' files at a commit.
-fn snapshot(repository: &Repository, commit: Oid, path: &str) -> Result<Snapshot, SourceError> {
+fn snapshot(repository: &Repository, commit: Oid, path: &str, root: &str) -> Result<Snapshot, SourceError> {
     let definition = Blob(read(repository, commit, path)?);
-    Ok(Snapshot { definition, members: items::members(&AtCommit { repository, commit, root: "" }) })
+    Ok(Snapshot { definition, members: items::members(&AtCommit { repository, commit, root }) })
 }
 
 /// The repository that a folder belongs to: the commit that is checked out, and what stands there at `path`, which is
@@ -153,14 +150,14 @@ fn snapshot(repository: &Repository, commit: Oid, path: &str) -> Result<Snapshot
 pub fn checked_out(folder: &Path, path: &str) -> Result<(String, Snapshot), SourceError> {
     let repository = Repository::discover(folder).map_err(|error| local(folder, &error))?;
     let head = repository.head().and_then(|head| head.peel_to_commit()).map_err(|error| local(folder, &error))?;
-    Ok((head.id().to_string(), snapshot(&repository, head.id(), path)?))
+    Ok((head.id().to_string(), snapshot(&repository, head.id(), path, "")?))
 }
 
 /// A definition and the members' files at a commit of the repository that a folder belongs to.
 pub fn at_commit(folder: &Path, path: &str, commit: &str) -> Result<Snapshot, SourceError> {
     let repository = Repository::discover(folder).map_err(|error| local(folder, &error))?;
     let id = Oid::from_str(commit).map_err(|error| local(folder, &error))?;
-    snapshot(&repository, id, path)
+    snapshot(&repository, id, path, "")
 }
 
 /// Reads a definition, and what lies beside it, at a commit that was fetched before, without the network.

@@ -275,8 +275,8 @@ impl Loop {
         let Some(good) = self.good.clone() else { return Pass { newest, plan: None } };
         let settings = Settings::of(&self.name, &engine.ctx.namespace, &object.spec);
         let look = engine.look(&good.network, &settings, Some(&good.revision)).await;
-        self.publish(&look).await;
         self.live.extend(known::live(&good.network, &look.observed));
+        self.publish(&look).await;
         let was_applied = applied.as_deref() == Some(good.revision.as_str());
         let changed = if was_applied { drift(&look.plan) } else { Vec::new() };
         for what in changed {

@@ -125,8 +125,8 @@ pub fn look(world: &mut Observed, desired: &Desired, evidence: &str) {
     for namespace in desired.namespaces.keys() {
         world.namespaces.entry(namespace.clone()).or_insert_with(|| absent(evidence));
     }
-    for config_map in desired.materials.keys() {
-        world.materials.entry(config_map.clone()).or_insert_with(|| absent(evidence));
+    for material in desired.materials.keys() {
+        world.materials.entry(material.clone()).or_insert_with(|| absent(evidence));
     }
     for (name, channel) in &desired.channels {
         let seen = world.channels.entry(name.clone()).or_insert_with(|| ObservedChannel {
@@ -181,8 +181,6 @@ pub fn converged(desired: &Desired, certificates: &Certificates) -> Result<Obser
         let value = LiveNamespace { organization: Some(namespace.organization.clone()) };
         world.namespaces.insert(name.clone(), present(value));
     }
-    let materials = desired.materials.iter().map(|(name, wanted)| (name.clone(), present(wanted.entries.clone())));
-    world.materials.extend(materials);
     world.objects.extend(desired.objects.iter().map(|(object, wanted)| (object.clone(), ready(wanted.spec.clone()))));
     for (name, channel) in &desired.channels {
         let Some(seen) = world.channels.get_mut(name) else { continue };
@@ -369,13 +367,11 @@ pub fn take(
             let after = channel_config::live_config(&after).map_err(failed)?;
             seen.config = present(LiveChannel { block: live.block + 1, ..after });
         }
-        Step::StoreMaterial { config_map, entries, pinned, .. } => {
-            let channel = world.channels.get_mut(config_map.trim_end_matches("-genesis")).filter(|_| *pinned);
-            if let Some(channel) = channel {
-                let hash = entries.get("hash").map(|hash| String::from_utf8_lossy(&hash.0).into_owned());
-                channel.genesis = present(PinnedGenesis { hash: hash.unwrap_or_default() });
-            } else {
-                world.materials.insert(config_map.clone(), present(entries.clone()));
+        Step::StoreMaterial { config_map, entries, pinned: genesis, .. } => {
+            let channel = config_map.strip_suffix("-genesis").filter(|_| *genesis);
+            match channel.and_then(|name| Some((name, world.channels.get_mut(name)?))) {
+                Some((name, seen)) => seen.genesis = present(pinned(name)),
+                None => drop(world.materials.insert(config_map.clone(), present(entries.clone()))),
             }
         }
         Step::StorePackage { config_map, .. } => {

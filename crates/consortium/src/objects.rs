@@ -641,25 +641,6 @@ pub struct ProposalSpec {
 /// Annotation of a Proposal whose update cannot be undone: the digest that a person approved.
 pub const ANNOTATION_APPROVED: &str = "tenter.dev/approved";
 
-/// Whether steps that cannot be undone wait for an approval, and what was approved.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ApprovalSettings {
-    /// Whether they do. Updates of a channel's capabilities always wait for one, on their Proposal.
-    #[serde(default)]
-    pub required: bool,
-    /// Digests of the steps that a person approved; `tenter approve HASH` writes those of the plan with that hash.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub approved: Vec<String>,
-}
-
-impl ApprovalSettings {
-    /// Whether nothing is set.
-    pub fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 /// What an organization says to a config update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum VoteChoice {
@@ -695,6 +676,25 @@ pub struct VoteSpec {
     /// Why, in a line; other members read it when an update is rejected.
     #[serde(default)]
     pub reason: String,
+}
+
+/// Whether steps that cannot be undone wait for an approval, and what was approved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApprovalSettings {
+    /// Whether they do. Updates of a channel's capabilities always wait for one, on their Proposal.
+    #[serde(default)]
+    pub required: bool,
+    /// Digests of the steps that a person approved; `tenter approve HASH` writes those of the plan with that hash.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approved: Vec<String>,
+}
+
+impl ApprovalSettings {
+    /// Whether nothing is set.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A condition, as `metav1.Condition`.

@@ -75,10 +75,11 @@ pub struct Snapshot {
     namespaces: BTreeMap<String, Observation<LiveNamespace>>,
     /// The channels.
     channels: BTreeMap<String, ObservedChannel>,
-    /// The public material of other daemons' organizations, by `ConfigMap`.
-    materials: BTreeMap<String, Observation<BTreeMap<String, Blob>>>,
     /// The chaincodes, as `channel/chaincode`.
     chaincodes: BTreeMap<String, Chaincode>,
+    /// Public material of other daemons' organizations, by the name of its `ConfigMap`.
+    #[serde(default)]
+    materials: BTreeMap<String, Observation<BTreeMap<String, Blob>>>,
 }
 
 /// What was seen of a chaincode. Definitions are bytes of `lifecycle.CommitChaincodeDefinitionArgs`.
@@ -170,8 +171,8 @@ impl Snapshot {
             objects: objects.iter().map(|(reference, live)| (reference.clone(), object(live.clone()))).collect(),
             namespaces: namespaces.iter().map(|(name, seen)| (name.clone(), redacted(seen.clone()))).collect(),
             channels: channels.iter().map(|(name, seen)| (name.clone(), channel(seen))).collect(),
-            materials: materials.iter().map(|(name, seen)| (name.clone(), redacted(seen.clone()))).collect(),
             chaincodes: chaincodes.iter().map(|(key, seen)| (key.clone(), Chaincode::of(key, seen))).collect(),
+            materials: materials.iter().map(|(name, seen)| (name.clone(), redacted(seen.clone()))).collect(),
         }
     }
 
@@ -183,9 +184,9 @@ impl Snapshot {
             objects: self.objects,
             namespaces: self.namespaces,
             channels: self.channels,
+            chaincodes: chaincodes.collect::<Result<_, SnapshotError>>()?,
             materials: self.materials,
             at: self.taken.parse().ok(),
-            chaincodes: chaincodes.collect::<Result<_, SnapshotError>>()?,
         })
     }
 }

@@ -103,8 +103,8 @@ impl Planner<'_> {
             | Step::PinGenesis { .. }
             | Step::JoinOrderer { .. }
             | Step::JoinPeer { .. }
-            | Step::StorePackage { .. }
             | Step::StoreMaterial { .. }
+            | Step::StorePackage { .. }
             | Step::AwaitReady { .. } => Effects::default(),
         }
     }

@@ -43,9 +43,6 @@ pub fn covered(
         let hash = channel.genesis.value().map(|genesis| &genesis.hash);
         put(format!("the genesis block of channel {name}"), &json!(hash));
     }
-    for (name, seen) in &observed.materials {
-        put(format!("ConfigMap {name}"), &json!(seen.value()));
-    }
     for planned in steps.values() {
         match &planned.step {
             Step::UpdateChannelConfig { channel, .. } => {
@@ -62,6 +59,9 @@ pub fn covered(
             }
             _ => {}
         }
+    }
+    for (name, seen) in &observed.materials {
+        put(format!("the material in ConfigMap {name}"), &json!(seen.value()));
     }
     parts
 }
