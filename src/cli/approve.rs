@@ -1,5 +1,7 @@
 //! `tenter approve`: a person agrees to what cannot be undone.
 
+use std::fmt::Write as _;
+
 use kube::ResourceExt as _;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -41,8 +43,11 @@ struct Approved {
 
 impl Report for Approved {
     fn text(&self, _style: Style) -> String {
-        let lines: String = self.steps.iter().map(|step| format!("  {}\n", printable(step))).collect();
-        format!("{} of plan {} approved:\n{lines}", count(self.steps.len(), "step"), self.hash)
+        let mut text = format!("{} of plan {} approved:\n", count(self.steps.len(), "step"), self.hash);
+        for step in &self.steps {
+            let _ = writeln!(text, "  {}", printable(step));
+        }
+        text
     }
 
     fn json(&self) -> Value {

@@ -588,7 +588,11 @@ fn chaincode_text(step: &Step, style: Style) -> String {
 
 /// What others changed and this puts back.
 fn drift_text(drift: &[String], style: Style) -> String {
-    drift.iter().map(|line| format!("        {} {}\n", style.yellow("drift:"), printable(line))).collect()
+    let mut text = String::new();
+    for line in drift {
+        let _ = writeln!(text, "        {} {}", style.yellow("drift:"), printable(line));
+    }
+    text
 }
 
 /// Who must sign an update, who will, and whose change it puts back.

@@ -27,7 +27,7 @@ pub async fn signed(engine: &Engine, look: &Look, now: Timestamp) -> Result<Stri
                 let signed = SignedSnapshot::sign(&snapshot, &identity).map_err(|error| chain(&error))?;
                 return serde_json::to_string(&signed).map_err(|error| error.to_string());
             }
-            other => why = other.evidence().unwrap_or_default().to_owned(),
+            other => other.evidence().unwrap_or_default().clone_into(&mut why),
         }
     }
     Err(format!("no identity to sign a snapshot with: {why}"))

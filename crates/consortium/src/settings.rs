@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::chaincode::read_package;
+use crate::definition::ChaincodeEntry;
 use crate::network::{Network, Organization};
 use crate::objects::{
     ApprovalSettings, ChannelSpec, ConsortiumSpec, ImageSettings, NamespaceSettings, SigningMode, Subject, TrustedKey,
@@ -68,8 +70,11 @@ impl Settings {
             }
             for chaincode in &network.chaincodes {
                 images.extend(chaincode.entry.source.image.clone());
-                let server = chaincode.entry.source.external.as_ref().map(|external| external.address.clone());
-                settings.chaincode_servers.extend(server);
+                let ChaincodeEntry { name, version, source, .. } = &chaincode.entry;
+                settings.chaincode_servers.extend(source.external.as_ref().map(|external| external.address.clone()));
+                let item = source.package.as_ref().and_then(|path| network.repository.files.get(path));
+                let package = item.and_then(|item| read_package(item, name, version).ok());
+                settings.chaincode_servers.extend(package.and_then(|package| package.server().ok()));
             }
         }
         settings.organizations = organizations.into_iter().collect();
