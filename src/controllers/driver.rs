@@ -459,7 +459,7 @@ pub async fn run<C: Controlled>(controller: C, ctx: Arc<Context>, stop: Cancella
     let api = Api::<C::Object>::all(ctx.client.clone());
     let (reader, writer) = reflector::store();
     // Not for its own status, which this daemon writes: that would be a second look at everything for each change.
-    let changed = predicates::generation
+    let worth_a_look = predicates::generation
         .combine(predicates::annotations)
         .combine(predicates::labels)
         .combine(predicates::finalizers);
@@ -467,7 +467,7 @@ pub async fn run<C: Controlled>(controller: C, ctx: Arc<Context>, stop: Cancella
         .default_backoff()
         .reflect(writer)
         .applied_objects()
-        .predicate_filter(changed, PredicateConfig::default());
+        .predicate_filter(worth_a_look, PredicateConfig::default());
     let stream = Controller::for_stream(changes, reader)
         .with_config(Config::default().concurrency(CONCURRENCY))
         .graceful_shutdown_on(stop.cancelled_owned());
