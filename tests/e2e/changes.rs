@@ -327,9 +327,13 @@ async fn a_change_by_hand_is_shown_and_put_right_by_a_signed_update() {
     assert!(drift.contains(&format!("block {block}")) && drift.contains("HubMSP"), "what, by whom, where: {step}");
     assert!(step["step"]["changes"].to_string().contains("7s"), "{step}");
     world.start();
+    world.kill_again_and_again(KILLS);
     let put_right = proposal(&world, "orderer-settings", "Committed").await;
     assert!(put_right["spec"]["reason"].to_string().contains("HubMSP"), "{put_right}");
     in_sync(&world).await;
+    let all = proposals(&world).await;
+    assert_eq!((all.len(), channel_status(&world).await["configSequence"].clone()), (1, json!(2)), "{all:?}");
+    println!("the daemon was killed at {} points", world.kills());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -340,6 +344,7 @@ async fn a_capability_waits_for_an_approval_of_its_update() {
     world.start();
     let old = with_channel(&example(&world.name), &["capabilities: {application: V2_0}"]);
     converge(&world, &old).await;
+    world.kill_again_and_again(KILLS);
     let commit = world.commit(&old.replace("V2_0", "V2_5"));
     let waiting = proposal(&world, "capabilities", "Collecting").await;
     let (message, digest) = world
@@ -369,6 +374,9 @@ async fn a_capability_waits_for_an_approval_of_its_update() {
     approve(&digest).await;
     world.applied(&commit).await;
     proposal(&world, "capabilities", "Committed").await;
+    let all = proposals(&world).await;
+    assert_eq!((all.len(), channel_status(&world).await["configSequence"].clone()), (1, json!(1)), "{all:?}");
+    println!("the daemon was killed at {} points", world.kills());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -485,6 +493,7 @@ async fn an_identity_is_enrolled_and_its_revocation_reaches_the_channel() {
     world.consortium(json!({})).await;
     world.start();
     converge(&world, &example(&world.name)).await;
+    world.kill_again_and_again(KILLS);
     let acme = world.organization("acme");
     let api = world.objects("Identity", &acme);
     let object = json!({
@@ -521,4 +530,5 @@ async fn an_identity_is_enrolled_and_its_revocation_reaches_the_channel() {
     let update = ConfigUpdate::compute(&live, &wanted).expect("a difference");
     let refused = nodes.submit(&orderer, &update, &[], &app).await.expect_err("the orderers refuse it");
     println!("a revoked submitter: {refused:?}");
+    println!("the daemon was killed at {} points", world.kills());
 }
