@@ -104,7 +104,7 @@ impl Controlled for CertificateAuthorityController {
     }
 
     async fn observe(&self, ctx: &Context, scope: &Scope, object: &CertificateAuthority) -> Result<Observed, Failure> {
-        observe::observe(ctx, scope, object).await
+        Box::pin(observe::observe(ctx, scope, object)).await
     }
 
     fn decide(&self, object: &CertificateAuthority, observed: &Observed, now: Timestamp) -> DecisionOf<Self> {
