@@ -46,8 +46,8 @@ fn write(folder: &Path) {
     let certificates = Certificates::of(&[&wanted]).expect("placeholders");
     let world = converged(&wanted, &certificates).expect("a world");
     let snapshot = Snapshot::of(&wanted, None, &world, Timestamp::now());
-    let (signer, root) = identity();
-    let signed = SignedSnapshot::sign(&snapshot, &signer).expect("it is signed");
+    let (reader, root) = identity();
+    let signed = SignedSnapshot::sign(&snapshot, &reader).expect("it is signed");
     std::fs::write(folder.join("snapshot.json"), serde_json::to_vec(&signed).expect("JSON")).expect("a file");
     std::fs::write(folder.join("roots.pem"), root).expect("a file");
     std::fs::write(folder.join("others.pem"), identity().1).expect("a file");
