@@ -33,7 +33,7 @@ use crate::controllers::channel::config::ProposalSeen;
 use crate::controllers::channel::{decide as channel, form};
 use crate::controllers::membership::{decide as member, join};
 use crate::controllers::process_world::{CHANNEL, CONFIG_YAML, SYSTEM, enrol, pair, reference, start, table};
-use crate::controllers::proposal::decide::{Action, Attempt, Decision, Exchanged, VOTED_DOWN, View, decide};
+use crate::controllers::proposal::decide::{Action, Attempt, Decision, VOTED_DOWN, View, decide};
 use crate::controllers::proposal::look::{Place, look};
 use crate::messages::channel::{How, MessageChannel};
 use crate::nodes::identity::signing_identity;
@@ -442,22 +442,9 @@ impl Member {
             now,
         };
         let seen = look(&place, followed.base, followed.update.clone(), followed.signatures.clone()).await;
-        let mut view = View {
-            place: (SYSTEM.to_owned(), followed.topic.clone()),
-            channel: CHANNEL.to_owned(),
-            topic: followed.topic.clone(),
-            digest: digest.to_owned(),
-            standing: Observation::Unreachable { evidence: String::new() },
-            wanted: false,
-            problems: Vec::new(),
-            irreversible: None,
-            approved: None,
-            too_old: Observation::Present { value: Vec::new() },
-            judgement: None,
-            exchanged: Exchanged::default(),
-            attempt: followed.attempt.clone(),
-            created: now,
-        };
+        let place = (SYSTEM.to_owned(), followed.topic.clone());
+        let update = (CHANNEL, followed.topic.as_str(), digest);
+        let mut view = View::unseen(place, update, followed.attempt.clone(), now);
         seen.complete(&mut view);
         let decision = decide(&view, now);
         for action in &decision.actions {

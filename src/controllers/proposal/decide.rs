@@ -144,6 +144,33 @@ pub struct View {
     pub created: Timestamp,
 }
 
+impl View {
+    /// A proposal at which nobody has looked yet.
+    pub fn unseen(
+        place: (String, String),
+        (channel, topic, digest): (&str, &str, &str),
+        attempt: Option<Attempt>,
+        created: Timestamp,
+    ) -> Self {
+        Self {
+            place,
+            channel: channel.to_owned(),
+            topic: topic.to_owned(),
+            digest: digest.to_owned(),
+            standing: Observation::Unreachable { evidence: "it was not looked at".to_owned() },
+            wanted: false,
+            problems: Vec::new(),
+            irreversible: None,
+            approved: None,
+            too_old: Observation::Present { value: Vec::new() },
+            judgement: None,
+            exchanged: Exchanged::default(),
+            attempt,
+            created,
+        }
+    }
+}
+
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {

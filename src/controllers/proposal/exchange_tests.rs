@@ -8,12 +8,11 @@ use git2::Repository;
 use jiff::Timestamp;
 use tenter_consortium::document::Blob;
 use tenter_consortium::objects::{ChannelSpec, ConsortiumSpec, VoteChoice};
-use tenter_consortium::observation::Observation;
 use tenter_consortium::status::{ChannelPhase, ProposalPhase, ProposalVote};
 use tenter_fabric::config::CurrentConfig;
 use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate};
 
-use super::decide::{Action, Answer, Attempt, Decision, Exchanged, View, decide};
+use super::decide::{Action, Answer, Attempt, Decision, View, decide};
 use super::look::{Place, Seen, look};
 use crate::controllers::process_world::{CHANNEL, SYSTEM, World};
 use crate::messages::channel::{How, MessageChannel};
@@ -115,22 +114,9 @@ impl Daemon {
             now,
         };
         let seen = look(&place, self.base, self.update.clone(), self.signatures.clone()).await;
-        let mut view = View {
-            place: (SYSTEM.to_owned(), "proposal".to_owned()),
-            channel: CHANNEL.to_owned(),
-            topic: "policies".to_owned(),
-            digest: self.update.digest(),
-            standing: Observation::Unreachable { evidence: String::new() },
-            wanted: false,
-            problems: Vec::new(),
-            irreversible: None,
-            approved: None,
-            too_old: Observation::Present { value: Vec::new() },
-            judgement: None,
-            exchanged: Exchanged::default(),
-            attempt: self.attempt.clone(),
-            created: now,
-        };
+        let place = (SYSTEM.to_owned(), "proposal".to_owned());
+        let update = (CHANNEL, "policies", self.update.digest());
+        let mut view = View::unseen(place, (update.0, update.1, &update.2), self.attempt.clone(), now);
         seen.complete(&mut view);
         (seen, view)
     }

@@ -29,7 +29,7 @@ use tenter_consortium::settings::hosts_all;
 use tenter_consortium::status::{ProposalPhase, ProposalSignature, ProposalStatus, ProposalVote};
 use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate};
 
-use self::decide::{Action, Answer, Attempt, Exchanged, Standing, VOTED_DOWN, View, decide};
+use self::decide::{Action, Answer, Attempt, Standing, VOTED_DOWN, View, decide};
 use self::look::{Place, Seen, look, own_organizations};
 use super::apply::MANAGED_BY;
 use super::channel::config::ProposalSeen;
@@ -268,22 +268,12 @@ impl Controlled for ProposalController {
     async fn observe(&self, ctx: &Context, scope: &Scope, object: &Proposal) -> Result<Observed, Failure> {
         let update = update(object)?;
         let known = self.known(object);
-        let mut view = View {
-            place: (object.namespace().unwrap_or_default(), object.name_any()),
-            channel: object.spec.channel.clone(),
-            topic: object.spec.topic.clone(),
-            digest: object.spec.digest.clone(),
-            standing: Observation::Unreachable { evidence: "it was not looked at".to_owned() },
-            wanted: false,
-            problems: Vec::new(),
-            irreversible: None,
-            approved: object.annotations().get(ANNOTATION_APPROVED).cloned(),
-            too_old: Observation::Present { value: Vec::new() },
-            judgement: None,
-            exchanged: Exchanged::default(),
-            attempt: known.attempt.or_else(|| told(object)),
-            created: object.metadata.creation_timestamp.as_ref().map_or_else(|| ctx.now(), |time| time.0),
-        };
+        let spec = &object.spec;
+        let place = (object.namespace().unwrap_or_default(), object.name_any());
+        let created = object.metadata.creation_timestamp.as_ref().map_or_else(|| ctx.now(), |time| time.0);
+        let attempt = known.attempt.or_else(|| told(object));
+        let mut view = View::unseen(place, (&spec.channel, &spec.topic, &spec.digest), attempt, created);
+        view.approved = object.annotations().get(ANNOTATION_APPROVED).cloned();
         if let Some(block) = settled(object) {
             view.standing = Observation::Present { value: Standing::Committed { block } };
             return Ok(Observed { view, seen: None, place: None, silent: None });

@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use tenter_consortium::objects::{ConsortiumSpec, NamespaceSettings};
-use tenter_consortium::observation::Observation;
 use tenter_consortium::status::{ChannelPhase, ProposalPhase};
 use tenter_fabric::ca::{Authority, CertificateRequest, Role, Usage};
 use tenter_fabric::config::CurrentConfig;
 use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate};
 
-use super::decide::{Action, Answer, Attempt, Decision, Exchanged, View, decide};
+use super::decide::{Action, Answer, Attempt, Decision, View, decide};
 use super::look::{Place, Seen, look};
 use crate::controllers::process_world::{CHANNEL, SYSTEM, World, pair, reference};
 use crate::nodes::identity::signing_identity;
@@ -65,22 +64,9 @@ impl Followed {
         let (nodes, spec, votes) = (&world.nodes, &world.spec, BTreeMap::new());
         let place = Place { nodes, namespace: SYSTEM, settings: &settings, spec, messages: None, votes: &votes, now };
         let seen = look(&place, self.base, self.update.clone(), self.signatures.clone()).await;
-        let mut view = View {
-            place: (SYSTEM.to_owned(), "proposal".to_owned()),
-            channel: CHANNEL.to_owned(),
-            topic: "orderer-settings".to_owned(),
-            digest: self.update.digest(),
-            standing: Observation::Unreachable { evidence: String::new() },
-            wanted: false,
-            problems: Vec::new(),
-            irreversible: None,
-            approved: None,
-            too_old: Observation::Present { value: Vec::new() },
-            judgement: None,
-            exchanged: Exchanged::default(),
-            attempt: self.attempt.clone(),
-            created: now,
-        };
+        let place = (SYSTEM.to_owned(), "proposal".to_owned());
+        let update = (CHANNEL, "orderer-settings", self.update.digest());
+        let mut view = View::unseen(place, (update.0, update.1, &update.2), self.attempt.clone(), now);
         seen.complete(&mut view);
         (seen, view)
     }
