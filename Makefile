@@ -6,6 +6,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 
 CLUSTER ?= tenter
+IMAGE ?= registry.example/tenter/tenter:0.1.0
 DEV_CLUSTER := deploy/dev-cluster/cluster
 
 # The container runtime's socket and the demo's git server are on this machine alone; a proxy must not be asked for them.
@@ -23,6 +24,11 @@ setup: ## Install the Debian packages that the build and the dev cluster need, w
 .PHONY: build
 build: setup ## Build tenter and the simulator
 	cargo build --locked --release --bin tenter --bin fabric-sim --bin assets-contract
+
+.PHONY: image
+image: build ## Write Tenter's image (IMAGE names it) to target/tenter-image.tar, without Docker
+	deploy/dev-cluster/image build --name $(IMAGE) --output target/tenter-image.tar \
+		--entrypoint /usr/local/bin/tenter $${CARGO_TARGET_DIR:-target}/release/tenter:/usr/local/bin/tenter
 
 .PHONY: demo
 demo: setup ## Watch a commit become a running consortium
@@ -45,7 +51,7 @@ deny: setup ## Licences and sources of the dependencies (deny.toml); builds carg
 
 .PHONY: test-unit
 test-unit: setup ## Tests that need no cluster; Fabric's programs are used when FABRIC_BIN_DIR or PATH has them
-	cargo test --locked --workspace --all-features
+	deploy/test-unit
 
 .PHONY: test-e2e
 test-e2e: setup ## Scenarios on the dev cluster (or the one in KUBECONFIG)

@@ -49,8 +49,8 @@ async fn measure() -> Result<(), Box<dyn Error>> {
     let settings = settings(&ours);
     let network = network(&ours.name)?;
     let ctx = Arc::new(Context::new(ours.client.clone(), ours.namespace.clone()));
-    let route = Arc::new(PortForwardRoute::new(ours.client.clone()));
-    let nodes = Arc::new(Nodes::new(Arc::new(KubeStore::new(ours.client.clone())), route));
+    let route = Arc::new(PortForwardRoute::new(ours.client.clone(), ctx.cache.clone()));
+    let nodes = Arc::new(Nodes::new(Arc::new(KubeStore::new(ours.client.clone(), ctx.cache.clone())), route));
     let engine = Engine { ctx, nodes };
     let first = engine.look(&network, &settings, None).await.plan;
     let count = writes(&first);

@@ -22,8 +22,9 @@ use crate::controllers::organization::OrganizationController;
 use crate::controllers::peer::PeerController;
 use crate::controllers::proposal::ProposalController;
 use crate::controllers::vote::VoteController;
-use crate::execute::lease::{LeaseError, acquire};
+use crate::execute::lease::{Candidate, LeaseError};
 use crate::messages::channel::{How, MessageChannel};
+use crate::resources::Consortium;
 use crate::sync::engine::Engine;
 use crate::sync::{self, Options, Shared};
 use crate::web::metrics::Telemetry;
@@ -77,6 +78,9 @@ pub async fn run(engine: Engine, parts: Parts) -> Result<(), DaemonError> {
     let mut tasks: JoinSet<()> = JoinSet::new();
     tasks.spawn(web::serve(listener, telemetry.clone(), stop.clone()));
     if parts.operator {
+        if let Some(options) = &parts.sync {
+            engine.ctx.definitions.follow(options.consortium.as_deref());
+        }
         let messages = MessageChannel::new(parts.cache, How::Process(EXCHANGE_LIMIT));
         tasks.spawn(operate(engine.clone(), Arc::new(messages), telemetry.clone(), stop.clone()));
     }
@@ -103,10 +107,11 @@ pub async fn run(engine: Engine, parts: Parts) -> Result<(), DaemonError> {
 
 /// Runs the controllers while this process holds their Lease.
 async fn operate(engine: Engine, messages: Arc<MessageChannel>, telemetry: Arc<Telemetry>, stop: CancellationToken) {
+    let ctx = &engine.ctx;
+    let mut candidate = Candidate::new(ctx.client.clone(), &ctx.namespace, OPERATOR_LEASE);
     while !stop.is_cancelled() {
-        let ctx = &engine.ctx;
         let taken = tokio::select! {
-            taken = acquire(ctx.client.clone(), &ctx.namespace, OPERATOR_LEASE, PATIENCE) => taken,
+            taken = candidate.acquire(PATIENCE) => taken,
             () = stop.cancelled() => return,
         };
         let lease = match taken {
@@ -134,6 +139,7 @@ async fn operate(engine: Engine, messages: Arc<MessageChannel>, telemetry: Arc<T
 /// Runs the controllers of all kinds until `stop`.
 async fn control(engine: &Engine, messages: &Arc<MessageChannel>, stop: &CancellationToken) {
     let ctx = || engine.ctx.clone();
+    engine.ctx.cache.keep_in::<Consortium>(&engine.ctx.namespace);
     let followers = Arc::new(Followers::default());
     tokio::join!(
         controllers::run(OrganizationController, ctx(), stop.clone()),

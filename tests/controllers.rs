@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -19,6 +20,8 @@ use kube::api::{
 };
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
+use tenter::controllers::apply::{self, MANAGED_BY, Written};
+use tenter::controllers::cache::Answer;
 use tenter::controllers::certificate_authority::CertificateAuthorityController;
 use tenter::controllers::identity::IdentityController;
 use tenter::controllers::orderer::OrdererController;
@@ -393,6 +396,76 @@ async fn what_is_not_tenters_is_never_touched() {
 
     let kept = services.get("orderer0").await.expect("the Service").spec.expect("a spec");
     assert_eq!(kept.selector.expect("a selector"), BTreeMap::from([("app".to_owned(), "theirs".to_owned())]));
+    Box::pin(world.remove()).await;
+}
+
+/// A `ConfigMap` of the world's system namespace.
+fn noted(world: &World, name: &str, number: usize, labels: &[(&str, &str)]) -> ConfigMap {
+    let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(world.system.clone()),
+            labels: Some(labels.iter().map(owned).collect()),
+            ..ObjectMeta::default()
+        },
+        data: Some(BTreeMap::from([("number".to_owned(), number.to_string())])),
+        ..ConfigMap::default()
+    }
+}
+
+/// The number that a read of it gives.
+async fn number(world: &World, name: &str) -> Option<String> {
+    let map = apply::get::<ConfigMap>(&world.ctx, &world.system, name).await.expect("an answer");
+    map.and_then(|map| map.data?.remove("number"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_are_never_older_than_what_was_written() {
+    let Some(world) = world("copies").await else { return };
+    let (ctx, system) = (&world.ctx, world.system.as_str());
+    let own = [(MANAGED_BY, "tenter")];
+    let mut changes = std::pin::pin!(ctx.changes::<ConfigMap>());
+    let known = || matches!(ctx.cache.get::<ConfigMap>(system, "own"), Answer::Known(Some(_)));
+    // What this process wrote it reads, however far behind the watch is.
+    for round in 0..50 {
+        apply::apply(ctx, &noted(&world, "own", round, &own)).await.expect("written");
+        assert_eq!(number(&world, "own").await, Some(round.to_string()));
+    }
+    let start = Instant::now();
+    while !known() {
+        assert!(start.elapsed() < LIMIT, "there is no copy");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // What somebody else wrote is in the copy when it is told of.
+    let api = Api::<ConfigMap>::namespaced(world.client.clone(), system);
+    let patch = Patch::Merge(json!({"data": {"number": "100"}}));
+    api.patch("own", &PatchParams::default(), &patch).await.expect("changed");
+    let told = async {
+        while let Some(map) = changes.next().await {
+            if map.name_any() == "own" && map.data.is_some_and(|data| data["number"] == "100") {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, told).await.expect("the change is told of");
+    assert_eq!(number(&world, "own").await.as_deref(), Some("100"));
+    // What is not Tenter's is not watched, and is there all the same.
+    api.create(&PostParams::default(), &noted(&world, "theirs", 7, &[])).await.expect("made");
+    assert_eq!(number(&world, "theirs").await.as_deref(), Some("7"));
+    let found = apply::list::<ConfigMap>(ctx, system, "").await.expect("a list");
+    assert!(found.iter().any(|map| map.name_any() == "theirs"));
+    // Deleted is gone at once, and what comes back under the name is there at once.
+    for round in 0..10 {
+        apply::delete::<ConfigMap>(ctx, system, "own").await.expect("deleted");
+        assert_eq!(number(&world, "own").await, None);
+        apply::create(ctx, &noted(&world, "own", round, &own)).await.expect("made");
+        assert_eq!(number(&world, "own").await, Some(round.to_string()));
+    }
+    // One that somebody else made in the same moment is not overlooked.
+    api.create(&PostParams::default(), &noted(&world, "late", 3, &own)).await.expect("made");
+    assert_eq!(apply::create(ctx, &noted(&world, "late", 4, &own)).await.expect("an answer"), Written::Unchanged);
+    assert_eq!(number(&world, "late").await.as_deref(), Some("3"));
     Box::pin(world.remove()).await;
 }
 

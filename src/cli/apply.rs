@@ -20,7 +20,7 @@ use super::exit::Exit;
 use super::outcome::{CliError, Outcome, Report, say, stderr_style};
 use super::plan::{DefinitionArgs, Inputs, unseen_exit};
 use super::plan_file::PlanFile;
-use crate::execute::lease::{Lease, LeaseError, acquire};
+use crate::execute::lease::{Candidate, Lease, LeaseError};
 use crate::execute::objects::Cluster as Writer;
 use crate::execute::{Execution, StepOutcome, execute};
 use crate::report::plan::{Basis, PlanReport, headline};
@@ -255,7 +255,8 @@ fn confirm(global: &Global, args: &Args, inputs: &Inputs, plan: &Plan) -> Result
 
 async fn take_lease(cluster: &Cluster, name: &str, patience: Duration) -> Result<Lease, CliError> {
     let ctx = &cluster.engine.ctx;
-    acquire(ctx.client.clone(), &ctx.namespace, &lease_name(name), patience.min(Duration::from_secs(30))).await.map_err(
+    let mut candidate = Candidate::new(ctx.client.clone(), &ctx.namespace, &lease_name(name));
+    candidate.acquire(patience.min(Duration::from_secs(30))).await.map_err(
         |error| match &error {
             LeaseError::Held { .. } => CliError::new(
                 Exit::Blocked,
@@ -279,7 +280,7 @@ async fn converge(
     mut plan: Plan,
     lease: &Lease,
 ) -> Result<Outcome, CliError> {
-    let triggers = Triggers::start(&cluster.engine.ctx.client, name);
+    let triggers = Triggers::start(&cluster.engine.ctx, name);
     let mut changes = triggers.changes.clone();
     let mut progress = Progress::new(global);
     let deadline = Instant::now() + args.timeout;
@@ -343,5 +344,71 @@ fn why_left(plan: &Plan, execution: &Execution, id: &StepId) -> String {
         Some(StepOutcome::Waiting(why)) => why.clone(),
         Some(StepOutcome::Failed(failure)) => failure.message.clone(),
         _ => plan.steps.get(id).map(|planned| headline(&planned.step)).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use tenter_consortium::plan::{Effects, Note, Step, Unseen};
+
+    use super::*;
+    use crate::execute::StepFailure;
+
+    fn step(blocked: bool, unseen: Option<Unseen>) -> PlannedStep {
+        PlannedStep {
+            step: Step::PinGenesis { channel: "c".to_owned() },
+            needs: BTreeSet::new(),
+            reasons: Vec::new(),
+            blocked: blocked.then(|| "no".to_owned()),
+            unseen,
+            irreversible: None,
+            effects: Effects::default(),
+            approval: None,
+        }
+    }
+
+    fn check(steps: Vec<PlannedStep>, error: bool, (wrote, failed, over): (bool, u32, bool), expect: Option<Exit>) {
+        let text = || "x".to_owned();
+        let id = |place: usize| StepId(place.to_string());
+        let steps: BTreeMap<StepId, PlannedStep> =
+            steps.into_iter().enumerate().map(|(place, step)| (id(place), step)).collect();
+        let note = Note { level: NoteLevel::Error, code: text(), subject: text(), message: text() };
+        let notes = if error { vec![note] } else { Vec::new() };
+        let plan = Plan { format: 1, consortium: text(), revision: None, steps, notes, hash: text() };
+        let mut execution = Execution::default();
+        if wrote {
+            execution.outcomes.insert(id(0), StepOutcome::Done);
+        }
+        if failed > 0 {
+            let failure = StepFailure { reason: text(), message: text(), terminal: false };
+            execution.outcomes.insert(id(1), StepOutcome::Failed(failure));
+        }
+        let deadline = Instant::now();
+        let deadline = if over { deadline } else { deadline + Duration::from_hours(1) };
+        assert_eq!(ended(&plan, &execution, failed, deadline), expect, "{plan:?} {execution:?}");
+    }
+
+    #[test]
+    fn every_end_has_its_code() {
+        let (open, gated) = (step(false, None), step(true, None));
+        let (unreachable, forbidden) = (step(true, Some(Unseen::Unreachable)), step(true, Some(Unseen::Forbidden)));
+        let going = (false, 0, false);
+        let over = (false, 0, true);
+        check(vec![], false, going, Some(Exit::Ok));
+        check(vec![], true, going, Some(Exit::Blocked));
+        check(vec![open.clone()], false, going, None);
+        check(vec![open.clone()], false, over, Some(Exit::Timeout));
+        check(vec![open.clone(), gated.clone()], false, going, None);
+        check(vec![open.clone(), gated.clone()], false, over, Some(Exit::Timeout));
+        check(vec![gated.clone()], false, going, Some(Exit::Blocked));
+        check(vec![gated], false, (true, 0, false), None);
+        check(vec![open.clone()], false, (false, TRIES - 1, false), None);
+        check(vec![open], false, (false, TRIES, false), Some(Exit::Failure));
+        // What could not be seen may be seen at the next look.
+        check(vec![unreachable.clone()], false, going, None);
+        check(vec![unreachable.clone()], false, over, Some(Exit::Unreachable));
+        check(vec![unreachable, forbidden], false, over, Some(Exit::Unauthorised));
     }
 }

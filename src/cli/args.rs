@@ -361,6 +361,18 @@ mod tests {
     }
 
     #[test]
+    fn every_help_has_examples_of_its_own_command() {
+        let root = Cli::command();
+        for command in root.get_subcommands().filter(|command| !command.is_hide_set()) {
+            let help = command.clone().render_long_help().to_string();
+            let examples = help.split_once("\nExamples:\n").map(|(_, examples)| examples).unwrap_or_default();
+            let name = format!("tenter {}", command.get_name());
+            let of_command = |line: &str| line.contains(&format!("{name} ")) || line.trim_end().ends_with(&name);
+            assert!(examples.lines().any(of_command), "{name}: {help}");
+        }
+    }
+
+    #[test]
     fn durations_are_read() {
         assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("10m"), Ok(Duration::from_mins(10)));

@@ -45,10 +45,13 @@ impl Cluster {
                 return Err(CliError::new(Exit::Unreachable, message, UNREACHABLE));
             }
         }
-        let route: Arc<dyn Route> =
-            if in_cluster { Arc::new(ServiceRoute) } else { Arc::new(PortForwardRoute::new(client.clone())) };
-        let nodes = Arc::new(Nodes::new(Arc::new(KubeStore::new(client.clone())), route));
-        let ctx = Arc::new(Context::new(client, &global.namespace));
+        let ctx = Arc::new(Context::new(client.clone(), &global.namespace));
+        let route: Arc<dyn Route> = if in_cluster {
+            Arc::new(ServiceRoute::new(ctx.cache.clone()))
+        } else {
+            Arc::new(PortForwardRoute::new(client.clone(), ctx.cache.clone()))
+        };
+        let nodes = Arc::new(Nodes::new(Arc::new(KubeStore::new(client, ctx.cache.clone())), route));
         Ok(Self { engine: Engine { ctx, nodes } })
     }
 

@@ -7,13 +7,11 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use serde_json::Value;
-use tenter_consortium::desired::desired;
 use tenter_consortium::expiry::expiring;
-use tenter_consortium::model;
+use tenter_consortium::model::{self, Compared, Revision};
 use tenter_consortium::network::Network;
 use tenter_consortium::objects::{ApprovalSettings, ImageSettings, NamespaceSettings, Subject, SubjectKind};
 use tenter_consortium::plan::{Plan, PlannedStep, Unseen};
-use tenter_consortium::planner;
 use tenter_consortium::settings::Settings;
 use tenter_consortium::snapshot::{Snapshot, SnapshotError};
 
@@ -29,7 +27,7 @@ use crate::report::review::Review;
 use crate::resources::Consortium;
 use crate::source::{SourceError, local};
 use crate::sync::definition::credentials;
-use crate::sync::engine::plan_offline;
+use crate::sync::engine::{Look, plan_offline, plan_seen};
 
 /// How far `diff` looks ahead for certificates that end, as `plan` does by default.
 const HORIZON: Duration = Duration::from_hours(30 * 24);
@@ -86,8 +84,8 @@ pub struct WorldArgs {
     offline: bool,
     /// Compare with the definition at this revision of its repository, without a cluster
     #[arg(
-        help = "Compare with the definition at this revision of its repository, without a cluster; all that both ask for is \
-                allowed unless settings are given",
+        help = "Compare with the definition at this revision of its repository (40 zeros: with nothing), without a cluster; all \
+                that both ask for is allowed unless settings are given",
         long,
         env = "TENTER_AGAINST",
         hide_env_values = true,
@@ -272,6 +270,9 @@ impl DefinitionArgs {
 impl DefinitionArgs {
     /// The definition as it was at another revision, with the name of that; no definition where there was no file.
     async fn earlier(&self, located: &Located, revision: &str) -> Result<(Option<Located>, String), CliError> {
+        if is_before_the_first(revision) {
+            return Ok((None, "nothing".to_owned()));
+        }
         let (commit, definition, facts) = match (&self.path, &self.repository.repository) {
             (None, Some(url)) => {
                 let fetched =
@@ -300,6 +301,12 @@ impl DefinitionArgs {
         };
         Ok((located, name))
     }
+}
+
+/// Whether a revision is what git, and CI systems after it, call the one before a branch's first: zeros, as many as the name of
+/// a commit has digits.
+fn is_before_the_first(revision: &str) -> bool {
+    matches!(revision.len(), 40 | 64) && revision.bytes().all(|digit| digit == b'0')
 }
 
 impl Report for PlanReport {
@@ -342,9 +349,13 @@ pub async fn run(global: &Global, args: Args) -> Result<Outcome, CliError> {
     let Args { definition, world, horizon, out, detailed_exitcode } = args;
     let look_ahead = SignedDuration::try_from(horizon).unwrap_or(SignedDuration::MAX);
     let report = match world {
-        WorldArgs { against: Some(revision), .. } => against(global, &definition, &revision).await?,
+        WorldArgs { against: Some(revision), .. } => against(global, &definition, &revision, look_ahead).await?,
         WorldArgs { snapshot: Some(snapshot), snapshot_roots: Some(roots), .. } => {
-            from_snapshot(&definition, &snapshot, &roots, look_ahead).await?
+            let now = Timestamp::now();
+            let FromSnapshot { located, look, basis, .. } = from_snapshot(&definition, &snapshot, &roots, now).await?;
+            let Look { mut plan, observed, .. } = look;
+            plan.notes.extend(expiring(&observed, now, look_ahead));
+            PlanReport { plan, file: located.name, basis }
         }
         WorldArgs { offline: true, .. } => {
             let Inputs { located, network, settings } = definition.inputs(global, None, None).await?;
@@ -368,13 +379,24 @@ pub async fn run(global: &Global, args: Args) -> Result<Outcome, CliError> {
     Ok(Outcome::with(exit, report))
 }
 
-/// Plans from a signed snapshot.
-async fn from_snapshot(
+/// A plan from a signed snapshot, and what it was made from.
+pub struct FromSnapshot {
+    /// Where the definition came from.
+    pub located: Located,
+    /// What it says.
+    pub network: Network,
+    /// What was seen, and the plan.
+    pub look: Look,
+    basis: Basis,
+}
+
+/// Plans from a signed snapshot, at a time.
+pub async fn from_snapshot(
     args: &DefinitionArgs,
     path: &Path,
     roots: &Path,
-    horizon: SignedDuration,
-) -> Result<PlanReport, CliError> {
+    now: Timestamp,
+) -> Result<FromSnapshot, CliError> {
     let (snapshot, signer) = super::snapshot::read(path, roots)?;
     let located = args.locate(None, None).await?;
     let network = load(&located)?;
@@ -385,15 +407,11 @@ async fn from_snapshot(
         let all = Settings::of_definitions(consortium, namespace, &[&network]);
         Settings { organizations: organizations.clone(), ..all }
     };
-    let now = Timestamp::now();
     let basis = Basis::Snapshot { taken: format!("{taken} ({})", age(taken, now)), signer };
-    let asked = desired(&network, &settings);
     let failed = |error: SnapshotError| CliError::plain(Exit::Usage, format!("the snapshot is not used: {error}"));
-    let mut observed = snapshot.observed().map_err(failed)?;
-    model::look(&mut observed, &asked, "it is not in the snapshot");
-    let mut plan = planner::plan(&asked, &observed, located.revision.as_deref());
-    plan.notes.extend(expiring(&observed, now, horizon));
-    Ok(PlanReport { plan, file: located.name, basis })
+    let observed = snapshot.observed().map_err(failed)?;
+    let look = plan_seen(&network, &settings, observed, located.revision.as_deref(), now);
+    Ok(FromSnapshot { located, network, look, basis })
 }
 
 /// How old something is, in words.
@@ -410,7 +428,12 @@ fn age(taken: &str, now: Timestamp) -> String {
 }
 
 /// Plans from one revision of a definition to another.
-async fn against(global: &Global, args: &DefinitionArgs, revision: &str) -> Result<PlanReport, CliError> {
+async fn against(
+    global: &Global,
+    args: &DefinitionArgs,
+    revision: &str,
+    horizon: SignedDuration,
+) -> Result<PlanReport, CliError> {
     let located = args.locate(None, None).await?;
     let network = load(&located)?;
     let (earlier, before) = args.earlier(&located, revision).await?;
@@ -422,10 +445,11 @@ async fn against(global: &Global, args: &DefinitionArgs, revision: &str) -> Resu
         let definitions: Vec<&Network> = was.iter().chain([&network]).collect();
         Settings::of_definitions(consortium, &global.namespace, &definitions)
     };
-    let was = was.map(|network| desired(&network, &settings)).unwrap_or_default();
-    let asked = desired(&network, &settings);
-    let plan = model::plan_between(&was, &asked, &before, located.revision.as_deref())
+    let was = was.map(|network| Revision::of(&network, &settings)).unwrap_or_default();
+    let asked = Revision::of(&network, &settings);
+    let Compared { mut plan, world } = model::plan_between(&was, &asked, &before, located.revision.as_deref())
         .map_err(|error| CliError::plain(Exit::Failure, error.to_string()))?;
+    plan.notes.extend(expiring(&world, Timestamp::now(), horizon));
     Ok(PlanReport { plan, file: located.name, basis: Basis::Revision(before) })
 }
 

@@ -1,10 +1,10 @@
 //! `tenter validate`: findings in a definition, without a cluster.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tenter_consortium::diagnostic::has_errors;
+use tenter_consortium::diagnostic::{Diagnostic, has_errors};
 use tenter_consortium::{document, repository};
 
 use super::definition::read_local;
@@ -41,12 +41,20 @@ impl Report for Findings {
     }
 }
 
+/// A path in a folder, as the definition's own is written.
+fn below(folder: &Path, path: &str) -> String {
+    folder.join(path).display().to_string()
+}
+
 /// Validates.
 pub fn run(args: &Args) -> Result<Outcome, CliError> {
     let local = read_local(&args.path)?;
     let mut loaded = document::load(&local.bytes, &local.name, &local.facts);
     if let Some(network) = &loaded.network {
-        loaded.diagnostics.extend(repository::check(network, Some(Timestamp::now())));
+        let folder = Path::new(&local.name).parent().unwrap_or(Path::new(""));
+        let beside = repository::check(network, Some(Timestamp::now())).into_iter();
+        // Paths of the members' files begin where the definition stands.
+        loaded.diagnostics.extend(beside.map(|found| Diagnostic { file: below(folder, &found.file), ..found }));
     }
     let exit = if has_errors(&loaded.diagnostics) { Exit::InvalidDefinition } else { Exit::Ok };
     Ok(Outcome::with(exit, Findings::new(local.name, &local.bytes, loaded.diagnostics)))

@@ -14,6 +14,7 @@ use tenter_consortium::objects::FIELD_MANAGER;
 use tenter_consortium::observation::Observation;
 use tokio::time::timeout;
 
+use super::cache::Answer;
 use super::context::Context;
 use super::failure::{Failure, describe};
 use super::quantity::Quantity;
@@ -74,16 +75,38 @@ fn named<K: Namespaced>(namespace: &str, name: &str) -> String {
     format!("{} {namespace}/{name}", K::kind(&()))
 }
 
-/// Reads an object; `None` only when the API server says that there is none.
+/// Reads an object, or takes the copy of a watched one; `None` only when the API server says, or said, that there is none.
 pub async fn get<K: Namespaced>(ctx: &Context, namespace: &str, name: &str) -> Result<Option<K>, Failure> {
+    match ctx.cache.get(namespace, name) {
+        Answer::Known(object) => Ok(object),
+        Answer::Unknown => read(ctx, namespace, name).await,
+    }
+}
+
+/// Reads an object that Tenter makes, or takes its copy. One of somebody else's that has its name may count as absent:
+/// applying over it is refused ([`apply`]).
+pub async fn own<K: Namespaced>(ctx: &Context, namespace: &str, name: &str) -> Result<Option<K>, Failure> {
+    match ctx.cache.own(namespace, name) {
+        Answer::Known(object) => Ok(object),
+        Answer::Unknown => read(ctx, namespace, name).await,
+    }
+}
+
+/// Reads an object from the API server itself, where what another process does in the same moment matters.
+pub async fn read<K: Namespaced>(ctx: &Context, namespace: &str, name: &str) -> Result<Option<K>, Failure> {
     let api = Api::<K>::namespaced(ctx.client.clone(), namespace);
-    bounded(api.get_opt(name)).await.map_err(|error| {
+    let object = bounded(api.get_opt(name)).await.map_err(|error| {
         Failure::kube(format!("Read{}", K::kind(&())), format!("read {}", named::<K>(namespace, name)), &error)
-    })
+    })?;
+    ctx.cache.asked::<K>(namespace, name, object.is_some());
+    Ok(object)
 }
 
 /// Looks at an object, and says what was seen with its evidence.
 pub async fn observe<K: Namespaced>(ctx: &Context, namespace: &str, name: &str) -> Observation<K> {
+    if let Answer::Known(Some(value)) = ctx.cache.get(namespace, name) {
+        return Observation::Present { value };
+    }
     let what = named::<K>(namespace, name);
     let api = Api::<K>::namespaced(ctx.client.clone(), namespace);
     match bounded(api.get_opt(name)).await {
@@ -98,32 +121,34 @@ pub async fn observe<K: Namespaced>(ctx: &Context, namespace: &str, name: &str) 
 
 /// Lists the objects of a namespace that carry `labels` (a label selector), by name.
 pub async fn list<K: Namespaced>(ctx: &Context, namespace: &str, labels: &str) -> Result<Vec<K>, Failure> {
-    let parameters = ListParams::default().labels(labels);
-    let api = Api::<K>::namespaced(ctx.client.clone(), namespace);
-    let mut items = bounded(api.list(&parameters))
-        .await
-        .map_err(|error| {
-            let kind = K::kind(&());
-            Failure::kube(format!("List{kind}"), format!("list {kind} in namespace {namespace}"), &error)
-        })?
-        .items;
+    let mut items = match ctx.cache.list::<K>(Some(namespace), labels) {
+        Answer::Known(items) => items,
+        Answer::Unknown => {
+            let api = Api::<K>::namespaced(ctx.client.clone(), namespace);
+            ask(&api, labels, &format!("namespace {namespace}")).await?
+        }
+    };
     items.sort_by_key(ResourceExt::name_any);
     Ok(items)
 }
 
 /// Lists the objects of all namespaces that carry `labels` (a label selector), by namespace and name.
 pub async fn list_all<K: Namespaced>(ctx: &Context, labels: &str) -> Result<Vec<K>, Failure> {
-    let parameters = ListParams::default().labels(labels);
-    let api = Api::<K>::all(ctx.client.clone());
-    let mut items = bounded(api.list(&parameters))
-        .await
-        .map_err(|error| {
-            let kind = K::kind(&());
-            Failure::kube(format!("List{kind}"), format!("list {kind} in all namespaces"), &error)
-        })?
-        .items;
+    let mut items = match ctx.cache.list::<K>(None, labels) {
+        Answer::Known(items) => items,
+        Answer::Unknown => ask(&Api::<K>::all(ctx.client.clone()), labels, "all namespaces").await?,
+    };
     items.sort_by_key(|item| (item.namespace(), item.name_any()));
     Ok(items)
+}
+
+async fn ask<K: Namespaced>(api: &Api<K>, labels: &str, place: &str) -> Result<Vec<K>, Failure> {
+    let parameters = ListParams::default().labels(labels);
+    let list = bounded(api.list(&parameters)).await.map_err(|error| {
+        let kind = K::kind(&());
+        Failure::kube(format!("List{kind}"), format!("list {kind} in {place}"), &error)
+    })?;
+    Ok(list.items)
 }
 
 /// Makes an object that must not be there yet; what is there is left as it is.
@@ -133,8 +158,14 @@ pub async fn create<K: Namespaced>(ctx: &Context, object: &K) -> Result<Written,
     ctx.writes.count(&K::kind(&()));
     let api = Api::<K>::namespaced(ctx.client.clone(), &namespace);
     match bounded(api.create(&parameters, object)).await {
-        Ok(_) => Ok(Written::Changed),
-        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(Written::Unchanged),
+        Ok(answer) => {
+            ctx.cache.wrote(&answer);
+            Ok(Written::Changed)
+        }
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {
+            ctx.cache.exists::<K>(&namespace, &name);
+            Ok(Written::Unchanged)
+        }
         Err(error) => Err(Failure::kube(
             format!("Create{}", K::kind(&())),
             format!("create {}", named::<K>(&namespace, &name)),
@@ -149,10 +180,16 @@ pub async fn replace<K: Namespaced>(ctx: &Context, object: &K) -> Result<Written
     let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     ctx.writes.count(&K::kind(&()));
     let api = Api::<K>::namespaced(ctx.client.clone(), &namespace);
-    bounded(api.replace(&name, &parameters, object)).await.map_err(|error| {
-        let what = format!("replace {}", named::<K>(&namespace, &name));
-        Failure::kube(format!("Replace{}", K::kind(&())), what, &error)
-    })?;
+    match bounded(api.replace(&name, &parameters, object)).await {
+        Ok(answer) => ctx.cache.wrote(&answer),
+        Err(error) => {
+            if matches!(&error, kube::Error::Api(status) if status.is_conflict()) {
+                ctx.cache.outdated(object);
+            }
+            let what = format!("replace {}", named::<K>(&namespace, &name));
+            return Err(Failure::kube(format!("Replace{}", K::kind(&())), what, &error));
+        }
+    }
     Ok(Written::Changed)
 }
 
@@ -161,10 +198,12 @@ pub async fn merge<K: Namespaced>(ctx: &Context, namespace: &str, name: &str, pa
     let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     ctx.writes.count(&K::kind(&()));
     let api = Api::<K>::namespaced(ctx.client.clone(), namespace);
-    bounded(api.patch(name, &parameters, &Patch::Merge(patch))).await.map(|_| ()).map_err(|error| {
+    let answer = bounded(api.patch(name, &parameters, &Patch::Merge(patch))).await.map_err(|error| {
         let what = format!("change {}", named::<K>(namespace, name));
         Failure::kube(format!("Change{}", K::kind(&())), what, &error)
-    })
+    })?;
+    ctx.cache.wrote(&answer);
+    Ok(())
 }
 
 /// Deletes an object in the background; one that is not there is deleted already.
@@ -172,7 +211,10 @@ pub async fn delete<K: Namespaced>(ctx: &Context, namespace: &str, name: &str) -
     ctx.writes.count(&K::kind(&()));
     let api = Api::<K>::namespaced(ctx.client.clone(), namespace);
     match bounded(api.delete(name, &DeleteParams::background())).await {
-        Ok(_) => Ok(Written::Changed),
+        Ok(answer) => {
+            ctx.cache.deleted(namespace, name, answer.left().as_ref());
+            Ok(Written::Changed)
+        }
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Written::Unchanged),
         Err(error) => {
             let what = format!("delete {}", named::<K>(namespace, name));
@@ -204,12 +246,13 @@ pub async fn apply<K: Namespaced>(ctx: &Context, wanted: &K) -> Result<Written, 
     }
     ctx.writes.count(&K::kind(&()));
     let api = Api::<K>::namespaced(ctx.client.clone(), &namespace);
-    bounded(api.patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&wanted))).await.map_err(
-        |error| {
+    let apply = Patch::Apply(&wanted);
+    let answer =
+        bounded(api.patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &apply)).await.map_err(|error| {
             let what = format!("apply {}", named::<K>(&namespace, &name));
             Failure::kube(format!("Apply{}", K::kind(&())), what, &error)
-        },
-    )?;
+        })?;
+    ctx.cache.wrote(&answer);
     Ok(Written::Changed)
 }
 

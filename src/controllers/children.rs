@@ -85,7 +85,7 @@ where
     K: Namespaced,
     Child: From<K>,
 {
-    Ok(apply::get::<K>(ctx, namespace, name).await?.map(Child::from))
+    Ok(apply::own::<K>(ctx, namespace, name).await?.map(Child::from))
 }
 
 /// Those of `wanted` that are not so yet.

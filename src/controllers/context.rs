@@ -4,10 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
-use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::Store;
+use kube::runtime::watcher;
+use kube::{Client, ResourceExt as _};
 use tenter_consortium::objects::FIELD_MANAGER;
+
+use super::cache::{Cache, Watched};
+use super::definitions::Definitions;
 
 /// Tells the time. Decisions get a time, never a clock.
 pub trait Clock: Send + Sync {
@@ -56,6 +62,8 @@ impl Writes {
 pub struct Context {
     /// The API server.
     pub client: Client,
+    /// Copies of the objects that are watched; there are none where nothing waits for any.
+    pub cache: Cache,
     /// The time.
     pub clock: Box<dyn Clock>,
     /// The namespace of the Consortium objects that this daemon obeys.
@@ -68,6 +76,8 @@ pub struct Context {
     pub reconciles: Writes,
     /// See [`Context::reconciles`].
     pub failures: Writes,
+    /// What was seen of the definitions that this process reads itself.
+    pub definitions: Definitions,
     /// Publishes events.
     pub recorder: Recorder,
 }
@@ -83,6 +93,7 @@ impl Context {
         let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: None };
         Self {
             recorder: Recorder::new(client.clone(), reporter),
+            cache: Cache::new(client.clone()),
             client,
             clock,
             namespace: namespace.into(),
@@ -90,11 +101,37 @@ impl Context {
             fabric_changes: Writes::default(),
             reconciles: Writes::default(),
             failures: Writes::default(),
+            definitions: Definitions::default(),
         }
     }
 
     /// The time now.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Every object of a kind, and then each that changed or went: see [`Cache::changes`].
+    pub fn changes<K: Watched>(&self) -> impl Stream<Item = K> + Send + 'static {
+        self.cache.changes()
+    }
+
+    /// The same as a controller takes it.
+    pub fn triggers<K: Watched>(&self) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static {
+        self.changes().map(Ok)
+    }
+
+    /// The same of those whose label `key` is `value`.
+    pub fn triggers_of<K: Watched>(
+        &self,
+        key: &'static str,
+        value: &'static str,
+    ) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static {
+        let of = move |object: &K| object.labels().get(key).is_some_and(|label| label == value);
+        self.changes().filter(move |object| std::future::ready(of(object))).map(Ok)
+    }
+
+    /// The copies of a kind: see [`Cache::store`].
+    pub fn store<K: Watched>(&self) -> Store<K> {
+        self.cache.store()
     }
 }

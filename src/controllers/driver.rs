@@ -15,10 +15,10 @@ use kube::api::{Patch, PatchParams};
 use kube::core::object::HasStatus;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::events::EventType;
-use kube::runtime::{Predicate as _, PredicateConfig, WatchStreamExt as _, predicates, reflector, watcher};
+use kube::runtime::{Predicate as _, PredicateConfig, WatchStreamExt as _, predicates};
 use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
-use tenter_consortium::objects::FIELD_MANAGER;
+use tenter_consortium::objects::{FIELD_MANAGER, Kind};
 use tenter_consortium::settings::{namespace_allowed, organization_allowed};
 use tenter_consortium::status::ObjectStatus;
 use tokio::time::timeout;
@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::apply;
 use super::conditions::{Verdict, conditions, state};
 use super::context::Context;
+use super::definitions::Seen;
 use super::events;
 use super::failure::Failure;
 use super::schedule::{RESYNC, STALLED_AFTER, back_off, jitter, pace, seed};
@@ -55,6 +56,32 @@ const NOT_OURS: Duration = Duration::from_mins(1);
 pub struct Scope {
     /// The Consortium object, from the daemon's own namespace.
     pub consortium: Consortium,
+    /// What was seen of its definition before the object was read.
+    pub definitions: Seen,
+}
+
+impl Scope {
+    /// What an object of the consortium's namespace waits for before anything is proposed or signed by it.
+    pub fn definition_awaited(&self, kind: Kind, name: &str) -> Option<String> {
+        self.definitions.awaited(&self.consortium.name_any(), kind, name)
+    }
+
+    /// The same where the ledger has this sequence of it now: `shared` if daemons of others may have brought it.
+    pub fn definition_awaited_at(
+        &self,
+        ctx: &Context,
+        (kind, name): (Kind, &str),
+        shared: bool,
+        sequence: Option<u64>,
+    ) -> Option<String> {
+        let consortium = self.consortium.name_any();
+        let overtaken = || {
+            let changed = ctx.definitions.changed(&consortium, kind, name, sequence.filter(|_| shared)?);
+            self.definitions.not_read_since(&consortium, kind, name, changed)
+        };
+        let overtaken = overtaken();
+        self.definition_awaited(kind, name).or(overtaken)
+    }
 }
 
 /// What is to be done about an object, with nothing left to decide.
@@ -222,7 +249,8 @@ impl<C: Controlled> Driver<C> {
     }
 
     async fn attempt(&self, namespace: &str, name: &str) -> Result<Option<Duration>, Failure> {
-        // Read afresh: the watch's copy may be older than this daemon's own last write.
+        // Taken before the object is read: a definition that was written by then is in the object.
+        let definitions = self.ctx.definitions.seen();
         let Some(object) = apply::get::<C::Object>(&self.ctx, namespace, name).await? else {
             self.waits.lock().unwrap_or_else(PoisonError::into_inner).remove(&(namespace.to_owned(), name.to_owned()));
             return Ok(None);
@@ -236,7 +264,7 @@ impl<C: Controlled> Driver<C> {
             // Its Consortium may be gone already: what this daemon took on, it lets go.
             return if taken.is_some() { self.finish(&object).await } else { Ok(None) };
         }
-        let Some(scope) = self.scope(&object).await? else {
+        let Some(scope) = self.scope(&object, definitions).await? else {
             // Its Consortium may come, or be resumed: nothing that is watched would tell.
             return Ok(object.consortium().map(|_| NOT_OURS));
         };
@@ -264,7 +292,7 @@ impl<C: Controlled> Driver<C> {
     }
 
     /// The daemon's settings for the object, or `None` if it is not this daemon's to act on.
-    async fn scope(&self, object: &C::Object) -> Result<Option<Scope>, Failure> {
+    async fn scope(&self, object: &C::Object, definitions: Seen) -> Result<Option<Scope>, Failure> {
         let namespace = object.namespace().unwrap_or_default();
         if lives_beside_consortium(C::Object::KIND) && namespace != self.ctx.namespace {
             tracing::debug!(object = object.describe(), "left alone: it is not in this daemon's namespace");
@@ -292,7 +320,7 @@ impl<C: Controlled> Driver<C> {
             tracing::debug!(object = object.describe(), name, "left alone: its Consortium does not allow its place");
             return Ok(None);
         }
-        Ok(Some(Scope { consortium }))
+        Ok(Some(Scope { consortium, definitions }))
     }
 
     /// Takes on a new object: gives it the finalizer, the daemon's mark and its first conditions.
@@ -413,7 +441,7 @@ impl<C: Controlled> Driver<C> {
             .patch_status(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&document))
             .await;
         match written {
-            Ok(_) => {}
+            Ok(answer) => self.ctx.cache.wrote(&answer),
             // It went while it was being looked at.
             Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
             Err(error) => {
@@ -439,12 +467,20 @@ impl<C: Controlled> Driver<C> {
             },
         });
         self.ctx.writes.count(C::Object::KIND);
-        Api::<C::Object>::namespaced(self.ctx.client.clone(), &namespace)
-            .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
-            .await
-            .map_err(|error| {
-                Failure::kube("WriteFinalizer", format!("write the finalizers of {}", object.describe()), &error)
-            })
+        let api = Api::<C::Object>::namespaced(self.ctx.client.clone(), &namespace);
+        let written = api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await.map_err(|error| {
+            if matches!(&error, kube::Error::Api(status) if status.is_conflict()) {
+                self.ctx.cache.outdated(object);
+            }
+            Failure::kube("WriteFinalizer", format!("write the finalizers of {}", object.describe()), &error)
+        })?;
+        // Its last finalizer gone, an object that is being deleted is gone too.
+        if finalizers.is_empty() && object.meta().deletion_timestamp.is_some() {
+            self.ctx.cache.deleted::<C::Object>(&namespace, &name, None);
+        } else {
+            self.ctx.cache.wrote(&written);
+        }
+        Ok(written)
     }
 }
 
@@ -456,18 +492,13 @@ fn lives_beside_consortium(kind: &str) -> bool {
 
 /// Runs a controller over all objects of its kind until `stop`; what is under way is finished.
 pub async fn run<C: Controlled>(controller: C, ctx: Arc<Context>, stop: CancellationToken) {
-    let api = Api::<C::Object>::all(ctx.client.clone());
-    let (reader, writer) = reflector::store();
+    let reader = ctx.store::<C::Object>();
     // Not for its own status, which this daemon writes: that would be a second look at everything for each change.
     let worth_a_look = predicates::generation
         .combine(predicates::annotations)
         .combine(predicates::labels)
         .combine(predicates::finalizers);
-    let changes = watcher(api, watcher::Config::default())
-        .default_backoff()
-        .reflect(writer)
-        .applied_objects()
-        .predicate_filter(worth_a_look, PredicateConfig::default());
+    let changes = ctx.triggers::<C::Object>().predicate_filter(worth_a_look, PredicateConfig::default());
     let stream = Controller::for_stream(changes, reader)
         .with_config(Config::default().concurrency(CONCURRENCY))
         .graceful_shutdown_on(stop.cancelled_owned());

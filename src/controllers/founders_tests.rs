@@ -16,7 +16,9 @@ use tenter_consortium::channel_config::{ConsenterMaterial, MspMaterial};
 use tenter_consortium::desired::desired;
 use tenter_consortium::document::{self, Blob, MemberFiles, RepositoryFacts};
 use tenter_consortium::network::Network;
-use tenter_consortium::objects::{ChaincodeSpec, ChannelSpec, ConsortiumSpec, MembershipSpec, VoteChoice};
+use tenter_consortium::objects::{
+    ChaincodeSpec, ChannelSpec, ConsortiumSpec, Kind as ObjectKind, MembershipSpec, VoteChoice,
+};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::NodeRef;
 use tenter_consortium::repository::{self, GenesisNote};
@@ -31,6 +33,7 @@ use tenter_fabric_testnet::{Kind, Node as Process, Organization, Programs};
 
 use crate::controllers::channel::config::ProposalSeen;
 use crate::controllers::channel::{decide as channel, form};
+use crate::controllers::definitions::{Behind, Definitions};
 use crate::controllers::membership::{decide as member, join};
 use crate::controllers::process_world::{CHANNEL, CONFIG_YAML, SYSTEM, enrol, pair, reference, start, table};
 use crate::controllers::proposal::decide::{Action, Attempt, Decision, VOTED_DOWN, View, decide};
@@ -64,6 +67,7 @@ struct Member {
     nodes: Arc<Nodes>,
     settings: ConsortiumSpec,
     messages: MessageChannel,
+    definitions: Definitions,
     url: String,
     spec: Option<ChannelSpec>,
     chaincode: Option<ChaincodeSpec>,
@@ -90,6 +94,13 @@ fn settings(name: &str) -> ConsortiumSpec {
         "images": {"allowed": ["docker.io/hyperledger"]},
     }))
     .unwrap()
+}
+
+/// What a daemon has seen of definitions when it starts.
+fn followed() -> Definitions {
+    let definitions = Definitions::default();
+    definitions.follow(None);
+    definitions
 }
 
 impl Consortium {
@@ -138,6 +149,7 @@ impl Consortium {
                 nodes: Arc::new(Nodes::new(Arc::clone(&store) as _, route)),
                 settings: settings(&name),
                 messages: MessageChannel::new(folder.path().join(format!("cache-{name}")), How::Here),
+                definitions: followed(),
                 url: url.clone(),
                 spec: None,
                 chaincode: None,
@@ -220,6 +232,7 @@ impl Consortium {
             }
             member.spec = Some(spec);
             member.chaincode = wanted.chaincodes.values().next().map(|chaincode| chaincode.spec.clone());
+            member.definitions.read("trade", Behind::new());
         }
     }
 
@@ -293,22 +306,17 @@ impl Consortium {
             let (member, address) = (&self.members[*name], self.address(name, "peer1"));
             let spec = member.chaincode.as_ref().unwrap();
             let package = package(spec).unwrap().unwrap();
-            let installs = self.bring_builder(name);
+            // Without its builder a real peer installs nothing, and the approval names no package.
+            let installs = Programs::find().unwrap().have_builder();
+            if !installs {
+                println!("SKIPPED installing: there is no ccaas_builder beside the peer's program");
+            }
             if installs {
                 member.nodes.install(&member.peer(&address), &package).await.unwrap();
             }
             let call = approve_call(CHANNEL, &wanted(spec).unwrap(), 1, installs.then(|| package.id()));
             member.transact(&address, &call, &[]).await;
         }
-    }
-
-    /// Gives a member's peer Fabric's builder for chaincode as a service, if it needs one and it lies beside the program: without
-    /// one a real peer installs nothing, and an approval names no package.
-    fn bring_builder(&self, name: &str) -> bool {
-        let Programs::Real { peer, .. } = Programs::find().unwrap() else { return true };
-        let builder = peer.parent().unwrap().join("ccaas_builder");
-        let place = self.folder.path().join(name).join("peer1").join("builder");
-        builder.is_dir() && std::os::unix::fs::symlink(builder, place).is_ok()
     }
 
     /// One of them commits the contract, and everybody's peer says that it is so.
@@ -366,6 +374,10 @@ impl Member {
         format!("trade-{}", self.organization.name)
     }
 
+    fn definition_awaited(&self) -> Option<String> {
+        self.definitions.seen().awaited("trade", ObjectKind::Channel, CHANNEL)
+    }
+
     fn seen(&self) -> Vec<ProposalSeen> {
         let seen = self.proposals.values().map(|followed| ProposalSeen {
             name: followed.topic.clone(),
@@ -386,7 +398,8 @@ impl Member {
         let spec = self.spec.clone().unwrap();
         let parties = form::Parties::of(&spec, SYSTEM, &self.settings.organizations);
         let proposals = self.seen();
-        let seen = form::look(&self.nodes, SYSTEM, &spec, parties, &proposals).await;
+        let mut seen = form::look(&self.nodes, SYSTEM, &spec, parties, &proposals).await;
+        seen.view.definition_awaited = self.definition_awaited();
         let decision = channel::decide(&seen.view);
         for action in &decision.actions {
             if let channel::Action::Propose(topic) = action {
@@ -422,6 +435,7 @@ impl Member {
     async fn proposal(&mut self, spec: &ChannelSpec, digest: &str) {
         let now = Timestamp::now() + SignedDuration::from_secs(self.ahead);
         let messages = self.messages.read(&self.url, &NONE, now).await.unwrap();
+        let awaited = self.definition_awaited();
         let followed = self.proposals.get_mut(digest).unwrap();
         let msp_id = &self.organization.msp_id;
         let vote = followed.vote.map(|choice| ProposalVote {
@@ -446,6 +460,7 @@ impl Member {
         let update = (CHANNEL, followed.topic.as_str(), digest);
         let mut view = View::unseen(place, update, followed.attempt.clone(), now);
         seen.complete(&mut view);
+        view.definition_awaited = awaited;
         let decision = decide(&view, now);
         for action in &decision.actions {
             match action {
@@ -576,6 +591,15 @@ async fn founders_form_a_channel_and_go_on_without_one_of_them() {
     }
     world.until(&running, "orderer-settings", ProposalPhase::Committed).await;
     assert_eq!(world.current("acme").await.config().orderer.batch.max_message_count, 100);
+
+    // The fourth is started again, with the object of before: what the others agreed on is nothing to put back.
+    let fourth = world.members.get_mut("initech").unwrap();
+    fourth.definitions = followed();
+    let decision = fourth.turn().await;
+    assert_eq!(decision.outlook.verdict.reason(), "DefinitionNotSeen", "{decision:?}");
+    assert!(fourth.proposals.values().all(|followed| followed.topic != "orderer-settings"));
+    world.pull(&["initech"]).await;
+    world.settle(&["initech"]).await;
 
     // Two of four reject the next: nobody can make it pass.
     world.batch = 50;

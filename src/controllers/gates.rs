@@ -7,6 +7,8 @@ use kube::{Api, ResourceExt as _};
 use tenter_consortium::objects::{ConsortiumSpec, LABEL_CONSORTIUM, LABEL_ORGANIZATION};
 use tenter_consortium::settings::{namespace_allowed, organization_allowed};
 
+use super::apply::bounded;
+use super::cache::Answer;
 use super::conditions::Verdict;
 use super::context::Context;
 use super::failure::Failure;
@@ -22,10 +24,12 @@ pub struct NamespaceFacts {
 
 /// Reads a namespace; `None` only when the API server says that there is none.
 pub async fn namespace(ctx: &Context, name: &str) -> Result<Option<NamespaceFacts>, Failure> {
-    let namespace = Api::<Namespace>::all(ctx.client.clone())
-        .get_opt(name)
-        .await
-        .map_err(|error| Failure::kube("ReadNamespace", format!("read Namespace {name}"), &error))?;
+    let namespace = match ctx.cache.get::<Namespace>("", name) {
+        Answer::Known(namespace) => namespace,
+        Answer::Unknown => bounded(Api::<Namespace>::all(ctx.client.clone()).get_opt(name))
+            .await
+            .map_err(|error| Failure::kube("ReadNamespace", format!("read Namespace {name}"), &error))?,
+    };
     Ok(namespace.map(|namespace| NamespaceFacts {
         labels: namespace.labels().clone(),
         deleting: namespace.metadata.deletion_timestamp.is_some(),

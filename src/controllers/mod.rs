@@ -3,13 +3,23 @@
 //! A reconciliation is *observe*, *decide* (pure), *act*, and again until nothing is left to do, then *status*.
 //! What triggered it does not matter: every property is looked at each time.
 
+#[cfg(test)]
+pub(crate) mod api_world;
 pub mod apply;
+#[cfg(test)]
+mod approval_tests;
+pub mod cache;
 pub mod certificate_authority;
 pub mod chaincode;
 pub mod channel;
 pub mod children;
 pub mod conditions;
 pub mod context;
+#[cfg(test)]
+mod daemon_world;
+#[cfg(test)]
+mod definition_tests;
+pub mod definitions;
 pub mod driver;
 pub mod events;
 pub mod failure;

@@ -13,7 +13,7 @@ use tenter_consortium::objects::{
 };
 use tenter_consortium::observed::NodeRef;
 use tenter_consortium::repository::material::config_map;
-use tenter_consortium::status::ChannelPhase;
+use tenter_consortium::status::{ChannelPhase, MembershipPhase};
 use tenter_fabric::ca::{Issued, Role};
 use tenter_fabric::client::{Dialer, DirectDialer, Target};
 use tenter_fabric_testnet::{Kind, Node as Process, NodeOptions, Organization, Programs};
@@ -140,7 +140,7 @@ pub fn table<'a>(processes: impl IntoIterator<Item = (impl std::borrow::Borrow<N
     Table { nodes }
 }
 
-fn spec(hub: &Organization, acme: &Organization, processes: &BTreeMap<NodeRef, Process>) -> ChannelSpec {
+fn spec(hub: &Organization, members: &[&Organization], processes: &BTreeMap<NodeRef, Process>) -> ChannelSpec {
     let address = |reference: &NodeRef| processes[reference].address.to_string();
     let orderers: Vec<NodeRef> =
         processes.iter().filter(|(_, process)| process.kind == Kind::Orderer).map(|(node, _)| node.clone()).collect();
@@ -163,6 +163,7 @@ fn spec(hub: &Organization, acme: &Organization, processes: &BTreeMap<NodeRef, P
                     address: address(node),
                 })
                 .collect(),
+            released: Vec::new(),
             options: BTreeMap::new(),
         },
         orderer_organizations: vec![OrdererOrganization {
@@ -171,13 +172,16 @@ fn spec(hub: &Organization, acme: &Organization, processes: &BTreeMap<NodeRef, P
             namespace: namespace(&hub.name),
             endpoints: orderers.iter().map(address).collect(),
         }],
-        members: vec![ChannelMember {
-            organization: acme.name.clone(),
-            msp_id: acme.msp_id.clone(),
-            namespace: namespace(&acme.name),
-            peers: vec!["peer1".to_owned()],
-            anchors: vec![address(&reference(&acme.name, "peer1"))],
-        }],
+        members: members
+            .iter()
+            .map(|member| ChannelMember {
+                organization: member.name.clone(),
+                msp_id: member.msp_id.clone(),
+                namespace: namespace(&member.name),
+                peers: vec!["peer1".to_owned()],
+                anchors: vec![address(&reference(&member.name, "peer1"))],
+            })
+            .collect(),
         policies: ChannelPolicies {
             channel: named(&usual),
             orderer: named(&[usual.as_slice(), &[("BlockValidation", "ANY Writers")]].concat()),
@@ -209,23 +213,30 @@ fn spec(hub: &Organization, acme: &Organization, processes: &BTreeMap<NodeRef, P
 impl World {
     /// Starts the nodes; nothing has joined.
     pub async fn new() -> Self {
+        Self::with_peers_of(&[]).await
+    }
+
+    /// The same with more members, each with a peer; nothing has joined.
+    pub async fn with_peers_of(names: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(MemoryStore::default());
-        let (hub, acme) = (Organization::new("hub").unwrap(), Organization::new("acme").unwrap());
-        let admins = (enrol(&store, &hub), enrol(&store, &acme));
-        let plan = [
-            (0, Kind::Orderer, "orderer1"),
-            (0, Kind::Orderer, "orderer2"),
-            (0, Kind::Orderer, "orderer3"),
-            (1, Kind::Peer, "peer1"),
-        ];
-        let processes = start(folder.path(), &[(&hub, &admins.0), (&acme, &admins.1)], &plan).await;
+        let hub = Organization::new("hub").unwrap();
+        let members: Vec<Organization> =
+            std::iter::once("acme").chain(names.iter().copied()).map(|name| Organization::new(name).unwrap()).collect();
+        let all: Vec<&Organization> = std::iter::once(&hub).chain(&members).collect();
+        let admins: Vec<Issued> = all.iter().map(|organization| enrol(&store, organization)).collect();
+        let mut plan =
+            vec![(0, Kind::Orderer, "orderer1"), (0, Kind::Orderer, "orderer2"), (0, Kind::Orderer, "orderer3")];
+        plan.extend((1..all.len()).map(|index| (index, Kind::Peer, "peer1")));
+        let organizations: Vec<(&Organization, &Issued)> = all.iter().copied().zip(&admins).collect();
+        let processes = start(folder.path(), &organizations, &plan).await;
         for (node, process) in &processes {
             store.put_secret(&node.namespace, &format!("{}-tls", node.name), pair(&process.tls));
             store.put_secret(&node.namespace, &format!("{}-enrolment", node.name), pair(&process.enrolment));
         }
         let nodes = Arc::new(Nodes::new(Arc::clone(&store) as _, Arc::new(table(&processes))));
-        let spec = spec(&hub, &acme, &processes);
+        let spec = spec(&hub, &all[1..], &processes);
+        let acme = members[0].clone();
         Self { spec, store, nodes, processes, hub, acme, proposals: Vec::new(), folder }
     }
 
@@ -269,7 +280,23 @@ impl World {
 
     /// One reconciliation of acme's membership.
     pub async fn membership(&self) -> member::Decision {
-        let member = &self.spec.members[0];
+        self.membership_of(&self.spec.members[0]).await
+    }
+
+    /// Reconciles a member's membership until its peer serves the channel.
+    pub async fn joined(&self, member: &ChannelMember) {
+        let end = Instant::now() + Duration::from_mins(1);
+        loop {
+            let decision = self.membership_of(member).await;
+            if decision.phase == MembershipPhase::Active {
+                return;
+            }
+            assert!(Instant::now() < end, "{decision:?}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    async fn membership_of(&self, member: &ChannelMember) -> member::Decision {
         let spec = MembershipSpec {
             consortium: self.spec.consortium.clone(),
             consortium_namespace: SYSTEM.to_owned(),

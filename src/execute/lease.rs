@@ -116,37 +116,50 @@ fn standing(spec: &LeaseSpec, this: &Holder, unchanged: Duration) -> Standing {
     Standing::Held(holder.to_owned())
 }
 
-/// Takes a Lease, waiting for at most `patience` while somebody else holds it.
-pub async fn acquire(client: Client, namespace: &str, name: &str, patience: Duration) -> Result<Lease, LeaseError> {
-    let keeper = Keeper {
-        api: Api::namespaced(client, namespace),
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        this: Holder::this(),
-    };
-    let start = Instant::now();
-    let mut seen: Option<(Option<String>, Instant)> = None;
-    loop {
-        let live = keeper.read().await?;
-        let version = live.as_ref().and_then(|live| live.metadata.resource_version.clone());
-        let since = match &seen {
-            Some((known, since)) if *known == version => *since,
-            _ => seen.insert((version, Instant::now())).1,
-        };
-        let spec = live.as_ref().and_then(|live| live.spec.clone()).unwrap_or_default();
-        match standing(&spec, &keeper.this, since.elapsed()) {
-            Standing::Free => {
-                let asked = Instant::now();
-                if keeper.write(live, &spec, true).await? {
-                    return Ok(keeper.hold(asked));
+/// A process that wants a Lease. What it has seen of it is kept between attempts: a holder that is silent for long enough is
+/// given up on, however short each attempt is.
+#[derive(Debug)]
+pub struct Candidate {
+    keeper: Keeper,
+    /// The version that was seen last, and since when.
+    seen: Option<(Option<String>, Instant)>,
+}
+
+impl Candidate {
+    /// Wants this Lease.
+    pub fn new(client: Client, namespace: &str, name: &str) -> Self {
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        let api = Api::namespaced(client, &namespace);
+        Self { keeper: Keeper { api, namespace, name, this: Holder::this() }, seen: None }
+    }
+
+    /// Takes the Lease, waiting for at most `patience` while somebody else holds it.
+    pub async fn acquire(&mut self, patience: Duration) -> Result<Lease, LeaseError> {
+        let Self { keeper, seen } = self;
+        let start = Instant::now();
+        loop {
+            let live = keeper.read().await?;
+            let version = live.as_ref().and_then(|live| live.metadata.resource_version.clone());
+            let since = match &*seen {
+                Some((known, since)) if *known == version => *since,
+                _ => seen.insert((version, Instant::now())).1,
+            };
+            let spec = live.as_ref().and_then(|live| live.spec.clone()).unwrap_or_default();
+            match standing(&spec, &keeper.this, since.elapsed()) {
+                Standing::Free => {
+                    let asked = Instant::now();
+                    if keeper.write(live, &spec, true).await? {
+                        return Ok(keeper.clone().hold(asked));
+                    }
+                    // Somebody else was faster: look again.
                 }
-                // Somebody else was faster: look again.
-            }
-            Standing::Held(holder) => {
-                if start.elapsed() >= patience {
-                    return Err(LeaseError::Held { namespace: keeper.namespace, name: keeper.name, holder });
+                Standing::Held(holder) => {
+                    if start.elapsed() >= patience {
+                        let (namespace, name) = (keeper.namespace.clone(), keeper.name.clone());
+                        return Err(LeaseError::Held { namespace, name, holder });
+                    }
+                    sleep(POLL).await;
                 }
-                sleep(POLL).await;
             }
         }
     }

@@ -1,21 +1,21 @@
 //! Carries out a plan: one function a step kind, no decisions.
 //!
-//! Objects and namespaces are written here. Genesis blocks, joins and readiness are the controllers' work: such a step is
-//! waiting until a later plan does not hold it any more. So a plan is never resumed; a pass does what can be done, and
-//! the next pass plans again.
+//! Objects and namespaces are written here. Genesis blocks, joins, updates of channels and readiness are the controllers' work:
+//! such a step is waiting until a later plan does not hold it any more. So a plan is never resumed; a pass does what can be done,
+//! and the next pass plans again. Of an update that cannot be undone, what is written here is that it is approved.
 
 pub mod holder;
 pub mod lease;
 pub mod objects;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tenter_consortium::document::Blob;
 use tenter_consortium::objects::ObjectRef;
-use tenter_consortium::plan::{Plan, PlannedStep, Step, StepId};
+use tenter_consortium::plan::{Plan, PlannedStep, Signing, Step, StepId};
 use tokio_util::sync::CancellationToken;
 
 use crate::controllers::failure::Failure;
@@ -23,8 +23,8 @@ use crate::report::plan::headline;
 
 /// Longest time of one write.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
-/// Writes that are under way at the same time.
-const CONCURRENCY: usize = 8;
+/// Writes that are under way at the same time: the API server's store commits together what comes together.
+const CONCURRENCY: usize = 16;
 
 /// What came of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +99,10 @@ pub trait World: Sync {
         pinned: bool,
     ) -> impl Future<Output = Result<StepOutcome, Failure>> + Send;
 
+    /// Lets an update of a channel be signed that cannot be undone: its Proposal, once it is there, is approved for exactly
+    /// this update.
+    fn approve_update(&self, channel: &str, digest: &str) -> impl Future<Output = Result<(), Failure>> + Send;
+
     /// Takes away an object that the file releases.
     fn remove_object(
         &self,
@@ -141,48 +145,77 @@ pub async fn execute<W: World>(
     report: &mut (dyn FnMut(&StepId, &StepOutcome) + Send),
 ) -> Execution {
     let mut execution = Execution::default();
-    let mut queue: BTreeSet<(usize, StepId)> = plan.ordered().into_iter().enumerate().collect();
+    let mut queue = Queue::of(plan);
     let mut running = FuturesUnordered::new();
     loop {
         if stop.is_cancelled() {
             execution.interrupted = true;
         }
-        let settled: Vec<(usize, StepId)> = queue
-            .iter()
-            .filter(|(_, id)| plan.steps.get(id).is_none_or(|planned| is_settled(plan, planned, &execution)))
-            .cloned()
-            .collect();
-        let stuck = settled.is_empty();
-        for entry in settled {
-            if execution.interrupted || running.len() >= CONCURRENCY {
-                break;
-            }
-            queue.remove(&entry);
-            let id = entry.1;
-            let Some(planned) = plan.steps.get(&id) else { continue };
+        while !execution.interrupted && running.len() < CONCURRENCY {
+            let Some((id, planned)) = queue.next() else { break };
             match idle_outcome(plan, planned, &execution) {
                 Some(outcome) => {
-                    report(&id, &outcome);
-                    execution.outcomes.insert(id, outcome);
+                    report(id, &outcome);
+                    queue.settle(id);
+                    execution.outcomes.insert(id.clone(), outcome);
                 }
                 None => running.push(async move { (id, perform(world, &planned.step).await) }),
             }
         }
-        match running.next().await {
-            Some((id, outcome)) => {
-                report(&id, &outcome);
-                execution.outcomes.insert(id, outcome);
-            }
-            // Stuck only if steps need each other, which a plan's making rules out; they are left without an outcome.
-            None if queue.is_empty() || execution.interrupted || stuck => return execution,
-            None => {}
-        }
+        // Steps that need each other, which a plan's making rules out, are left without an outcome.
+        let Some((id, outcome)) = running.next().await else { return execution };
+        report(id, &outcome);
+        queue.settle(id);
+        execution.outcomes.insert(id.clone(), outcome);
     }
 }
 
-/// Whether everything that a step needs has an outcome.
-fn is_settled(plan: &Plan, planned: &PlannedStep, execution: &Execution) -> bool {
-    planned.needs.iter().all(|need| !plan.steps.contains_key(need) || execution.outcomes.contains_key(need))
+/// The steps that have not begun. What each waits for is counted, so that a plan of thousands of steps is not gone through
+/// again after each.
+struct Queue<'a> {
+    /// Place in the plan's order, and how many steps are needed that have no outcome yet.
+    waiting: BTreeMap<&'a StepId, (usize, usize)>,
+    /// Who needs a step.
+    unlocks: BTreeMap<&'a StepId, Vec<&'a StepId>>,
+    /// Those that need nothing more, by their place.
+    ready: BTreeMap<usize, (&'a StepId, &'a PlannedStep)>,
+    plan: &'a Plan,
+}
+
+impl<'a> Queue<'a> {
+    fn of(plan: &'a Plan) -> Self {
+        let mut queue = Self { waiting: BTreeMap::new(), unlocks: BTreeMap::new(), ready: BTreeMap::new(), plan };
+        for (place, id) in plan.ordered().iter().enumerate() {
+            let Some((id, planned)) = plan.steps.get_key_value(id) else { continue };
+            let mut needs = 0;
+            for need in planned.needs.iter().filter(|need| plan.steps.contains_key(*need)) {
+                queue.unlocks.entry(need).or_default().push(id);
+                needs += 1;
+            }
+            if needs == 0 {
+                queue.ready.insert(place, (id, planned));
+            } else {
+                queue.waiting.insert(id, (place, needs));
+            }
+        }
+        queue
+    }
+
+    /// The first step that can begin.
+    fn next(&mut self) -> Option<(&'a StepId, &'a PlannedStep)> {
+        self.ready.pop_first().map(|(_, step)| step)
+    }
+
+    /// A step has its outcome: others may begin.
+    fn settle(&mut self, id: &StepId) {
+        for next in self.unlocks.remove(id).unwrap_or_default() {
+            let Some((place, needs)) = self.waiting.get_mut(next) else { continue };
+            *needs -= 1;
+            if let (0, Some(planned)) = (*needs, self.plan.steps.get(next)) {
+                self.ready.insert(*place, (next, planned));
+            }
+        }
+    }
 }
 
 /// The outcome of a step for which nothing is to be written now; `None` for one that writes.
@@ -206,17 +239,22 @@ fn idle_outcome(plan: &Plan, planned: &PlannedStep, execution: &Execution) -> Op
         | Step::StorePackage { .. }
         | Step::StoreMaterial { .. }
         | Step::RemoveObject { .. } => None,
-        Step::PinGenesis { channel } | Step::JoinOrderer { channel, .. } => {
-            Some(StepOutcome::Waiting(format!("Channel {channel} is being formed")))
+        Step::PinGenesis { channel } => Some(StepOutcome::Waiting(format!("Channel {channel} is being formed"))),
+        Step::JoinOrderer { channel, orderer } => {
+            Some(StepOutcome::Waiting(format!("Channel {channel} has {orderer} join it")))
         }
         Step::JoinPeer { channel, peer } => {
             Some(StepOutcome::Waiting(format!("Membership {}/{channel} is being carried out", peer.namespace)))
         }
+        Step::UpdateChannelConfig { channel, topic, .. } if planned.is_unapproved() => {
+            let short = plan.hash.get(..12).unwrap_or(&plan.hash);
+            Some(StepOutcome::Waiting(format!(
+                "{topic} of channel {channel} cannot be undone, and nobody approved it: tenter approve {short}"
+            )))
+        }
+        Step::UpdateChannelConfig { digest: Some(_), .. } if planned.approval.is_some() => None,
         Step::UpdateChannelConfig { channel, topic, signing, .. } => {
-            Some(StepOutcome::Waiting(match &signing.missing {
-                None => format!("Channel {channel} proposes {topic}"),
-                Some(missing) => format!("{topic} of channel {channel} waits for signatures: {missing}"),
-            }))
+            Some(StepOutcome::Waiting(update_waits(channel, topic, signing)))
         }
         Step::DeployChaincode { channel, name, commit, signing, .. } => {
             let what = format!("chaincode {name} of channel {channel}");
@@ -226,6 +264,14 @@ fn idle_outcome(plan: &Plan, planned: &PlannedStep, execution: &Execution) -> Op
             }))
         }
         Step::AwaitReady { state, .. } => Some(StepOutcome::Waiting(state.clone())),
+    }
+}
+
+/// What an update of a channel waits for.
+fn update_waits(channel: &str, topic: &str, signing: &Signing) -> String {
+    match &signing.missing {
+        None => format!("Channel {channel} proposes {topic}"),
+        Some(missing) => format!("{topic} of channel {channel} waits for signatures: {missing}"),
     }
 }
 
@@ -243,10 +289,16 @@ async fn perform<W: World>(world: &W, step: &Step) -> StepOutcome {
             Step::StoreMaterial { namespace, config_map, subject: _, labels, pinned, entries } => {
                 world.store_material((namespace, config_map), labels, entries, *pinned).await
             }
+            // Only one that cannot be undone and is approved gets here.
+            Step::UpdateChannelConfig { channel, topic, signing, digest, .. } => {
+                if let Some(digest) = digest {
+                    world.approve_update(channel, digest).await?;
+                }
+                Ok(StepOutcome::Waiting(update_waits(channel, topic, signing)))
+            }
             Step::PinGenesis { .. }
             | Step::JoinOrderer { .. }
             | Step::JoinPeer { .. }
-            | Step::UpdateChannelConfig { .. }
             | Step::DeployChaincode { .. }
             | Step::AwaitReady { .. } => Ok(StepOutcome::Waiting("a controller does this".to_owned())),
         }

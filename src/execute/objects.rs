@@ -9,14 +9,17 @@ use kube::{Api, ResourceExt as _};
 use serde_json::{Map, Value, json};
 use tenter_consortium::chaincode::PACKAGE_KEY;
 use tenter_consortium::document::Blob;
-use tenter_consortium::objects::{FIELD_MANAGER, Kind, LABEL_CONSORTIUM, LABEL_ORGANIZATION, ObjectRef};
+use tenter_consortium::objects::{
+    ANNOTATION_APPROVED, FIELD_MANAGER, Kind, LABEL_CONSORTIUM, LABEL_ORGANIZATION, ObjectRef,
+};
 
 use super::{StepOutcome, World};
 use crate::controllers::apply::{self, MANAGED_BY, Written};
 use crate::controllers::context::Context;
 use crate::controllers::failure::Failure;
+use crate::controllers::proposal;
 use crate::resources::{
-    CertificateAuthority, Chaincode, Channel, Membership, Orderer, Organization, Peer, TenterObject,
+    CertificateAuthority, Chaincode, Channel, Membership, Orderer, Organization, Peer, Proposal, TenterObject,
 };
 
 /// Writes through the API server.
@@ -130,6 +133,18 @@ impl World for Cluster<'_> {
             Written::Unchanged => StepOutcome::AlreadyTrue,
             Written::Changed => StepOutcome::Done,
         })
+    }
+
+    async fn approve_update(&self, channel: &str, digest: &str) -> Result<(), Failure> {
+        let (namespace, name) = (&self.ctx.namespace, proposal::name(channel, digest));
+        let Some(live) = apply::get::<Proposal>(self.ctx, namespace, &name).await? else { return Ok(()) };
+        // The name holds only the beginning of the digest.
+        let other = live.spec.digest != digest || live.spec.channel != channel;
+        if other || live.annotations().get(ANNOTATION_APPROVED).map(String::as_str) == Some(digest) {
+            return Ok(());
+        }
+        let patch = json!({ "metadata": { "annotations": { ANNOTATION_APPROVED: digest } } });
+        apply::merge::<Proposal>(self.ctx, namespace, &name, &patch).await
     }
 
     async fn remove_object(&self, object: &ObjectRef, volume: Option<&str>) -> Result<StepOutcome, Failure> {

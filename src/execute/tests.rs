@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use serde_json::{Value, json};
 use tenter_consortium::document::Blob;
 use tenter_consortium::objects::Kind;
-use tenter_consortium::plan::Effects;
+use tenter_consortium::plan::{Effects, StepApproval};
 
 use super::*;
 
@@ -66,6 +66,10 @@ impl World for Memory {
         _pinned: bool,
     ) -> Result<StepOutcome, Failure> {
         self.write(name.to_owned())
+    }
+
+    async fn approve_update(&self, channel: &str, digest: &str) -> Result<(), Failure> {
+        self.write(format!("{digest} of {channel} approved")).map(drop)
     }
 
     async fn remove_object(&self, object: &ObjectRef, _volume: Option<&str>) -> Result<StepOutcome, Failure> {
@@ -171,4 +175,34 @@ async fn controllers_steps_wait() {
     let (execution, _) = run(&Memory::default(), &plan, &CancellationToken::new()).await;
     assert!(execution.outcomes.values().all(|outcome| matches!(outcome, StepOutcome::Waiting(_))));
     assert!(!execution.wrote() && !execution.interrupted);
+}
+
+/// The update is the controllers' work; that it is approved is written where they look for it.
+#[tokio::test]
+async fn an_update_that_cannot_be_undone_is_let_pass_when_it_is_approved() {
+    let update = || Step::UpdateChannelConfig {
+        channel: "settlement".to_owned(),
+        topic: "capabilities".to_owned(),
+        changes: vec![],
+        elements: vec![],
+        signing: Signing::default(),
+        digest: Some("abc".to_owned()),
+        drift: vec![],
+    };
+    let check = async |approval: Option<bool>, blocked: bool, written: &[&str], why: &str| {
+        let mut plan = plan(&[("update", update(), &[])]);
+        let planned = plan.steps.values_mut().next().unwrap();
+        planned.approval = approval.map(|given| StepApproval { given, ..StepApproval::default() });
+        planned.blocked = blocked.then(|| "no".to_owned());
+        plan.hash = "0123456789abcdef".to_owned();
+        let world = Memory::default();
+        let (execution, _) = run(&world, &plan, &CancellationToken::new()).await;
+        let [StepOutcome::Waiting(waits)] = execution.outcomes.values().collect::<Vec<_>>()[..] else { panic!() };
+        assert!(waits.contains(why), "{waits}");
+        assert_eq!(world.written.into_inner().unwrap(), written);
+    };
+    check(Some(true), false, &["abc of settlement approved"], "Channel settlement proposes capabilities").await;
+    check(Some(false), false, &[], "nobody approved it: tenter approve 0123456789ab").await;
+    check(Some(true), true, &[], "blocked: no").await;
+    check(None, false, &[], "Channel settlement proposes capabilities").await;
 }

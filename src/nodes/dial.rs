@@ -19,6 +19,8 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+use crate::controllers::cache::{Answer, Cache};
+
 /// Most port-forwards that are opened at once: each is a request of its own to the API server.
 const MAX_DIALS: usize = 64;
 /// How long a forward whose stream is gone may take to say goodbye.
@@ -31,13 +33,39 @@ const ADMIN_PORTS: [u16; 2] = [7053, 9443];
 pub trait Route: Send + Sync {
     /// A dialer that leads to one node, whatever host it is given.
     fn dialer(&self, node: &NodeRef) -> Arc<dyn Dialer>;
+
+    /// Why there is nothing to dial yet, if that is known without trying.
+    fn stopped(&self, _node: &NodeRef) -> Option<String> {
+        None
+    }
+}
+
+/// What the copies say of a node's Pod: one that has not started answers nobody.
+fn stopped(cache: &Cache, node: &NodeRef) -> Option<String> {
+    let name = format!("{}-0", node.name);
+    let Answer::Known(pod) = cache.own::<Pod>(&node.namespace, &name) else { return None };
+    let Some(pod) = pod else { return Some(format!("there is no Pod {}/{name} yet", node.namespace)) };
+    let phase = pod.status?.phase?;
+    (phase != "Running").then(|| format!("Pod {}/{name} is {phase}", node.namespace))
 }
 
 /// Through the node's Services, from inside the cluster.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ServiceRoute;
+pub struct ServiceRoute {
+    cache: Cache,
+}
+
+impl ServiceRoute {
+    /// A route that does not dial nodes which the copies show to be stopped.
+    pub const fn new(cache: Cache) -> Self {
+        Self { cache }
+    }
+}
 
 impl Route for ServiceRoute {
+    fn stopped(&self, node: &NodeRef) -> Option<String> {
+        stopped(&self.cache, node)
+    }
+
     fn dialer(&self, node: &NodeRef) -> Arc<dyn Dialer> {
         Arc::new(ServiceDialer { node: node.clone() })
     }
@@ -72,19 +100,24 @@ impl Dialer for ServiceDialer {
 #[derive(Clone)]
 pub struct PortForwardRoute {
     client: Client,
+    cache: Cache,
     permits: Arc<Semaphore>,
 }
 
 impl PortForwardRoute {
-    /// A route through this client's API server.
-    pub fn new(client: Client) -> Self {
-        Self { client, permits: Arc::new(Semaphore::new(MAX_DIALS)) }
+    /// A route through this client's API server, which does not dial nodes that the copies show to be stopped.
+    pub fn new(client: Client, cache: Cache) -> Self {
+        Self { client, cache, permits: Arc::new(Semaphore::new(MAX_DIALS)) }
     }
 }
 
 impl Route for PortForwardRoute {
     fn dialer(&self, node: &NodeRef) -> Arc<dyn Dialer> {
         Arc::new(PortForwardDialer { route: self.clone(), node: node.clone() })
+    }
+
+    fn stopped(&self, node: &NodeRef) -> Option<String> {
+        stopped(&self.cache, node)
     }
 }
 

@@ -125,6 +125,14 @@ pub enum NodeError {
         /// Whether reading was refused.
         forbidden: bool,
     },
+    /// It has not started.
+    #[error("{node} is not asked: {evidence}")]
+    Stopped {
+        /// The node.
+        node: Box<Node>,
+        /// How that is known.
+        evidence: String,
+    },
     /// The orderer's admin API.
     #[error("{node}, admin port")]
     Participation {
@@ -175,7 +183,7 @@ impl NodeError {
     fn kind(&self) -> FailureKind {
         match self {
             Self::Credentials { forbidden: true, .. } => FailureKind::Forbidden,
-            Self::Credentials { forbidden: false, .. } => FailureKind::Unreachable,
+            Self::Credentials { forbidden: false, .. } | Self::Stopped { .. } => FailureKind::Unreachable,
             Self::Participation { source, .. } => source.kind(),
             Self::Deliver { source, .. } => source.kind(),
             Self::Endorser { source, .. } => source.kind(),
@@ -441,6 +449,9 @@ impl Nodes {
         let key = key(node);
         if let Some(clients) = self.clients.get(&key) {
             return Ok(clients);
+        }
+        if let Some(evidence) = self.route.stopped(&node.reference).filter(|_| node.foreign.is_none()) {
+            return Err(NodeError::Stopped { node: Box::new(node.clone()), evidence });
         }
         let clients = match &node.foreign {
             None => clients::load(self.store.as_ref(), self.route.dialer(&node.reference), node).await?,

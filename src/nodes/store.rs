@@ -14,6 +14,8 @@ use kube::{Api, Client};
 use tenter_consortium::objects::FIELD_MANAGER;
 use tenter_consortium::observation::Observation;
 
+use crate::controllers::cache::{Answer, Cache};
+
 /// Longest wait for one answer of the API server.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -86,12 +88,13 @@ pub trait Store: Send + Sync {
 #[derive(Clone)]
 pub struct KubeStore {
     client: Client,
+    cache: Cache,
 }
 
 impl KubeStore {
-    /// A store that asks through this client.
-    pub const fn new(client: Client) -> Self {
-        Self { client }
+    /// A store that asks through this client, where the copies do not tell.
+    pub const fn new(client: Client, cache: Cache) -> Self {
+        Self { client, cache }
     }
 
     fn config_maps(&self, namespace: &str) -> Api<ConfigMap> {
@@ -158,6 +161,9 @@ impl Store for KubeStore {
 
     fn config_map<'a>(&'a self, namespace: &'a str, name: &'a str) -> BoxFuture<'a, Observation<Entries>> {
         Box::pin(async move {
+            if let Answer::Known(Some(map)) = self.cache.get::<ConfigMap>(namespace, name) {
+                return Observation::Present { value: merge(map.data, map.binary_data) };
+            }
             let what = format!("ConfigMap {namespace}/{name}");
             ask(&what, self.config_maps(namespace).get(name)).await.map(|map| merge(map.data, map.binary_data))
         })
@@ -180,8 +186,14 @@ impl Store for KubeStore {
             };
             let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
             match write(namespace, name, self.config_maps(namespace).create(&params, &map)).await? {
-                Ok(_) => Ok(Created::Now),
-                Err(error) if has_code(&error, 409) => Ok(Created::Before),
+                Ok(answer) => {
+                    self.cache.wrote(&answer);
+                    Ok(Created::Now)
+                }
+                Err(error) if has_code(&error, 409) => {
+                    self.cache.exists::<ConfigMap>(namespace, name);
+                    Ok(Created::Before)
+                }
                 Err(error) => Err(failed(namespace, name, error)),
             }
         })
@@ -201,8 +213,12 @@ impl Store for KubeStore {
             let patch = serde_json::json!({"data": {key: value}});
             let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
             let merge = || async { write(namespace, name, api.patch(name, &params, &Patch::Merge(&patch))).await };
+            let noted = |answer: ConfigMap| -> Result<(), StoreError> {
+                self.cache.wrote(&answer);
+                Ok(())
+            };
             match merge().await? {
-                Ok(_) => return Ok(()),
+                Ok(answer) => return noted(answer),
                 Err(error) if has_code(&error, 404) => {}
                 Err(error) => return Err(failed(namespace, name, error)),
             }
@@ -213,10 +229,10 @@ impl Store for KubeStore {
             };
             let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
             match write(namespace, name, api.create(&params, &map)).await? {
-                Ok(_) => Ok(()),
+                Ok(answer) => noted(answer),
                 // Another channel's controller made it in between.
                 Err(error) if has_code(&error, 409) => {
-                    merge().await?.map(|_| ()).map_err(|error| failed(namespace, name, error))
+                    merge().await?.map_err(|error| failed(namespace, name, error)).and_then(noted)
                 }
                 Err(error) => Err(failed(namespace, name, error)),
             }

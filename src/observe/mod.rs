@@ -27,7 +27,9 @@ use tenter_fabric::config::CurrentConfig;
 use self::channel::each;
 use self::objects::Proposed;
 use crate::controllers::Context;
-use crate::controllers::channel::form::{foreign as foreign_organizations, foreign_consenters, own_readers};
+use crate::controllers::channel::form::{
+    foreign as foreign_organizations, foreign_consenters, own_leaving, own_readers,
+};
 use crate::controllers::channel::material::{Others, available};
 use crate::nodes::records::{block_hash, read_pinned, with_record};
 use crate::nodes::store::Entries;
@@ -42,7 +44,7 @@ pub async fn observe(ctx: &Context, nodes: &Nodes, desired: &Desired) -> Observe
         let kinds = &kinds;
         let objects = &objects;
         let proposed = &proposed;
-        let none = &Proposed::new();
+        let none = &Proposed::default();
         // Boxed for the reason that `each` gives.
         let questions: Vec<BoxFuture<'_, (String, ObservedChannel)>> = desired
             .channels
@@ -226,8 +228,10 @@ async fn observe_channel(
     let everybody_absent = (!orderers.is_empty() || !peers.is_empty())
         && orderers.values().all(|seen| seen.live.is_absent())
         && peers.values().all(|seen| seen.live.is_absent());
-    // Without an own orderer, those of other members tell.
+    // Without an own node that holds it, own orderers that are to leave it tell; without an own orderer, those of other members.
+    let sources = if sources.is_empty() { leaving(desired, wanted, objects) } else { sources };
     let elsewhere = if wanted.orderers.is_empty() { elsewhere(desired, wanted) } else { Vec::new() };
+    let everybody_absent = everybody_absent && sources.is_empty();
     let sources = if sources.is_empty() { elsewhere.clone() } else { sources };
     let config = if everybody_absent && elsewhere.is_empty() {
         Observation::Absent { evidence: format!("none of this daemon's nodes holds channel {name}") }
@@ -239,8 +243,21 @@ async fn observe_channel(
         _ => (Material::default(), Vec::new()),
     };
     let genesis = genesis.map(|pinned| PinnedGenesis { hash: pinned.hash });
-    let signatures = proposed.clone();
-    ObservedChannel { genesis, config, material, signatures, foreign, orderers, peers }
+    let Proposed { signatures, approved } = proposed.clone();
+    ObservedChannel { genesis, config, material, signatures, approved, foreign, orderers, peers }
+}
+
+/// Own orderers that the definition has order no more, and that are still there.
+fn leaving(desired: &Desired, wanted: &DesiredChannel, objects: &BTreeMap<ObjectRef, LiveObject>) -> Vec<Node> {
+    let spec = desired.objects.get(&wanted.object).and_then(|object| ChannelSpec::deserialize(&object.spec).ok());
+    let organizations: Vec<String> = desired.organizations.iter().cloned().collect();
+    let mut found = spec.map(|spec| own_leaving(&spec, &organizations)).unwrap_or_default();
+    found.retain(|node| {
+        let Node { reference: NodeRef { namespace, name }, .. } = node;
+        let object = ObjectRef { kind: Kind::Orderer, namespace: namespace.clone(), name: name.clone() };
+        objects.contains_key(&object)
+    });
+    found
 }
 
 /// Consenters of other members, as the own organizations of a channel ask them.
@@ -272,7 +289,7 @@ async fn compare(
     let others = Others { namespace: &desired.namespace, organizations: &foreign_organizations(&spec, &organizations) };
     let material = available(nodes.store(), &spec, &others).await;
     let differs = updates(&current, &spec, &material).is_ok_and(|found| !found.topics.is_empty());
-    let digests = proposed.keys().cloned().collect();
+    let digests = proposed.signatures.keys().cloned().collect();
     let foreign =
         if differs { channel::foreign_changes(nodes, sources, name, live, &digests).await } else { Vec::new() };
     (material, foreign)

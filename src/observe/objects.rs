@@ -14,7 +14,9 @@ use serde::Deserialize as _;
 use serde_json::Value;
 use tenter_consortium::desired::Desired;
 use tenter_consortium::document::Blob;
-use tenter_consortium::objects::{Condition, FIELD_MANAGER, Kind, LABEL_CONSORTIUM, LABEL_ORGANIZATION, ObjectRef};
+use tenter_consortium::objects::{
+    ANNOTATION_APPROVED, Condition, FIELD_MANAGER, Kind, LABEL_CONSORTIUM, LABEL_ORGANIZATION, ObjectRef,
+};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{LiveNamespace, LiveObject};
 use tokio::time::timeout;
@@ -44,8 +46,14 @@ fn resource(kind: Kind) -> ApiResource {
     }
 }
 
-/// Signatures, as bytes, by the digest of the update that they are over.
-pub(super) type Proposed = BTreeMap<String, Vec<Blob>>;
+/// What was proposed for a channel, by the digests of the updates.
+#[derive(Clone, Default)]
+pub(super) struct Proposed {
+    /// The signatures that each has, as bytes.
+    pub signatures: BTreeMap<String, Vec<Blob>>,
+    /// Those that are approved.
+    pub approved: BTreeSet<String>,
+}
 
 type Listed = (BTreeMap<Kind, Observation<()>>, BTreeMap<ObjectRef, LiveObject>);
 
@@ -71,8 +79,8 @@ pub(super) async fn list(ctx: &Context, desired: &Desired) -> Listed {
     (kinds, objects)
 }
 
-/// The updates that the consortium proposed, by channel and digest, each with the signatures that it has. Without the list, its own
-/// changes look like others', and nobody seems to have signed: what is shown is wrong then, nothing else.
+/// The updates that the consortium proposed, by channel. Without the list, its own changes look like others', and nobody seems to
+/// have signed or approved: what is shown is wrong then, nothing else.
 pub(super) async fn proposed(ctx: &Context, desired: &Desired) -> BTreeMap<String, Proposed> {
     let resource = ApiResource::erase::<Proposal>(&());
     let api = Api::<DynamicObject>::namespaced_with(ctx.client.clone(), &desired.namespace, &resource);
@@ -85,10 +93,13 @@ pub(super) async fn proposed(ctx: &Context, desired: &Desired) -> BTreeMap<Strin
         let bytes = signatures.filter_map(|entry| {
             base64::engine::general_purpose::STANDARD.decode(entry.get("signature")?.as_str()?).ok().map(Blob)
         });
-        Some((channel, digest, bytes.collect()))
+        let approved = object.annotations().get(ANNOTATION_APPROVED) == Some(&digest);
+        Some((channel, digest, bytes.collect(), approved))
     });
-    for (channel, digest, signatures) in proposals {
-        proposed.entry(channel).or_default().insert(digest, signatures);
+    for (channel, digest, signatures, approved) in proposals {
+        let of_channel = proposed.entry(channel).or_default();
+        of_channel.approved.extend(approved.then(|| digest.clone()));
+        of_channel.signatures.insert(digest, signatures);
     }
     proposed
 }
@@ -107,7 +118,20 @@ fn live(object: &DynamicObject) -> LiveObject {
             .unwrap_or_default(),
         deleting: object.metadata.deletion_timestamp.is_some(),
         managers: managers(object.metadata.managed_fields.as_deref().unwrap_or_default()),
+        certificates: certificates(status),
     }
+}
+
+/// When the certificates end that a status tells of: those of a node, the roots and the identities of an authority.
+fn certificates(status: &Value) -> BTreeMap<String, String> {
+    let fields = [("certificates", "certificate"), ("roots", "root"), ("identities", "certificate")];
+    let named = fields.into_iter().filter_map(|(field, what)| Some((what, status.get(field)?.as_object()?)));
+    let ends = named.flat_map(|(what, ends)| {
+        ends.iter().filter_map(move |(name, of)| {
+            Some((format!("{} {what}", printable(name)), of.get("notAfter")?.as_str()?.to_owned()))
+        })
+    });
+    ends.collect()
 }
 
 /// Who wrote fields of the spec that Tenter does not hold any more, by path. A field that somebody forced or edited is no
@@ -226,7 +250,54 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::FieldsV1;
     use serde_json::json;
 
+    use tenter_consortium::desired::desired;
+    use tenter_consortium::document::{RepositoryFacts, load};
+    use tenter_consortium::objects::ProposalSpec;
+    use tenter_consortium::settings::Settings;
+
     use super::*;
+    use crate::controllers::api_world::ApiServer;
+
+    #[tokio::test]
+    async fn a_proposal_is_approved_by_the_digest_of_its_update_alone() {
+        let text = include_bytes!("../../examples-repo/network.yaml");
+        let network = load(text, "network.yaml", &RepositoryFacts::default()).network.unwrap();
+        let desired = desired(&network, &Settings::of_definitions("trade", "system", &[&network]));
+        let api = ApiServer::default();
+        for (digest, approved) in [("aa", Some("aa")), ("bb", Some("aa")), ("cc", None)] {
+            let spec = json!({
+                "consortium": "trade", "channel": "settlement", "topic": "capabilities", "digest": digest, "update": "",
+                "baseSequence": 0, "changes": [], "elements": [],
+            });
+            let mut proposal = Proposal::new(digest, serde_json::from_value::<ProposalSpec>(spec).unwrap());
+            proposal.metadata.namespace = Some("system".to_owned());
+            let annotation = approved.map(|digest| (ANNOTATION_APPROVED.to_owned(), digest.to_owned()));
+            proposal.metadata.annotations = Some(annotation.into_iter().collect());
+            api.put(&proposal);
+        }
+        let seen = proposed(&Context::new(api.client(), "system"), &desired).await.remove("settlement").unwrap();
+        assert_eq!(seen.signatures.len(), 3);
+        assert_eq!(seen.approved.into_iter().collect::<Vec<_>>(), ["aa"]);
+    }
+
+    #[test]
+    fn ends_of_certificates_are_told() {
+        let node =
+            json!({"certificates": {"tls": {"fingerprint": "0f", "notAfter": "2027-03-01T00:00:00Z"}, "odd": {}}});
+        let authority = json!({
+            "roots": {"clients": {"notAfter": "2046-03-01T00:00:00Z"}},
+            "identities": {"identity-reader": {"notAfter": "2027-04-01T00:00:00Z"}},
+        });
+        let told = |status: &Value| certificates(status).into_iter().collect::<Vec<_>>();
+        let entry = |what: &str, end: &str| (what.to_owned(), end.to_owned());
+        assert_eq!(told(&node), [entry("tls certificate", "2027-03-01T00:00:00Z")]);
+        let expect = [
+            entry("clients root", "2046-03-01T00:00:00Z"),
+            entry("identity-reader certificate", "2027-04-01T00:00:00Z"),
+        ];
+        assert_eq!(told(&authority), expect);
+        assert_eq!(told(&Value::Null), []);
+    }
 
     #[test]
     fn fields_that_somebody_else_wrote_are_told() {

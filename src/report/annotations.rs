@@ -41,7 +41,7 @@ fn command_text(text: &str, property: bool) -> String {
 pub fn github(review: &Review) -> String {
     let mut text = String::new();
     for remark in &review.remarks {
-        let file = command_text(review.file.trim_start_matches("./"), true);
+        let file = command_text(review.file_of(remark).trim_start_matches("./"), true);
         let _ = write!(text, "::{} file={file}", remark.level.as_str());
         if let Some(span) = remark.span {
             let _ = write!(text, ",line={},endLine={}", span.line, span.end_line);
@@ -65,7 +65,7 @@ pub fn gitlab(review: &Review) -> Value {
             Level::Warning => "minor",
             Level::Notice => "info",
         };
-        let mut fingerprint = fingerprint(&review.file, remark);
+        let mut fingerprint = fingerprint(review.file_of(remark), remark);
         // GitLab shows one of two issues of the same fingerprint.
         let times: &mut usize = seen.entry(fingerprint.clone()).or_default();
         if *times > 0 {
@@ -79,7 +79,7 @@ pub fn gitlab(review: &Review) -> Value {
             "description": remark.whole(),
             "fingerprint": fingerprint,
             "severity": severity,
-            "location": { "path": review.file.trim_start_matches("./"), "lines": { "begin": line } },
+            "location": { "path": review.file_of(remark).trim_start_matches("./"), "lines": { "begin": line } },
         })
     });
     Value::Array(issues.collect())
@@ -98,6 +98,7 @@ mod tests {
             level: Level::Error,
             message: (*message).to_owned(),
             help: None,
+            file: None,
             span: Some(Span::on_line(3, 5, 9)),
             related: Vec::new(),
         });
@@ -116,6 +117,17 @@ mod tests {
         let text = github(&review("a,b:c.yaml", &["50%\n::add-mask::x"]));
         let expect = "::error file=a%2Cb%3Ac.yaml,line=3,endLine=3,col=5,endColumn=9,title=network/name::50%25%0A::add-mask::x\n";
         assert_eq!(text, expect);
+    }
+
+    #[test]
+    fn a_remark_is_shown_at_the_file_that_it_is_about() {
+        let mut review = review("network.yaml", &["one", "two"]);
+        review.remarks[1].file = Some("approvals/0f/acme.yaml".to_owned());
+        review.remarks[1].span = None;
+        let text = github(&review);
+        assert!(text.lines().nth(1).unwrap().starts_with("::error file=approvals/0f/acme.yaml,title="), "{text}");
+        let issues = gitlab(&review);
+        assert_eq!(issues[1]["location"], json!({ "path": "approvals/0f/acme.yaml", "lines": { "begin": 1 } }));
     }
 
     #[test]

@@ -52,15 +52,21 @@ impl Findings {
 
     /// All findings, then one line that counts them.
     pub fn text(&self, style: Style) -> String {
-        let lines: Vec<&str> = self.source.lines().collect();
         let mut text = String::new();
-        for finding in &self.diagnostics {
-            text.push_str(&one(finding, &lines, style));
+        for one in self.each(style) {
+            text.push_str(&one);
             text.push('\n');
         }
         text.push_str(&self.summary(style));
         text.push('\n');
         text
+    }
+
+    /// Each finding, with the lines that it speaks of where they are of this file.
+    fn each(&self, style: Style) -> impl Iterator<Item = String> {
+        let lines: Vec<&str> = self.source.lines().collect();
+        let of = move |finding: &Diagnostic| one(finding, if finding.file == self.file { &lines } else { &[] }, style);
+        self.diagnostics.iter().map(of)
     }
 
     /// For programs.
@@ -80,7 +86,8 @@ impl Findings {
             level: level(finding.severity),
             message: finding.message.clone(),
             help: finding.help.clone(),
-            span: Some(finding.span),
+            file: (finding.file != self.file).then(|| finding.file.clone()),
+            span: (finding.file == self.file).then_some(finding.span),
             related: finding.related.iter().map(|other| (other.span, other.message.clone())).collect(),
         };
         let case = |rule: &tenter_consortium::rules::Rule| {
@@ -109,7 +116,11 @@ impl Findings {
 
     fn markdown(&self) -> Markdown {
         let item = |finding: &Diagnostic| {
-            let place = format!("{}:{}", finding.span.line, finding.span.column);
+            let place = if finding.file == self.file {
+                format!("{}:{}", finding.span.line, finding.span.column)
+            } else {
+                markdown::code(&finding.file)
+            };
             let sign = if finding.severity == Severity::Error { "❌" } else { "⚠️" };
             let rule = markdown::code(finding.rule.as_str());
             let help = finding.help.as_deref().map(|help| format!("; {}", markdown::escaped(help))).unwrap_or_default();
@@ -120,9 +131,8 @@ impl Findings {
             // A list begins after an empty line.
             first.insert(0, '\n');
         }
-        let lines: Vec<&str> = self.source.lines().collect();
         let plain = Style::default();
-        let excerpts: String = self.diagnostics.iter().map(|finding| one(finding, &lines, plain) + "\n").collect();
+        let excerpts: String = self.each(plain).map(|one| one + "\n").collect();
         let excerpts: Vec<String> = excerpts.lines().map(str::to_owned).collect();
         let sections = if excerpts.is_empty() {
             Vec::new()
@@ -230,7 +240,8 @@ mod tests {
     #[test]
     fn shows_nothing_that_a_terminal_obeys() {
         let source = "a: \u{1b}[31m\u{202e}x\n";
-        let text = Findings::new("f", source.as_bytes(), vec![finding(Span::on_line(1, 4, 5))]).text(Style::default());
+        let text = Findings::new("network.yaml", source.as_bytes(), vec![finding(Span::on_line(1, 4, 5))])
+            .text(Style::default());
         assert!(text.contains("1 | a: ·[31m·x\n"), "{text}");
     }
 
@@ -239,7 +250,7 @@ mod tests {
         for span in
             [Span::on_line(0, 0, 0), Span::on_line(9, 9, 9), Span { line: 1, column: 900, end_line: 3, end_column: 1 }]
         {
-            let text = Findings::new("f", b"a: 1\n", vec![finding(span)]).text(Style::default());
+            let text = Findings::new("network.yaml", b"a: 1\n", vec![finding(span)]).text(Style::default());
             assert!(text.contains("something is wrong"), "{text}");
         }
     }
@@ -247,8 +258,8 @@ mod tests {
     #[test]
     fn cuts_long_lines_around_the_place() {
         let source = format!("{}b{}", "a".repeat(5000), "c".repeat(5000));
-        let text =
-            Findings::new("f", source.as_bytes(), vec![finding(Span::on_line(1, 5001, 5002))]).text(Style::default());
+        let text = Findings::new("network.yaml", source.as_bytes(), vec![finding(Span::on_line(1, 5001, 5002))])
+            .text(Style::default());
         assert!(text.lines().all(|line| line.chars().count() <= EXCERPT + 4), "{text}");
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[3].find('b'), lines[4].find('^'));

@@ -37,6 +37,8 @@ pub struct Remark {
     pub message: String,
     /// What would be right.
     pub help: Option<String>,
+    /// The file, where it is another than the review's.
+    pub file: Option<String>,
     /// Where; absent when it is about no single place.
     pub span: Option<Span>,
     /// Other places that it speaks of.
@@ -94,4 +96,11 @@ pub struct Review {
     pub cases: Vec<Case>,
     /// The comment.
     pub markdown: Markdown,
+}
+
+impl Review {
+    /// The file that a remark is about.
+    pub fn file_of<'a>(&'a self, remark: &'a Remark) -> &'a str {
+        remark.file.as_deref().unwrap_or(&self.file)
+    }
 }

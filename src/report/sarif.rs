@@ -47,15 +47,15 @@ fn result(review: &Review, remark: &Remark) -> Value {
         "ruleId": remark.rule,
         "level": level(remark.level),
         "message": { "text": remark.whole() },
-        "locations": [location(&review.file, remark.span)],
-        "partialFingerprints": { "tenter/v1": fingerprint(&review.file, remark) },
+        "locations": [location(review.file_of(remark), remark.span)],
+        "partialFingerprints": { "tenter/v1": fingerprint(review.file_of(remark), remark) },
     });
     if let Some(index) = review.rules.iter().position(|rule| rule.id == remark.rule) {
         result["ruleIndex"] = json!(index);
     }
     if !remark.related.is_empty() {
         let related = |(span, message): &(Span, String)| {
-            let mut place = location(&review.file, Some(*span));
+            let mut place = location(review.file_of(remark), Some(*span));
             place["message"] = json!({ "text": message });
             place
         };

@@ -3,6 +3,8 @@
 //! Spec and status are plain data of `tenter_consortium`; here each pair gets its place in the API.
 
 mod crd;
+#[cfg(test)]
+mod reference_tests;
 mod schema;
 
 use std::fmt::Debug;
@@ -21,7 +23,7 @@ use tenter_consortium::status::{
     NodeStatus, ObjectStatus, OrganizationStatus, ProposalStatus, VoteStatus,
 };
 
-pub use self::crd::{CrdError, crds, to_yaml};
+pub use self::crd::{API_VERSION, CrdError, crds, to_yaml};
 
 /// An object of group `tenter.dev`.
 pub trait TenterObject:

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tenter_consortium::document::{Blob, MAX_ALL_BYTES, MAX_FILE_BYTES, MAX_FOLDER_FILES, MemberFiles, RepositoryItem};
+use tenter_consortium::repository::approval::APPROVALS;
 
 /// Deepest folder below one that a definition names.
 const MAX_DEPTH: usize = 8;
@@ -36,11 +37,12 @@ pub fn read(place: &impl Place, paths: &BTreeSet<String>) -> BTreeMap<String, Re
 /// Most folders of members that are read.
 const MAX_MEMBERS: usize = 1000;
 
-/// Reads the members' files: each folder in `organizations/` and `channels/`, whole or not at all.
+/// Reads the members' files: each folder in `organizations/`, `channels/` and `approvals/`, whole or not at all.
 pub fn members(place: &impl Place) -> MemberFiles {
     let mut found = MemberFiles::default();
     let mut left = MAX_ALL_BYTES;
-    for root in ["organizations", "channels"] {
+    // Approvals come last: many of them must not keep the others from being read.
+    for root in ["organizations", "channels", APPROVALS] {
         match place.entry(root) {
             Entry::Nothing | Entry::File(_) => continue,
             Entry::Other(what) => {

@@ -89,4 +89,26 @@ mod tests {
         let outside = tempfile::NamedTempFile::new().unwrap();
         assert!(at(outside.path(), "HEAD").unwrap_err().to_string().contains("no git repository"));
     }
+    /// Approvals are blobs at a commit like all that the members bring: what lies in the working tree beside it is none.
+    #[test]
+    fn approvals_are_read_at_a_commit() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = Repository::init(folder.path()).unwrap();
+        let hash = "0f".repeat(32);
+        let approval = format!("approvals/{hash}/acme.yaml");
+        commit(&repository, &[("network.yaml", "one")]);
+        let with = commit(&repository, &[(&approval, "of acme"), ("approvals/README.md", "for people")]);
+        std::fs::write(folder.path().join(format!("approvals/{hash}/globex.yaml")), "not committed").unwrap();
+        std::os::unix::fs::symlink("../network.yaml", folder.path().join("approvals/link")).unwrap();
+        let file = folder.path().join("network.yaml");
+        let files = |revision: &str| at(&file, revision).unwrap().facts.members.files.into_keys().collect::<Vec<_>>();
+        assert_eq!(files(&format!("{with}~1")), [""; 0]);
+        assert_eq!(files(&with), [approval.as_str()]);
+        let mut index = repository.index().unwrap();
+        index.add_path(Path::new("approvals/link")).unwrap();
+        let linked = commit(&repository, &[]);
+        let members = at(&file, &linked).unwrap().facts.members;
+        assert_eq!(members.refused.keys().collect::<Vec<_>>(), ["approvals/link"], "links are not followed");
+        assert_eq!(members.files.into_keys().collect::<Vec<_>>(), [approval.as_str()]);
+    }
 }

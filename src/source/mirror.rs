@@ -127,7 +127,7 @@ fn founding_commits(
     root: &str,
     members: &MemberFiles,
 ) -> BTreeMap<String, Snapshot> {
-    let (Members { channels, organizations: _ }, _) = tenter_consortium::repository::read(members);
+    let (Members { channels, organizations: _, approvals: _ }, _) = tenter_consortium::repository::read(members);
     let mut snapshots = BTreeMap::new();
     for name in channels.into_values().map(|pinned| pinned.note.commit).take(MAX_SNAPSHOTS) {
         let Some(commit) = Oid::from_str(&name).ok().filter(|_| name.len() == 40) else { continue };

@@ -1,9 +1,11 @@
 //! What a pass comes to: phase, conditions and status of a Consortium, as pure functions.
 
+use tenter_consortium::objects::Kind;
 use tenter_consortium::plan::{Plan, Step};
 use tenter_consortium::status::{ConsortiumPhase, PlanSummary};
 
 use crate::controllers::conditions::Verdict;
+use crate::controllers::definitions::Behind;
 use crate::controllers::failure::Failure;
 use crate::controllers::schedule::STALLED_AFTER;
 use crate::execute::{Execution, StepFailure, StepOutcome};
@@ -124,6 +126,35 @@ fn unfinished(plan: &Plan, execution: &Execution) -> (ConsortiumPhase, Verdict) 
     });
     let message = format!("{} blocked; the first: {}", count(plan.steps.len(), "step"), first.unwrap_or_default());
     (ConsortiumPhase::Stalled, Verdict::stalled("Blocked", message))
+}
+
+/// The Channels and Chaincodes that are not as the definition says yet: what a plan writes to them is not written, or not what
+/// is kept of other members for them.
+pub fn behind(plan: &Plan, channels: &[String], execution: &Execution) -> Behind {
+    let mut behind = Behind::new();
+    for (id, planned) in &plan.steps {
+        let outcome = execution.outcomes.get(id);
+        if outcome.is_some_and(StepOutcome::holds) {
+            continue;
+        }
+        let why = || outcome.map_or_else(|| "it is being written".to_owned(), waiting_text);
+        match &planned.step {
+            Step::CreateObject { object, .. } | Step::UpdateObject { object, .. }
+                if matches!(object.kind, Kind::Channel | Kind::Chaincode) =>
+            {
+                behind.insert((object.kind, object.name.clone()), why());
+            }
+            // What is refused for good leaves the last good material in force, as it does with every other member.
+            Step::StoreMaterial { subject, .. } if !planned.is_gated() => {
+                for channel in channels {
+                    let why = || format!("{subject}: {}", why());
+                    behind.entry((Kind::Channel, channel.clone())).or_insert_with(why);
+                }
+            }
+            _ => {}
+        }
+    }
+    behind
 }
 
 fn waiting_text(outcome: &StepOutcome) -> String {
@@ -294,6 +325,44 @@ mod tests {
         check(lost, Some(&empty), &[], 1, (ConsortiumPhase::Waiting, "SourceUnreachable"));
         check(lost, Some(&empty), &[], STALLED_AFTER, (ConsortiumPhase::Stalled, "SourceUnreachable"));
         check(Some(("InvalidDefinition", true)), None, &[], 1, (ConsortiumPhase::Stalled, "InvalidDefinition"));
+    }
+
+    #[test]
+    fn channels_are_behind_until_they_and_what_is_kept_for_them_are_written() {
+        let object = |kind, name: &str| {
+            let object = ObjectRef { kind, namespace: "n".to_owned(), name: name.to_owned() };
+            Step::CreateObject { object, labels: BTreeMap::new(), spec: json!({}) }
+        };
+        let material = || Step::StoreMaterial {
+            namespace: "n".to_owned(),
+            config_map: "m".to_owned(),
+            subject: "the public material of globex".to_owned(),
+            labels: BTreeMap::new(),
+            pinned: false,
+            entries: BTreeMap::new(),
+        };
+        let check = |steps: &[(&str, Step, Option<&str>)], outcomes: &[(&str, StepOutcome)], expect: &[&str]| {
+            let outcomes = outcomes.iter().map(|(id, outcome)| (StepId((*id).to_owned()), outcome.clone())).collect();
+            let execution = Execution { outcomes, interrupted: false };
+            let behind = behind(&plan(steps), &["trade".to_owned(), "rates".to_owned()], &execution);
+            let told: Vec<String> =
+                behind.into_iter().map(|((kind, name), why)| format!("{kind} {name}: {why}")).collect();
+            assert_eq!(told, expect);
+        };
+        let channel = || ("a", object(Kind::Channel, "trade"), None);
+        let later = StepOutcome::Waiting("not allowed".to_owned());
+        check(&[], &[], &[]);
+        check(&[channel()], &[("a", StepOutcome::Done)], &[]);
+        check(&[channel()], &[("a", later.clone())], &["Channel trade: not allowed"]);
+        check(&[channel()], &[], &["Channel trade: it is being written"]);
+        check(&[("b", object(Kind::Chaincode, "cc"), None)], &[("b", later.clone())], &["Chaincode cc: not allowed"]);
+        // Neither proposed nor signed for.
+        check(&[("c", object(Kind::Peer, "p"), None), ("d", wait(), None)], &[("c", later.clone())], &[]);
+        let whole =
+            ["rates", "trade"].map(|name| format!("Channel {name}: the public material of globex: not allowed"));
+        let whole: Vec<&str> = whole.iter().map(String::as_str).collect();
+        check(&[("e", material(), None)], &[("e", later.clone())], &whole);
+        check(&[("e", material(), Some("its material is not taken"))], &[("e", later)], &[]);
     }
 
     #[test]

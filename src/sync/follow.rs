@@ -27,7 +27,7 @@ use crate::controllers::apply;
 use crate::controllers::conditions::Verdict;
 use crate::controllers::failure::Failure;
 use crate::controllers::schedule::{back_off, jitter, seed};
-use crate::execute::lease::{Lease, LeaseError, acquire};
+use crate::execute::lease::{Candidate, Lease, LeaseError};
 use crate::execute::objects::Cluster;
 use crate::execute::{Execution, execute};
 use crate::resources::{CertificateAuthority, Consortium, Orderer, Peer};
@@ -57,8 +57,11 @@ const EXPIRY_INTERVAL: Duration = Duration::from_mins(1);
 struct Loop {
     shared: Arc<Shared>,
     name: String,
+    candidate: Candidate,
     lease: Option<Lease>,
     good: Option<Good>,
+    /// Whether `good` was fetched since the definition is followed, and is not only what was applied last.
+    fetched: bool,
     /// The MSPs that live channels were last seen to have, by organization.
     live: BTreeMap<String, MspDefinition>,
     /// The hash of the plan of the last pass, and how many passes saw it.
@@ -77,6 +80,8 @@ struct Loop {
 /// What the last look for the newest definition found; it holds until the next is due.
 struct LastFetch {
     newest: Newest,
+    /// When it began: see [`Definitions::moment`](crate::controllers::definitions::Definitions::moment).
+    began: u64,
     /// The generation of the spec that said where to look.
     generation: i64,
     due: Instant,
@@ -97,7 +102,7 @@ enum Next {
 
 /// Runs the loop until `stop`.
 pub async fn run(shared: Arc<Shared>, name: String, mut generation: watch::Receiver<i64>, stop: CancellationToken) {
-    let triggers = Triggers::start(&shared.engine.ctx.client, &name);
+    let triggers = Triggers::start(&shared.engine.ctx, &name);
     let mut changes = triggers.changes.clone();
     let follower = shared.options.folder.as_deref().map(Follower::start).transpose();
     let mut edits = match follower {
@@ -107,11 +112,15 @@ pub async fn run(shared: Arc<Shared>, name: String, mut generation: watch::Recei
             return;
         }
     };
+    let ctx = &shared.engine.ctx;
+    let candidate = Candidate::new(ctx.client.clone(), &ctx.namespace, &lease_name(&name));
     let mut this = Loop {
         shared,
         name,
+        candidate,
         lease: None,
         good: None,
+        fetched: false,
         live: BTreeMap::new(),
         last_plan: (String::new(), 0),
         drift: Vec::new(),
@@ -182,6 +191,7 @@ impl Loop {
             return match error {
                 LeaseError::Held { .. } => {
                     tracing::info!(consortium = self.name, "{error}");
+                    self.look_on(&object).await;
                     Next::After(Duration::from_secs(1))
                 }
                 LeaseError::Api { .. } | LeaseError::Silent { .. } => {
@@ -232,6 +242,9 @@ impl Loop {
         if let Some(lease) = self.lease.take() {
             lease.release().await;
         }
+        // The members go on meanwhile: what they made of the definition is to be seen before anything is done again.
+        self.shared.engine.ctx.definitions.forget(&self.name);
+        (self.fetched, self.last_fetch) = (false, None);
         let mut status = object.status.clone().unwrap_or_default();
         status.phase = Some(ConsortiumPhase::Suspended);
         let verdict = Verdict::stalled("Suspended", "spec.suspend is true: nothing is done until it is cleared");
@@ -247,31 +260,57 @@ impl Loop {
             return Ok(());
         }
         self.lease = None;
-        let ctx = &self.shared.engine.ctx;
-        self.lease = Some(acquire(ctx.client.clone(), &ctx.namespace, &lease_name(&self.name), PATIENCE).await?);
+        self.lease = Some(self.candidate.acquire(PATIENCE).await?);
         Ok(())
+    }
+
+    /// The newest definition that may be applied is kept; without one, what was applied last, until there is.
+    async fn refresh(&mut self, object: &Consortium, applied: Option<&String>) -> Newest {
+        let mut newest = self.newest(object).await;
+        if let Some(good) = newest.good.take() {
+            if self.good.as_ref().is_none_or(|known| known.revision != good.revision) {
+                tracing::info!(consortium = self.name, revision = good.revision, "a new revision");
+                self.drift.clear();
+            }
+            (self.good, self.fetched) = (Some(good), true);
+        } else if let (None, Some(commit)) = (&self.good, applied) {
+            self.good = last_applied(&object.spec, &self.shared.options.cache, commit);
+        }
+        if let (false, Some(problem)) = (self.fetched, &newest.problem) {
+            let why = format!("{}: {}", problem.reason, problem.message);
+            self.shared.engine.ctx.definitions.unread(&self.name, &why);
+        }
+        newest
+    }
+
+    /// Tells the controllers of this process which objects are as a definition says that was fetched.
+    fn tell(&self, look: &Look, execution: &Execution) {
+        if self.fetched {
+            let channels: Vec<String> = look.desired.channels.keys().cloned().collect();
+            let behind = conclude::behind(&look.plan, &channels, execution);
+            self.shared.engine.ctx.definitions.read(&self.name, behind);
+        }
+    }
+
+    /// Another process writes the objects. The controllers may run in this one all the same, and wait until they are seen to be
+    /// as the definition says.
+    async fn look_on(&mut self, object: &Consortium) {
+        let engine = self.shared.engine.clone();
+        if !engine.ctx.definitions.seen().is_awaited(&self.name) {
+            return;
+        }
+        self.refresh(object, None).await;
+        let Some(good) = self.good.clone().filter(|_| self.fetched) else { return };
+        let settings = Settings::of(&self.name, &engine.ctx.namespace, &object.spec);
+        let look = engine.look(&good.network, &settings, Some(&good.revision)).await;
+        self.tell(&look, &Execution::default());
     }
 
     /// Fetches, plans, executes.
     async fn pass(&mut self, object: &Consortium, halt: &CancellationToken) -> Pass {
-        let shared = self.shared.clone();
-        let Shared { engine, options, telemetry: _ } = &*shared;
+        let engine = self.shared.engine.clone();
         let applied = object.status.as_ref().and_then(|status| status.last_applied_revision.clone());
-        let mut newest = self.newest(object).await;
-        match newest.good.take() {
-            Some(good) => {
-                if self.good.as_ref().is_none_or(|known| known.revision != good.revision) {
-                    tracing::info!(consortium = self.name, revision = good.revision, "a new revision");
-                    self.drift.clear();
-                }
-                self.good = Some(good);
-            }
-            None => {
-                if let (None, Some(commit)) = (&self.good, &applied) {
-                    self.good = last_applied(&object.spec, &options.cache, commit);
-                }
-            }
-        }
+        let newest = self.refresh(object, applied.as_ref()).await;
         let Some(good) = self.good.clone() else { return Pass { newest, plan: None } };
         let settings = Settings::of(&self.name, &engine.ctx.namespace, &object.spec);
         let look = engine.look(&good.network, &settings, Some(&good.revision)).await;
@@ -294,6 +333,7 @@ impl Loop {
             tracing::debug!(consortium = name, step = %id, ?outcome, "step");
         })
         .await;
+        self.tell(&look, &execution);
         Pass { newest, plan: Some((good.revision, look.plan, execution)) }
     }
 
@@ -310,17 +350,20 @@ impl Loop {
         }
     }
 
-    /// The newest definition. A repository is asked when it is time to, or when the spec has changed; changes of
-    /// objects do not make it asked more often.
+    /// The newest definition. A repository is asked when it is time to, when the spec has changed, or when others have changed
+    /// a channel since; changes of objects do not make it asked more often.
     async fn newest(&mut self, object: &Consortium) -> Newest {
         let generation = object.metadata.generation.unwrap_or_default();
         let Shared { engine, options, telemetry: _ } = &*self.shared;
+        let overtaken = engine.ctx.definitions.seen().overtaken(&self.name);
+        let began = engine.ctx.definitions.moment();
         let newest = if let Some(folder) = &options.folder {
             from_folder(folder, engine.ctx.now())
         } else {
             if let Some(last) = &self.last_fetch
                 && last.generation == generation
                 && Instant::now() < last.due
+                && overtaken.is_none_or(|changed| changed < last.began)
             {
                 return last.newest.clone();
             }
@@ -350,9 +393,12 @@ impl Loop {
             }
             _ => jitter(interval(object), seed),
         };
+        if newest.good.is_some() {
+            engine.ctx.definitions.fetched(&self.name, began);
+        }
         // The definition itself stays in `good`.
         let kept = Newest { good: None, ..newest.clone() };
-        self.last_fetch = Some(LastFetch { newest: kept, generation, due: Instant::now() + pause });
+        self.last_fetch = Some(LastFetch { newest: kept, began, generation, due: Instant::now() + pause });
         newest
     }
 

@@ -9,6 +9,7 @@ use tenter_consortium::network::Network;
 use tenter_consortium::objects::{LABEL_CONSORTIUM, LABEL_ORGANIZATION};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::Observed;
+use tenter_consortium::repository::approval::{self, Approval, ApprovalError, NotGiven};
 use tenter_consortium::repository::{consent, material};
 use tenter_fabric::config::CurrentConfig;
 use tenter_fabric::msp::MspDefinition;
@@ -70,6 +71,11 @@ impl Known {
         Ok(known)
     }
 
+    /// Those that these live channels have, and nothing else: for who has no cluster.
+    pub const fn of(live: BTreeMap<String, MspDefinition>) -> Self {
+        Self { msps: live, unread: BTreeSet::new() }
+    }
+
     fn take(&mut self, name: &str, msp: Result<MspDefinition, String>) {
         match msp {
             Ok(msp) => drop(self.msps.insert(name.to_owned(), msp)),
@@ -78,6 +84,17 @@ impl Known {
                 self.unread.insert(name.to_owned());
             }
         }
+    }
+
+    /// The approvals in the repository that count at a time, and those that do not.
+    pub fn approvals(&self, network: &Network, now: Timestamp) -> (Vec<Approval>, Vec<NotGiven>) {
+        let (mut given, mut not) = approval::given(network, &self.msps, now);
+        let unread = |name: &String| self.unread.contains(name) && !self.msps.contains_key(name);
+        for Approval { hash, organization, .. } in given.extract_if(.., |given| unread(&given.organization)) {
+            let path = approval::path(&hash, &organization);
+            not.push(NotGiven { path, error: ApprovalError::Unread(organization) });
+        }
+        (given, not)
     }
 
     /// The organizations whose `consent.sig` counts for a definition.

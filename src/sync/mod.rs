@@ -4,7 +4,7 @@ pub mod conclude;
 pub mod definition;
 pub mod engine;
 pub mod follow;
-mod known;
+pub mod known;
 pub mod publish;
 mod status;
 pub mod triggers;
@@ -119,5 +119,6 @@ async fn end(shared: &Shared, running: &mut BTreeMap<String, Running>, name: &st
         tracing::warn!(consortium = name, "the loop ended badly: {error}");
     }
     shared.telemetry.forget(name);
+    shared.engine.ctx.definitions.forget(name);
     tracing::info!(consortium = name, "the Consortium object is gone; what it made stays");
 }

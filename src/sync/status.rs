@@ -38,11 +38,12 @@ pub async fn write(
     });
     ctx.writes.count("Consortium/status");
     let api = Api::<Consortium>::namespaced(ctx.client.clone(), &ctx.namespace);
-    bounded(api.patch_status(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&document)))
+    let answer = bounded(api.patch_status(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&document)))
         .await
         .map_err(|error| {
             Failure::kube("WriteStatus", format!("write the status of Consortium {}/{name}", ctx.namespace), &error)
         })?;
+    ctx.cache.wrote(&answer);
     if state(old) != state(&status.conditions) {
         let kind = match verdict {
             Verdict::Stalled { .. } => EventType::Warning,

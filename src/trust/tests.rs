@@ -90,8 +90,27 @@ impl Fixture {
 
     /// Commits a definition.
     fn commit(&self, parents: &[Oid], text: &str, sign: Option<&Sign<'_>>) -> Oid {
+        self.commit_with(parents, text, &[], sign)
+    }
+
+    /// A tree with one file, as deep as its path.
+    fn tree(&self, path: &str, text: &str) -> Oid {
+        let mut builder = self.repository.treebuilder(None).unwrap();
+        match path.split_once('/') {
+            Some((folder, rest)) => builder.insert(folder, self.tree(rest, text), 0o040_000).unwrap(),
+            None => builder.insert(path, self.repository.blob(text.as_bytes()).unwrap(), 0o100_644).unwrap(),
+        };
+        builder.write().unwrap()
+    }
+
+    /// Commits a definition, and files that stand each in a folder of its own.
+    fn commit_with(&self, parents: &[Oid], text: &str, files: &[(&str, &str)], sign: Option<&Sign<'_>>) -> Oid {
         let mut builder = self.repository.treebuilder(None).unwrap();
         builder.insert(PATH, self.repository.blob(text.as_bytes()).unwrap(), 0o100_644).unwrap();
+        for (path, text) in files {
+            let (folder, rest) = path.split_once('/').unwrap();
+            builder.insert(folder, self.tree(rest, text), 0o040_000).unwrap();
+        }
         let tree = self.repository.find_tree(builder.write().unwrap()).unwrap();
         let author = Signature::new("t", "t@example.test", &Time::new(1, 0)).unwrap();
         let parents: Vec<_> = parents.iter().map(|id| self.repository.find_commit(*id).unwrap()).collect();
@@ -254,4 +273,33 @@ fn every_commit_since_the_accepted_one_counts() {
     refused(fixture.verify(other, Some(first), &keys), other, "HistoryRewritten");
     let swallowed = fixture.commit(&[other, first], &acme, Some(&ann));
     refused(fixture.verify(swallowed, Some(first), &keys), swallowed, "HistoryRewritten");
+}
+
+/// Its own signature makes an approval count: whoever may commit may add one, and needs nobody's agreement for it.
+#[test]
+fn approvals_are_no_part_of_an_organization() {
+    let fixture = Fixture::new();
+    let keys = [
+        key("ann", Some("acme"), &fixture.ssh_key("ann", &["ed25519"])),
+        key("gus", Some("globex"), &fixture.ssh_key("gus", &["ed25519"])),
+    ];
+    let ann = |data: &[u8]| fixture.ssh_sign("ann", "git", data);
+    let gus = |data: &[u8]| fixture.ssh_sign("gus", "git", data);
+    let first = fixture.commit(&[], BASE, Some(&ann));
+    let file = [("approvals/0f0f/acme.yaml", "signed by an administrator of acme")];
+    let own = fixture.commit_with(&[first], BASE, &file, Some(&ann));
+    let others = fixture.commit_with(&[first], BASE, &file, Some(&gus));
+    for (commit, who) in [(own, "ann"), (others, "gus")] {
+        let history = fixture.verify(commit, Some(first), &keys).unwrap();
+        let [change] = history.changes.as_slice() else { panic!("{history:?}") };
+        assert_eq!((change.key.as_str(), change.organizations.len()), (who, 0));
+    }
+    // The folder of an organization is its own, whatever lies in it.
+    let inside = [("organizations/acme/approvals/0f0f.yaml", "x")];
+    let touched = fixture.commit_with(&[first], BASE, &inside, Some(&gus));
+    let history = fixture.verify(touched, Some(first), &keys).unwrap();
+    assert_eq!(history.changes[0].organizations.iter().collect::<Vec<_>>(), ["acme"]);
+    // An unsigned commit brings no approval.
+    let unsigned = fixture.commit_with(&[first], BASE, &file, None);
+    refused(fixture.verify(unsigned, Some(first), &keys), unsigned, "CommitUnsigned");
 }

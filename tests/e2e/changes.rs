@@ -7,22 +7,26 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service};
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use tenter::controllers::cache::Cache;
 use tenter::nodes::dial::PortForwardRoute;
 use tenter::nodes::identity::signing_identity;
 use tenter::nodes::store::KubeStore;
 use tenter::nodes::{Node, NodeKind, Nodes, nonce};
 use tenter_consortium::observed::NodeRef;
-use tenter_fabric::config::update::ConfigUpdate;
+use tenter_fabric::ca::Role;
+use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate};
 use tenter_fabric::config::{ChannelConfig, CurrentConfig};
 use tenter_fabric::identity::SigningIdentity;
 use tenter_fabric::keys::SecretKey;
 use tenter_fabric::policy::Judge;
+use tenter_fabric::x509::CertificateInfo;
 
 use crate::scenarios::{announce, example, plan};
+use crate::updates::expires_in;
 use crate::world::World;
 
 /// How often the daemon is killed in the middle of a scenario.
-const KILLS: usize = 10;
+pub const KILLS: usize = 10;
 
 /// The example network with a third organization, which is a member.
 fn with_initech(name: &str) -> String {
@@ -80,12 +84,17 @@ pub async fn channel_status(world: &World) -> Value {
 
 /// A commit that converges, and after which nothing is left to do.
 pub async fn converge(world: &World, file: &str) -> String {
-    let start = Instant::now();
     let commit = world.commit(file);
-    world.applied(&commit).await;
+    converge_commit(world, &commit).await;
+    commit
+}
+
+/// Waits until a commit is carried out, and nothing is left to do.
+pub async fn converge_commit(world: &World, commit: &str) {
+    let start = Instant::now();
+    world.applied(commit).await;
     println!("converged in {:.1} s", start.elapsed().as_secs_f32());
     in_sync(world).await;
-    commit
 }
 
 /// Waits until planning again changes nothing.
@@ -99,7 +108,7 @@ pub async fn in_sync(world: &World) {
 }
 
 /// However often the daemon was killed, each update was proposed once and committed once.
-async fn nothing_is_doubled(world: &World) {
+pub async fn nothing_is_doubled(world: &World) {
     let kills = world.kills();
     println!("the daemon was killed at {kills} points");
     assert!(kills >= KILLS, "at {kills} points only");
@@ -144,6 +153,20 @@ async fn members_and_settings_change_by_signed_updates() {
         proposal(&world, topic, "Committed").await;
     }
     assert_eq!(channel_status(&world).await["configSequence"], 3);
+
+    // Whoever orders goes on when a line is gone: that is said, and the line is put back.
+    let fewer = with_channel(&file, &settings).replace("[orderer1, orderer2, orderer3]", "[orderer1, orderer2]");
+    let commit = world.commit(&fewer);
+    world
+        .eventually("the consenter without a line to be named", async || {
+            let status = world.status().await;
+            let seen = status["lastAttemptedRevision"] == commit.as_str();
+            let said = status["notes"].to_string().contains("ConsenterUnnamed");
+            if seen && said { Ok(()) } else { Err(status.to_string()) }
+        })
+        .await;
+    converge(&world, &with_channel(&file, &settings)).await;
+    assert_eq!(channel_status(&world).await["configSequence"], 3, "nothing came of it");
 
     // A line that is gone changes nothing; its tombstone does.
     let without = with_channel(&file, &settings).replace("members: [acme, globex, initech]", "members: [acme, globex]");
@@ -247,25 +270,42 @@ async fn killed_at_any_point_an_update_is_made_once() {
 
 /// The nodes of a world, reached as the daemon reaches them.
 pub fn nodes(world: &World) -> Nodes {
-    let store = std::sync::Arc::new(KubeStore::new(world.client.clone()));
-    Nodes::new(store, std::sync::Arc::new(PortForwardRoute::new(world.client.clone())))
+    let cache = Cache::new(world.client.clone());
+    let store = std::sync::Arc::new(KubeStore::new(world.client.clone(), cache.clone()));
+    Nodes::new(store, std::sync::Arc::new(PortForwardRoute::new(world.client.clone(), cache)))
 }
 
-/// The first orderer of a world.
-pub fn orderer(world: &World) -> Node {
+/// A node of one of a world's organizations.
+pub fn node(world: &World, kind: NodeKind, (organization, msp_id): (&str, &str), name: &str) -> Node {
     Node {
-        reference: NodeRef { namespace: world.organization("hub"), name: "orderer1".to_owned() },
-        kind: NodeKind::Orderer,
-        msp_id: "HubMSP".to_owned(),
+        reference: NodeRef { namespace: world.organization(organization), name: name.to_owned() },
+        kind,
+        msp_id: msp_id.to_owned(),
         address: String::new(),
         foreign: None,
     }
 }
 
+/// The first orderer of a world.
+pub fn orderer(world: &World) -> Node {
+    node(world, NodeKind::Orderer, ("hub", "HubMSP"), "orderer1")
+}
+
 /// The configuration of the channel that the first orderer has.
 pub async fn configuration(world: &World) -> CurrentConfig {
-    let block = nodes(world).config_block(&orderer(world), "settlement").await;
-    CurrentConfig::from_block(block.value().expect("the config block")).expect("the configuration")
+    configuration_at(world, &orderer(world)).await
+}
+
+/// The configuration of the channel that an orderer has, once it answers: it may have been stopped a moment ago.
+pub async fn configuration_at(world: &World, orderer: &Node) -> CurrentConfig {
+    let nodes = nodes(world);
+    world
+        .eventually("the orderer to tell the configuration", async || {
+            let seen = nodes.config_block(orderer, "settlement").await;
+            let block = seen.value().ok_or_else(|| format!("{seen:?}"))?;
+            CurrentConfig::from_block(block).map_err(|error| error.to_string())
+        })
+        .await
 }
 
 /// Changes the channel's configuration by hand, signed by the administrators of the organizations in `signers` and
@@ -290,18 +330,32 @@ pub async fn by_hand(
     }
     let submitter = signing_identity(nodes.store(), &hub, submitter, "HubMSP").await;
     let submitter = submitter.value().cloned().expect("the submitter");
+    ordered(world, &orderer, &update, &signatures, &submitter).await
+}
+
+/// Hands an update to an orderer of the world, past every daemon. Waits for the block, and returns its number.
+pub async fn ordered(
+    world: &World,
+    orderer: &Node,
+    update: &ConfigUpdate,
+    signatures: &[ConfigSignature],
+    submitter: &SigningIdentity,
+) -> u64 {
+    let nodes = nodes(world);
+    let before = configuration_at(world, orderer).await.config().sequence;
     // Orderers that were stopped a moment ago may have no leader yet.
     world
         .eventually("the orderers to take it", async || {
-            nodes.submit(&orderer, &update, &signatures, &submitter).await.map_err(|error| format!("{error:?}"))
+            nodes.submit(orderer, update, signatures, submitter).await.map_err(|error| format!("{error:?}"))
         })
         .await;
     world
         .eventually("the change by hand", async || {
-            let seen = nodes.config_block(&orderer, "settlement").await;
-            let seen = seen.value().ok_or("no config block")?;
-            let sequence = CurrentConfig::from_block(seen).map_err(|error| error.to_string())?.config().sequence;
-            if sequence > current.config().sequence { Ok(seen.number()) } else { Err(format!("sequence {sequence}")) }
+            let seen = nodes.config_block(orderer, "settlement").await;
+            let block = seen.value().ok_or_else(|| format!("{seen:?}"))?;
+            let current = CurrentConfig::from_block(block).map_err(|error| error.to_string())?;
+            let sequence = current.config().sequence;
+            if sequence > before { Ok(block.number()) } else { Err(format!("sequence {sequence}")) }
         })
         .await
 }
@@ -326,14 +380,14 @@ async fn a_change_by_hand_is_shown_and_put_right_by_a_signed_update() {
     let drift = step["step"]["drift"].to_string();
     assert!(drift.contains(&format!("block {block}")) && drift.contains("HubMSP"), "what, by whom, where: {step}");
     assert!(step["step"]["changes"].to_string().contains("7s"), "{step}");
+    world.kill_at_work_and_while_it_waits(KILLS);
     world.start();
-    world.kill_again_and_again(KILLS);
     let put_right = proposal(&world, "orderer-settings", "Committed").await;
     assert!(put_right["spec"]["reason"].to_string().contains("HubMSP"), "{put_right}");
+    world.killed(KILLS).await;
     in_sync(&world).await;
     let all = proposals(&world).await;
     assert_eq!((all.len(), channel_status(&world).await["configSequence"].clone()), (1, json!(2)), "{all:?}");
-    println!("the daemon was killed at {} points", world.kills());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -344,8 +398,9 @@ async fn a_capability_waits_for_an_approval_of_its_update() {
     world.start();
     let old = with_channel(&example(&world.name), &["capabilities: {application: V2_0}"]);
     converge(&world, &old).await;
-    world.kill_again_and_again(KILLS);
+    world.kill_at_work_and_while_it_waits(KILLS / 2);
     let commit = world.commit(&old.replace("V2_0", "V2_5"));
+    world.killed(KILLS / 2).await;
     let waiting = proposal(&world, "capabilities", "Collecting").await;
     let (message, digest) = world
         .eventually("the approval to be asked for", async || {
@@ -371,12 +426,13 @@ async fn a_capability_waits_for_an_approval_of_its_update() {
             if waiting.contains("for another update") { Ok(()) } else { Err(waiting) }
         })
         .await;
+    world.kill_at_work_and_while_it_waits(KILLS - KILLS / 2);
     approve(&digest).await;
+    world.killed(KILLS).await;
     world.applied(&commit).await;
     proposal(&world, "capabilities", "Committed").await;
     let all = proposals(&world).await;
     assert_eq!((all.len(), channel_status(&world).await["configSequence"].clone()), (1, json!(1)), "{all:?}");
-    println!("the daemon was killed at {} points", world.kills());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -450,10 +506,8 @@ async fn renewed_roots_reach_the_channel_and_the_nodes() {
     world.start();
     let file = example(&world.name);
     converge(&world, &file).await;
-    let (orderer, nodes) = (orderer(&world), nodes(&world));
     let roots = async || {
-        let block = nodes.config_block(&orderer, "settlement").await;
-        let current = CurrentConfig::from_block(block.value().expect("the config block")).expect("the configuration");
+        let current = configuration(&world).await;
         let config = current.config();
         let hub = &config.orderer.organizations["hub"].msp;
         let acme = &config.application.organizations["acme"].msp;
@@ -493,7 +547,7 @@ async fn an_identity_is_enrolled_and_its_revocation_reaches_the_channel() {
     world.consortium(json!({})).await;
     world.start();
     converge(&world, &example(&world.name)).await;
-    world.kill_again_and_again(KILLS);
+    world.kill_at_work_and_while_it_waits(KILLS / 2);
     let acme = world.organization("acme");
     let api = world.objects("Identity", &acme);
     let object = json!({
@@ -506,29 +560,50 @@ async fn an_identity_is_enrolled_and_its_revocation_reaches_the_channel() {
     let secret = Api::<Secret>::namespaced(world.client.clone(), &acme).get("identity-app").await.expect("its Secret");
     let data = secret.data.expect("data");
     let text = |key: &str| String::from_utf8(data[key].0.clone()).expect("PEM");
+    let first_key = data["key.pem"].0.clone();
     let app =
         SigningIdentity::load("AcmeMSP", &text("cert.pem"), &SecretKey::from_pem(text("key.pem"))).expect("usable");
 
-    let orderer = orderer(&world);
-    let nodes = nodes(&world);
-    let current = async || {
-        let block = nodes.config_block(&orderer, "settlement").await;
-        CurrentConfig::from_block(block.value().expect("the config block")).expect("the configuration")
-    };
+    let current = async || configuration(&world).await;
     Judge::new(current().await.config()).may_submit(app.creator(), Timestamp::now()).expect("it may write");
 
+    // Three quarters of its certificate are over while nobody looks: it is renewed, with a new key.
+    world.killed(KILLS / 2).await;
+    world.kill();
+    let old = expires_in(&world, "acme", ("identity-app", "cert.pem"), Role::Client, 100).await;
+    world.start();
+    let renewed = world
+        .eventually("the identity to be renewed", async || {
+            let secrets = Api::<Secret>::namespaced(world.client.clone(), &acme);
+            let secret = secrets.get("identity-app").await.map_err(|error| error.to_string())?;
+            let data = secret.data.unwrap_or_default();
+            let text = |key: &str| String::from_utf8(data[key].0.clone()).expect("PEM");
+            let certificate = CertificateInfo::from_pem(&text("cert.pem")).map_err(|error| error.to_string())?;
+            if certificate.not_after <= old || data["key.pem"].0 == first_key {
+                return Err(format!("it ends {}", certificate.not_after));
+            }
+            let key = SecretKey::from_pem(text("key.pem"));
+            SigningIdentity::load("AcmeMSP", &text("cert.pem"), &key).map_err(|error| error.to_string())
+        })
+        .await;
+    Judge::new(current().await.config()).may_submit(renewed.creator(), Timestamp::now()).expect("it may write too");
+
+    world.kill_at_work_and_while_it_waits(KILLS - KILLS / 2);
     let revoked = json!({"spec": {"revoked": true}});
     api.patch("app", &PatchParams::default(), &Patch::Merge(revoked)).await.expect("the revocation");
     world.phase("Identity", &acme, "app", "Revoked").await;
     let update = proposal(&world, "member/acme", "Committed").await;
     assert_eq!(update["status"]["signed"], "AcmeMSP", "its own administrator is enough: {update}");
+    world.killed(KILLS).await;
     in_sync(&world).await;
     let live = current().await;
-    Judge::new(live.config()).may_submit(app.creator(), Timestamp::now()).expect_err("it is revoked");
+    for (which, identity) in [("the first", &app), ("the renewed", &renewed)] {
+        let judged = Judge::new(live.config()).may_submit(identity.creator(), Timestamp::now());
+        assert!(judged.is_err(), "{which} is revoked");
+    }
     let mut wanted = live.config().clone();
     wanted.orderer.batch.timeout = "9s".to_owned();
     let update = ConfigUpdate::compute(&live, &wanted).expect("a difference");
-    let refused = nodes.submit(&orderer, &update, &[], &app).await.expect_err("the orderers refuse it");
+    let refused = nodes(&world).submit(&orderer(&world), &update, &[], &app).await.expect_err("the orderers refuse it");
     println!("a revoked submitter: {refused:?}");
-    println!("the daemon was killed at {} points", world.kills());
 }

@@ -5,12 +5,8 @@ use std::path::Path;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
 
-use crate::world::{World, fabric};
-
-/// The hub's orderers of the example network.
-pub const ORDERERS: [&str; 3] = ["orderer1", "orderer2", "orderer3"];
+use crate::world::World;
 
 /// Processes that are stopped, until this is dropped.
 pub struct Stopped(Vec<Pid>);
@@ -51,34 +47,4 @@ fn process(pod: &str, program: &str) -> Option<Pid> {
         names.iter().any(|name| groups.contains(name)) && text(&entry.path(), "comm").trim() == program
     })?;
     Pid::from_raw(found.file_name().to_str()?.parse().ok()?)
-}
-
-/// Asks all of the hub's orderers to fail in a way. Says so and gives false where they are real.
-pub async fn ask(world: &World, faults: &str) -> bool {
-    if fabric() != "simulated" {
-        println!("SKIPPED {faults}: real orderers cannot be told to fail like this");
-        return false;
-    }
-    for orderer in ORDERERS {
-        let request =
-            http::Request::post(faults_of(world, orderer)).body(faults.as_bytes().to_vec()).expect("a request");
-        world.client.request_text(request).await.expect("the faults are taken");
-    }
-    true
-}
-
-/// How many faults of a kind the hub's orderers still have to bring about.
-pub async fn left(world: &World, kind: &str) -> u64 {
-    let mut left = 0;
-    for orderer in ORDERERS {
-        let request = http::Request::get(faults_of(world, orderer)).body(Vec::<u8>::new()).expect("a request");
-        let answer: Value = world.client.request(request).await.expect("the faults in force");
-        left += answer[kind].as_u64().expect("a number");
-    }
-    left
-}
-
-/// Path of a simulated orderer's faults, through the API server.
-fn faults_of(world: &World, orderer: &str) -> String {
-    format!("/api/v1/namespaces/{}/pods/https:{orderer}-0:9443/proxy/sim/faults", world.organization("hub"))
 }

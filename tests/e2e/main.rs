@@ -6,11 +6,18 @@
 #![expect(clippy::print_stdout, reason = "a scenario says what it ran on, and how long it took")]
 #![expect(clippy::expect_used, clippy::panic, reason = "a scenario ends with the message of what went wrong")]
 
+mod apart;
+mod broadcasts;
 mod chaincode;
 mod changes;
+mod consenters;
 mod faults;
+mod inside;
+mod members;
 mod proxy;
 mod rights;
 mod scenarios;
+mod signatures;
+mod trust;
 mod updates;
 mod world;

@@ -9,7 +9,8 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use kube::config::Kubeconfig;
 use serde_json::{Value, json};
 
-use crate::scenarios::{announce, example, plan};
+use crate::changes::in_sync;
+use crate::scenarios::{announce, example};
 use crate::world::World;
 
 /// Organizations of the example network.
@@ -33,7 +34,7 @@ async fn rights_in_its_namespaces_alone_are_enough() {
     let commit = world.commit(&example(&world.name));
     world.start();
     world.applied(&commit).await;
-    assert_eq!(plan(&world).0, 0, "planning again changes nothing");
+    in_sync(&world).await;
     let refusals: Vec<String> =
         world.log().lines().filter(|line| line.contains("forbidden")).map(str::to_owned).collect();
     assert!(refusals.is_empty(), "{refusals:#?}");
@@ -58,17 +59,17 @@ async fn rights_in_its_namespaces_alone_are_enough() {
     }
 }
 
-/// The rights of the overlay, under names of this world, with a binding for each organization as its file says.
-fn rights(world: &World) -> Vec<Value> {
-    let overlay = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/overlays/narrow");
-    let output = Command::new("kubectl").args(["kustomize", overlay]).output().expect("kubectl");
+/// Objects of some kinds that an overlay of deploy/ makes, under names of this world.
+pub fn manifests(world: &World, overlay: &str, kinds: &[&str]) -> Vec<Value> {
+    let overlay = format!("{}/deploy/overlays/{overlay}", env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new("kubectl").args(["kustomize", &overlay]).output().expect("kubectl");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).expect("UTF-8").replace("tenter-system", &world.namespace);
-    let mut rights = Vec::new();
+    let mut objects = Vec::new();
     for document in serde_yaml::Deserializer::from_str(&text) {
         let mut object: Value = serde::Deserialize::deserialize(document).expect("an object");
         let kind = object["kind"].as_str().unwrap_or_default().to_owned();
-        if !["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ServiceAccount"].contains(&kind.as_str()) {
+        if !kinds.contains(&kind.as_str()) {
             continue;
         }
         let own = |name: &Value| json!(format!("{}-{}", world.name, name.as_str().expect("a name")));
@@ -78,6 +79,18 @@ fn rights(world: &World) -> Vec<Value> {
         if object["roleRef"]["kind"] == "ClusterRole" {
             object["roleRef"]["name"] = own(&object["roleRef"]["name"]);
         }
+        objects.push(object);
+    }
+    objects
+}
+
+/// Kinds of rights, and who has them.
+pub const RIGHTS: [&str; 5] = ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ServiceAccount"];
+
+/// The rights of the narrow overlay, with a binding for each organization as its file says.
+fn rights(world: &World) -> Vec<Value> {
+    let mut rights = Vec::new();
+    for mut object in manifests(world, "narrow", &RIGHTS) {
         if object["metadata"]["namespace"] == "trade-acme" {
             for organization in ORGANIZATIONS {
                 object["metadata"]["namespace"] = json!(world.organization(organization));
@@ -104,7 +117,8 @@ fn rights(world: &World) -> Vec<Value> {
     rights
 }
 
-fn apply(objects: &[Value]) {
+/// Applies objects.
+pub fn apply(objects: &[Value]) {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
     let mut kubectl = Command::new("kubectl")
         .args(["apply", "--server-side", "-f", "-"])
@@ -117,12 +131,13 @@ fn apply(objects: &[Value]) {
 }
 
 /// A kubeconfig with which every request is made as another user.
-fn impersonating(world: &World, user: &str) -> PathBuf {
-    let mut config = Kubeconfig::read().expect("a kubeconfig: make test-e2e sets KUBECONFIG");
+pub fn impersonating(world: &World, user: &str) -> PathBuf {
+    let config = world.kubeconfig.as_ref().map_or_else(Kubeconfig::read, Kubeconfig::read_from);
+    let mut config = config.expect("a kubeconfig: make test-e2e sets KUBECONFIG");
     for entry in &mut config.auth_infos {
         entry.auth_info.get_or_insert_default().impersonate = Some(user.to_owned());
     }
-    let path = world.directory().join("kubeconfig");
+    let path = world.directory().join(format!("kubeconfig-{}", user.replace(':', "-")));
     std::fs::write(&path, serde_yaml::to_string(&config).expect("YAML")).expect("write");
     path
 }

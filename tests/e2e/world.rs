@@ -7,15 +7,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Secret};
-use kube::Client;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, ObjectMeta, Patch, PatchParams,
     PostParams,
 };
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
 use serde_json::{Value, json};
 
 /// Longest wait for anything.
 pub const LIMIT: Duration = Duration::from_mins(4);
+
+/// Least pause before a condition is looked at again.
+const SOONEST: Duration = Duration::from_millis(100);
+/// Longest such pause.
+const LATEST: Duration = Duration::from_secs(2);
 
 /// The image tag of the Fabric programs that `deploy/images` packed.
 const MIRROR: &str = "localhost/tenter";
@@ -30,6 +36,8 @@ pub struct World {
     pub namespace: String,
     /// Leads the program to the API server another way.
     pub kubeconfig: Option<PathBuf>,
+    /// The kubeconfig of its cluster; `None` for that of KUBECONFIG.
+    cluster: Option<PathBuf>,
     directory: tempfile::TempDir,
     daemon: Arc<Mutex<Daemon>>,
 }
@@ -65,14 +73,49 @@ impl Program {
     }
 
     fn daemon(&self) -> Child {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_file()).expect("the log");
+        self.spawn(&["run", "--listen", "127.0.0.1:0"], &self.log_file(), "cache")
+    }
+
+    /// Starts the program; what it prints is appended to `log`.
+    fn spawn(&self, arguments: &[&str], log: &Path, cache: &str) -> Child {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("the log");
         self.command()
-            .args(["run", "--listen", "127.0.0.1:0"])
-            .env("TENTER_CACHE_DIR", self.directory.join("cache"))
+            .args(arguments)
+            .env("TENTER_CACHE_DIR", self.directory.join(cache))
             .stdout(log.try_clone().expect("the log"))
             .stderr(log)
             .spawn()
-            .expect("the daemon")
+            .expect("the program")
+    }
+}
+
+/// A process of the program beside the daemon, until it ends or this is dropped.
+pub struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    /// What it has printed.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its exit code, once it has ended.
+    pub fn code(&mut self) -> Option<i32> {
+        self.child.try_wait().expect("the process").map(|status| status.code().unwrap_or(-1))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -84,11 +127,23 @@ fn unique(scenario: &str) -> String {
 impl World {
     /// A world with an empty cluster and an empty repository.
     pub async fn new(scenario: &str) -> Self {
-        let client = Client::try_default().await.expect("a cluster: make test-e2e starts one, or set KUBECONFIG");
         let name = unique(scenario);
         let namespace = format!("{name}-system");
+        Self::at(name, namespace, None).await
+    }
+
+    /// The world of one member of a consortium: a daemon of its own, in the cluster of `kubeconfig` or in that of KUBECONFIG.
+    pub async fn of_member(scenario: &str, organization: &str, kubeconfig: Option<PathBuf>) -> Self {
+        let name = unique(scenario);
+        let namespace = format!("{name}-{organization}-system");
+        Self::at(name, namespace, kubeconfig).await
+    }
+
+    async fn at(name: String, namespace: String, cluster: Option<PathBuf>) -> Self {
+        let client = connect(cluster.as_deref()).await.expect("a cluster: make test-e2e starts one, or set KUBECONFIG");
         let directory = tempfile::tempdir().expect("a temporary folder");
-        let world = Self { client, name, namespace, kubeconfig: None, directory, daemon: Arc::default() };
+        let kubeconfig = cluster.clone();
+        let world = Self { client, name, namespace, kubeconfig, cluster, directory, daemon: Arc::default() };
         let meta = ObjectMeta { name: Some(world.namespace.clone()), ..ObjectMeta::default() };
         Api::<Namespace>::all(world.client.clone())
             .create(&PostParams::default(), &Namespace { metadata: meta, ..Namespace::default() })
@@ -151,7 +206,7 @@ impl World {
     /// Makes the Consortium object, with settings that allow what the tests need; `patch` is merged into its spec.
     pub async fn consortium(&self, patch: Value) {
         let mut spec = json!({
-            "source": { "repository": format!("file://{}", self.repository().display()), "intervalSeconds": 1 },
+            "source": { "repository": format!("file://{}", self.repository().display()), "intervalSeconds": 2 },
             "organizations": ["*"],
             "namespaces": { "create": true, "allowed": [format!("{}-*", self.name)] },
             "images": { "allowed": ["docker.io/hyperledger", MIRROR], "mirrors": { "docker.io/hyperledger": MIRROR } },
@@ -185,21 +240,40 @@ impl World {
     /// From now on kills the daemon in the middle of its work, `times` times in all, and starts it again at once: when it
     /// takes up a revision, and at the first and the second thing that it then does. One that the scenario stopped stays so.
     pub fn kill_again_and_again(&self, times: usize) {
+        self.kill_at_points(times, None);
+    }
+
+    /// As [`Self::kill_again_and_again`], and also where the daemon does nothing of that for a while, because all that it
+    /// can do is to wait. So it comes to `times` whatever there is to do: see [`Self::killed`].
+    pub fn kill_at_work_and_while_it_waits(&self, times: usize) {
+        self.kill_at_points(times, Some(Duration::from_secs(2)));
+    }
+
+    fn kill_at_points(&self, times: usize, idle: Option<Duration>) {
         const WORK: [&str; 2] = [" a new revision ", " acting "];
         let (daemon, program) = (Arc::downgrade(&self.daemon), self.program());
         std::thread::spawn(move || {
             let read = || std::fs::read_to_string(program.log_file()).unwrap_or_default();
             let mut seen = read().len();
             for kill in 0..times {
+                // What has begun since the last kill, and when that was seen.
+                let mut last = (0, Instant::now());
                 loop {
                     std::thread::sleep(Duration::from_millis(20));
                     let Some(daemon) = daemon.upgrade() else { return };
                     let log = read();
                     let begun = log.get(seen..).unwrap_or_default().lines();
                     let begun = begun.filter(|line| WORK.iter().any(|work| line.contains(work))).count();
+                    if begun != last.0 {
+                        last = (begun, Instant::now());
+                    }
                     let mut daemon = daemon.lock().unwrap_or_else(PoisonError::into_inner);
-                    let Daemon { child: Some(child), kills } = &mut *daemon else { continue };
-                    if begun <= kill % 3 {
+                    let Daemon { child: Some(child), kills } = &mut *daemon else {
+                        last.1 = Instant::now();
+                        continue;
+                    };
+                    let waits = begun > 0 && idle.is_some_and(|idle| last.1.elapsed() > idle);
+                    if begun <= kill % 3 && !waits {
                         continue;
                     }
                     child.kill().expect("kill");
@@ -211,6 +285,15 @@ impl World {
                 }
             }
         });
+    }
+
+    /// Waits until the daemon was killed so often in the middle of its work.
+    pub async fn killed(&self, times: usize) {
+        self.eventually(&format!("the daemon to be killed at {times} points"), async || {
+            let kills = self.kills();
+            if kills >= times { Ok(()) } else { Err(format!("it was killed at {kills}")) }
+        })
+        .await;
     }
 
     /// How often the daemon was killed in the middle of its work.
@@ -225,7 +308,7 @@ impl World {
 
     /// What the daemon holds in memory now (`VmRSS`), in MiB.
     pub fn daemon_memory(&self) -> f64 {
-        let process = self.daemon().child.as_ref().expect("the daemon runs").id();
+        let process = self.daemon_id();
         let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("/proc");
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
         line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).expect("a number") / 1024.0
@@ -256,6 +339,18 @@ impl World {
     /// The program, set up for this world.
     pub fn tenter(&self) -> Command {
         self.program().command()
+    }
+
+    /// Starts the program beside the daemon, under a name of its own.
+    pub fn spawn(&self, name: &str, arguments: &[&str]) -> Running {
+        let log = self.directory.path().join(format!("{name}.log"));
+        let child = self.program().spawn(arguments, &log, &format!("cache-{name}"));
+        Running { child, log }
+    }
+
+    /// Process id of the daemon.
+    pub fn daemon_id(&self) -> u32 {
+        self.daemon().child.as_ref().expect("the daemon runs").id()
     }
 
     /// Runs the program to its end.
@@ -314,10 +409,25 @@ impl World {
         .await
     }
 
+    /// Waits until an organization's membership of a channel is active with all of its nodes in it. One that misses a look on a
+    /// busy machine is there again at the next.
+    pub async fn joined(&self, namespace: &str, channel: &str) {
+        let api = self.objects("Membership", namespace);
+        self.eventually(&format!("{namespace} to have joined {channel}"), async || {
+            let object = api.get(channel).await.map_err(|error| error.to_string())?;
+            let status = object.data.get("status").cloned().unwrap_or(Value::Null);
+            let nodes = status["nodes"].as_array().cloned().unwrap_or_default();
+            let present = !nodes.is_empty() && nodes.iter().all(|node| node["state"] == "present");
+            if present && status["phase"] == "Active" { Ok(()) } else { Err(status.to_string()) }
+        })
+        .await;
+    }
+
     /// Waits until `condition` holds, for [`LIMIT`] at most; fails with the last reason and the end of the daemon's log.
     pub async fn eventually<T>(&self, what: &str, mut condition: impl AsyncFnMut() -> Result<T, String>) -> T {
         let start = Instant::now();
         loop {
+            let looked = Instant::now();
             match condition().await {
                 Ok(value) => return value,
                 Err(reason) if start.elapsed() > LIMIT => {
@@ -326,8 +436,8 @@ impl World {
                     let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
                     panic!("waited {LIMIT:?} for {what}: {reason}\n--- daemon\n{tail}");
                 }
-                // Looking again is cheap and the condition alone decides.
-                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+                // The condition alone decides. Those that start a program to look leave the machine to others for a while.
+                Err(_) => tokio::time::sleep((looked.elapsed() * 2).clamp(SOONEST, LATEST)).await,
             }
         }
     }
@@ -392,17 +502,17 @@ impl Drop for World {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
-            let kept = std::env::temp_dir().join(format!("tenter-e2e-{}.log", self.name));
+            let kept = std::env::temp_dir().join(format!("tenter-e2e-{}.log", self.namespace));
             let _ = std::fs::copy(self.log_file(), &kept);
             println!("the daemon's log is kept at {}", kept.display());
         }
-        let (client, names) = (self.client.clone(), self.name.clone());
+        let (client, names, cluster) = (self.client.clone(), self.name.clone(), self.cluster.clone());
         // Deletion is asked for and not waited for: names are unique, and the cluster does the rest.
         let _ = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 drop(client);
-                let Ok(client) = Client::try_default().await else { return };
+                let Some(client) = connect(cluster.as_deref()).await else { return };
                 let api = Api::<Namespace>::all(client);
                 let Ok(all) = api.list(&ListParams::default()).await else { return };
                 for namespace in all.into_iter().filter_map(|namespace| namespace.metadata.name) {
@@ -414,6 +524,14 @@ impl Drop for World {
         })
         .join();
     }
+}
+
+/// A client of the cluster of a kubeconfig, or of that of KUBECONFIG.
+async fn connect(kubeconfig: Option<&Path>) -> Option<Client> {
+    let Some(path) = kubeconfig else { return Client::try_default().await.ok() };
+    let kubeconfig = Kubeconfig::read_from(path).ok()?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.ok()?;
+    Client::try_from(config).ok()
 }
 
 /// Merges `patch` into `value` as RFC 7396 says.

@@ -271,7 +271,8 @@ pub struct ConsensusEntry {
     /// Crash fault tolerant (`etcdraft`) or byzantine fault tolerant (`BFT`). Default: `etcdraft`.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub consensus_type: Option<ConsensusType>,
-    /// The orderers, as `organization/orderer`; for BFT only ever append. Default: all orderers of the organizer.
+    /// The orderers, as `organization/orderer`. Of a live channel they come and go one at a time, and one that is left out of this list, or that
+    /// `retired` names, goes. Default: all orderers of the organizer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = consenters_example())]
     pub consenters: Option<Vec<String>>,

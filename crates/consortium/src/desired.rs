@@ -15,10 +15,11 @@ use crate::objects::{
     ApprovalSettings, CertificateAuthoritySpec, ChaincodeCollection, ChaincodeMember, ChaincodeSourceSpec,
     ChaincodeSpec, ChannelConsensus, ChannelMember, ChannelPolicies, ChannelSpec, ConsensusType, ConsenterRef, Kind,
     LABEL_CHANNEL, LABEL_CONSORTIUM, LABEL_NODE, LABEL_ORGANIZATION, MembershipRole, MembershipSpec, NodeSpec,
-    ObjectRef, OrdererOrganization, OrganizationSpec,
+    ObjectRef, OrdererOrganization, OrganizationSpec, ReleasedOrderer,
 };
 use crate::observed::{ChannelFacts, NodeRef};
 use crate::plan::Origin;
+use crate::repository::approval::Approval;
 use crate::repository::{self, Founded, Repository, founding, material};
 use crate::settings::{
     Settings, image_allowed, namespace_allowed, organization_allowed, server_allowed, subject_allowed,
@@ -59,6 +60,8 @@ pub struct Desired {
     pub refusals: Vec<Refusal>,
     /// Whether what cannot be undone waits for an approval, and what was approved.
     pub approvals: ApprovalSettings,
+    /// The approvals in the repository that were found to be signed by those they name (`repository::approval::given`).
+    pub given: Vec<Approval>,
 }
 
 /// A namespace that should exist.
@@ -575,6 +578,7 @@ pub(crate) fn channel_spec(network: &Network, consortium: &str, channel: &Channe
         organizer: channel.organizer.clone(),
         consensus: ChannelConsensus {
             consensus_type: channel.consensus_type,
+            released: released_orderers(network, channel),
             consenters,
             options: channel.options.clone(),
         },
@@ -597,6 +601,36 @@ fn released(network: &Network, channel: &Channel) -> Vec<String> {
         _ => None,
     });
     released.cloned().collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The orderers that the file releases, or leaves out of its list of consenters. The address of a released one stands nowhere
+/// any more: it is known where it was the usual one.
+fn released_orderers(network: &Network, channel: &Channel) -> Vec<ReleasedOrderer> {
+    let released = |organization: &Organization, orderer: &str, address: String| ReleasedOrderer {
+        organization: organization.name.clone(),
+        msp_id: organization.msp_id.clone(),
+        namespace: organization.namespace.clone(),
+        orderer: orderer.to_owned(),
+        address,
+    };
+    let mut found = BTreeSet::new();
+    // Without a list, the consenters follow from who the organizer is: what that moves, nobody has released.
+    for organization in network.organizations.iter().filter(|_| channel.consenters_listed) {
+        let orders = |name: &String| {
+            channel.consenters.iter().any(|(owner, orderer)| *owner == organization.name && orderer == name)
+        };
+        let idle = organization.orderers.iter().filter(|orderer| !orders(&orderer.name));
+        found.extend(idle.map(|orderer| released(organization, &orderer.name, orderer.address.clone())));
+    }
+    for retired in &network.retired {
+        if let RetiredTarget::Orderer(owner, orderer) = &retired.target
+            && let Some(organization) = network.organization(owner)
+        {
+            let address = network::usual_address(orderer, &organization.namespace, network::ORDERER_PORT);
+            found.insert(released(organization, orderer, address));
+        }
+    }
+    found.into_iter().collect()
 }
 
 /// The ledger configuration that a Channel's spec asks for. With BFT, `BlockValidation` is left out: Fabric computes

@@ -24,7 +24,7 @@ pub struct RepositoryFacts {
     /// looked at, as for a definition that comes without a repository.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, RepositoryItem>,
-    /// The files below `organizations/` and `channels/`.
+    /// The files below `organizations/`, `channels/` and `approvals/`.
     #[serde(default)]
     pub members: MemberFiles,
     /// What the repository held at the commits from which pinned genesis blocks were made, by commit.
@@ -32,7 +32,7 @@ pub struct RepositoryFacts {
     pub commits: BTreeMap<String, Snapshot>,
 }
 
-/// The files below `organizations/` and `channels/`.
+/// The files below `organizations/`, `channels/` and `approvals/`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MemberFiles {

@@ -1,5 +1,6 @@
-//! Certificates of channel configurations that end soon. Fabric does not say it: a root that has ended makes its
-//! organization nobody, and a consenter whose certificate has ended no longer reaches the others.
+//! Certificates that end soon, of channel configurations and of nodes and authorities. Fabric does not say it: a root that
+//! has ended makes its organization nobody, a consenter whose certificate has ended no longer reaches the others, and a peer
+//! no longer endorses.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +12,8 @@ use tenter_fabric::x509::CertificateInfo;
 use crate::observed::Observed;
 use crate::plan::{Note, NoteLevel};
 
-/// Certificates in live channel configurations that end before `now` and `horizon`, one note each.
+/// Certificates in live channel configurations, and those that the status of nodes and authorities names, that end before
+/// `now` and `horizon`, one note each.
 pub fn expiring(observed: &Observed, now: Timestamp, horizon: SignedDuration) -> Vec<Note> {
     // A horizon beyond what a time can say sees everything.
     let limit = now.checked_add(horizon).unwrap_or(Timestamp::MAX);
@@ -23,25 +25,31 @@ pub fn expiring(observed: &Observed, now: Timestamp, horizon: SignedDuration) ->
             let text = std::str::from_utf8(pem.bytes()).unwrap_or_default();
             let Ok(certificate) = CertificateInfo::from_pem(text) else { continue };
             if certificate.not_after <= limit {
-                notes.insert(note(channel, &what, &certificate, now));
+                let what = format!("{what} ({})", certificate.subject);
+                let then = "; else its owner renews it and publishes the new one";
+                notes.insert(note(format!("channel {channel}"), &what, certificate.not_after, now, then));
+            }
+        }
+    }
+    for (object, live) in &observed.objects {
+        for (what, end) in &live.certificates {
+            // A status that tells no time tells nothing; the object's own conditions say what is wrong with it.
+            let Ok(end) = end.parse::<Timestamp>() else { continue };
+            if end <= limit {
+                let then = "; its conditions say what keeps that from being done";
+                notes.insert(note(object.to_string(), what, end, now, then));
             }
         }
     }
     notes.into_iter().collect()
 }
 
-fn note(channel: &str, what: &str, certificate: &CertificateInfo, now: Timestamp) -> Note {
-    let CertificateInfo { subject, not_after, .. } = certificate;
-    let (code, verb) = if *not_after <= now { ("Expired", "ended") } else { ("Expires", "ends") };
-    Note {
-        level: NoteLevel::Warning,
-        code: code.to_owned(),
-        subject: format!("channel {channel}"),
-        message: format!(
-            "the {what} ({subject}) {verb} on {not_after}: it is renewed in time by the builtin authority where its \
-             organization has one; else its owner renews it and publishes the new one"
-        ),
-    }
+fn note(subject: String, what: &str, end: Timestamp, now: Timestamp, otherwise: &str) -> Note {
+    let (code, verb) = if end <= now { ("Expired", "ended") } else { ("Expires", "ends") };
+    let message = format!(
+        "the {what} {verb} on {end}: it is renewed in time by the builtin authority where its organization has one{otherwise}"
+    );
+    Note { level: NoteLevel::Warning, code: code.to_owned(), subject, message }
 }
 
 /// The certificates of a configuration, each with what it is.

@@ -1,8 +1,9 @@
 //! A model of the world: what would be there if a definition had been carried out, without a look at it, and what a plan
 //! makes of it.
 //!
-//! Certificates are what a model cannot know. In their place stand placeholders that say so
-//! ([`tenter_fabric::ca::Placeholders`]), so that configurations can be computed and compared all the same.
+//! Certificates are what a model cannot know, unless the repository has them (`organizations/`). In their place stand
+//! placeholders that say so ([`tenter_fabric::ca::Placeholders`]), so that configurations can be computed and compared all
+//! the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,11 +11,13 @@ use serde::Deserialize as _;
 use tenter_fabric::ca::Placeholders;
 use tenter_fabric::chaincode::{Approved, Committed};
 use tenter_fabric::config::CurrentConfig;
+use tenter_fabric::genesis::GenesisFormat;
 
 use crate::chaincode::{self, Progress};
 use crate::channel_config::{self, ConsenterMaterial, Material, MspMaterial, chain};
-use crate::desired::{Desired, DesiredChaincode, DesiredChannel};
-use crate::objects::{ChannelSpec, Condition, Kind};
+use crate::desired::{Desired, DesiredChaincode, DesiredChannel, desired};
+use crate::network::Network;
+use crate::objects::{ChannelSpec, Condition, ConsenterRef, Kind};
 use crate::observation::Observation;
 use crate::observed::{
     JoinRecord, LiveChannel, LiveNamespace, LiveObject, NodeChannel, NodeRef, Observed, ObservedChaincode,
@@ -22,6 +25,8 @@ use crate::observed::{
 };
 use crate::plan::{Note, NoteLevel, Plan, Step};
 use crate::planner;
+use crate::repository::{self, OrganizationFolder, compute, founding, refusal};
+use crate::settings::Settings;
 use crate::values::Address;
 
 /// The roles of an MSP, as the builtin authority names them.
@@ -43,11 +48,64 @@ pub struct ModelError {
     pub why: String,
 }
 
-/// Placeholders for the certificates that some definitions need.
+/// The certificates that some definitions need: those of organizations whose folders are known, and placeholders.
 #[derive(Clone, Debug)]
 pub struct Certificates {
     msp: MspMaterial,
     consenters: BTreeMap<NodeRef, ConsenterMaterial>,
+    folders: BTreeMap<String, OrganizationFolder>,
+}
+
+/// A definition at a revision, as far as plans compare it.
+#[derive(Clone, Debug, Default)]
+pub struct Revision {
+    /// What it asks for.
+    pub desired: Desired,
+    /// The folders in `organizations/` that can be used, by organization.
+    folders: BTreeMap<String, OrganizationFolder>,
+    /// Header hashes of genesis blocks, by channel: those that are pinned, else those that the folders give.
+    genesis: BTreeMap<String, String>,
+}
+
+impl From<Desired> for Revision {
+    fn from(desired: Desired) -> Self {
+        Self { desired, ..Self::default() }
+    }
+}
+
+impl Revision {
+    /// What a definition and the folders beside it ask for, where a daemon with these settings acts.
+    pub fn of(network: &Network, settings: &Settings) -> Self {
+        let (repository, _) = repository::read(&network.repository.members);
+        let hash = |name: &String| {
+            let founded = if repository.channels.contains_key(name) {
+                founding(network, name)
+            } else {
+                compute(network, &repository, name, GenesisFormat::LATEST)
+            };
+            Some((name.clone(), founded.ok()?.hash))
+        };
+        let genesis = network.channels.iter().filter_map(|channel| hash(&channel.name)).collect();
+        let usable = |name: &str, folder: &OrganizationFolder| {
+            let organization = network.organization(name).filter(|_| folder.msp.is_some());
+            organization.is_some_and(|organization| refusal(network, organization, folder).is_none())
+        };
+        let mut folders = repository.organizations;
+        folders.retain(|name, folder| usable(name, folder));
+        Self { desired: desired(network, settings), folders, genesis }
+    }
+
+    /// The organizations whose folder has all that channels of a definition need of it.
+    fn whole(&self, desired: &Desired) -> BTreeSet<String> {
+        let mut whole: BTreeSet<String> = self.folders.keys().cloned().collect();
+        for consenter in specs(desired).flat_map(|spec| spec.consensus.consenters) {
+            let has = |folder: &OrganizationFolder| folder.orderers.contains_key(&consenter.orderer);
+            if !self.folders.get(&consenter.organization).is_some_and(has) {
+                whole.remove(&consenter.organization);
+            }
+        }
+        whole
+    }
 }
 
 impl Certificates {
@@ -75,20 +133,43 @@ impl Certificates {
             let (tls, identity) = placeholders.orderer(&node.to_string(), &hosts).map_err(|error| failed(&error))?;
             consenters.insert(node, ConsenterMaterial { tls, identity });
         }
-        Ok(Self { msp, consenters })
+        Ok(Self { msp, consenters, folders: BTreeMap::new() })
+    }
+
+    /// Those of two revisions. What an organization has in one of them only, it had in the other too: that a folder was
+    /// added or taken away is no change of certificates. A folder that lacks something that channels need counts as none.
+    fn between(was: &Revision, asked: &Revision) -> Result<(Self, Self), ModelError> {
+        let placeholders = Self::of(&[&was.desired, &asked.desired])?;
+        let of = |own: &Revision, other: &Revision| {
+            let mut folders = BTreeMap::new();
+            for revision in [other, own] {
+                let whole = revision.whole(&own.desired);
+                let kept = revision.folders.iter().filter(|(name, _)| whole.contains(*name));
+                folders.extend(kept.map(|(name, folder)| (name.clone(), folder.clone())));
+            }
+            Self { folders, ..placeholders.clone() }
+        };
+        Ok((of(was, asked), of(asked, was)))
+    }
+
+    /// Whether the organization's own certificates are known.
+    fn knows(&self, organization: &str) -> bool {
+        self.folders.contains_key(organization)
     }
 
     /// What a channel's configuration is made of.
     pub fn material(&self, spec: &ChannelSpec) -> Material {
         let orderers = spec.orderer_organizations.iter().map(|entry| &entry.organization);
         let organizations = orderers.chain(spec.members.iter().map(|entry| &entry.organization));
-        let consenter = |namespace: &String, name: &String| {
-            let node = NodeRef { namespace: namespace.clone(), name: name.clone() };
-            self.consenters.get(&node).cloned().unwrap_or_default()
+        let msp = |name: &String| self.folders.get(name).and_then(|folder| folder.msp.as_ref()).unwrap_or(&self.msp);
+        let consenter = |it: &ConsenterRef| {
+            let node = NodeRef { namespace: it.namespace.clone(), name: it.orderer.clone() };
+            let own = self.folders.get(&it.organization).and_then(|folder| folder.orderers.get(&it.orderer));
+            own.or_else(|| self.consenters.get(&node)).cloned().unwrap_or_default()
         };
         Material {
-            msps: organizations.map(|name| (name.clone(), self.msp.clone())).collect(),
-            consenters: spec.consensus.consenters.iter().map(|it| consenter(&it.namespace, &it.orderer)).collect(),
+            msps: organizations.map(|name| (name.clone(), msp(name).clone())).collect(),
+            consenters: spec.consensus.consenters.iter().map(consenter).collect(),
         }
     }
 }
@@ -134,6 +215,7 @@ pub fn look(world: &mut Observed, desired: &Desired, evidence: &str) {
             config: absent(evidence),
             material: Material::default(),
             signatures: BTreeMap::new(),
+            approved: BTreeSet::new(),
             foreign: Vec::new(),
             orderers: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -254,6 +336,7 @@ fn ready(spec: serde_json::Value) -> LiveObject {
         conditions: vec![condition],
         deleting: false,
         managers: BTreeMap::new(),
+        certificates: BTreeMap::new(),
     }
 }
 
@@ -265,34 +348,75 @@ fn first(name: &str, spec: &ChannelSpec, material: &Material) -> Result<LiveChan
     channel_config::live_config(&current).map_err(failed)
 }
 
+/// A plan from one revision to another, and the world that it begins with.
+#[derive(Clone, Debug)]
+pub struct Compared {
+    /// The plan.
+    pub plan: Plan,
+    /// The world as the first revision made it.
+    pub world: Observed,
+}
+
 /// The plan from what one definition made to what another asks for: no cluster is looked at. `before` names the first one
 /// for people. What only the world knows is left out of it, and said.
-pub fn plan_between(was: &Desired, asked: &Desired, before: &str, revision: Option<&str>) -> Result<Plan, ModelError> {
-    let certificates = Certificates::of(&[was, asked])?;
-    let mut world = converged(was, &certificates)?;
-    look(&mut world, asked, &format!("it is not in {before}"));
-    for (name, channel) in &asked.channels {
-        let Some((seen, spec)) = world.channels.get_mut(name).zip(spec(asked, channel)) else { continue };
-        seen.material = certificates.material(&spec);
-        // Those of a new organization come with it.
-        seen.material.msps.retain(|organization, _| was.all_organizations.contains(organization));
+pub fn plan_between(
+    was: &Revision,
+    asked: &Revision,
+    before: &str,
+    revision: Option<&str>,
+) -> Result<Compared, ModelError> {
+    let (then, now) = Certificates::between(was, asked)?;
+    let mut world = converged(&was.desired, &then)?;
+    for (name, hash) in &was.genesis {
+        if let Some(seen) = world.channels.get_mut(name) {
+            seen.genesis = present(PinnedGenesis { hash: hash.clone() });
+        }
     }
-    let mut plan = planner::plan(asked, &world, revision);
+    look(&mut world, &asked.desired, &format!("it is not in {before}"));
+    for (name, channel) in &asked.desired.channels {
+        let Some((seen, spec)) = world.channels.get_mut(name).zip(spec(&asked.desired, channel)) else { continue };
+        seen.material = now.material(&spec);
+        // Those of a new organization come with it, unless they are there already.
+        let known = |name: &String| was.desired.all_organizations.contains(name) || now.knows(name);
+        seen.material.msps.retain(|organization, _| known(organization));
+    }
+    let mut plan = planner::plan(&asked.desired, &world, revision);
     for planned in plan.steps.values_mut() {
         match &mut planned.step {
+            // The versions of the elements, which only the ledger knows, are part of the update.
             Step::UpdateChannelConfig { digest, .. } => *digest = None,
             // A definition that is replaced may have any sequence.
             Step::DeployChaincode { sequence, .. } if *sequence != Some(1) => *sequence = None,
             _ => {}
         }
     }
+    let made = asked.genesis.iter().filter(|(name, _)| !was.desired.all_channels.contains(*name));
+    plan.notes.splice(..0, made.map(|(name, hash)| genesis_note(name, hash)));
+    plan.notes.insert(0, compared_note(asked, &now, before));
+    Ok(Compared { plan, world })
+}
+
+/// What a comparison does not show.
+fn compared_note(asked: &Revision, certificates: &Certificates, before: &str) -> Note {
+    let unknown: Vec<&str> =
+        asked.desired.all_organizations.iter().filter(|name| !certificates.knows(name)).map(String::as_str).collect();
+    let which = match unknown.as_slice() {
+        [] => String::new(),
+        _ if unknown.len() == asked.desired.all_organizations.len() => "certificates, ".to_owned(),
+        some => format!("certificates of {}, ", some.join(", ")),
+    };
     let message = format!(
-        "as if everything were as {before} says; what only the cluster knows is not shown: certificates, versions, \
-         sequences, signatures, and what others changed"
+        "as if everything were as {before} says; what only the cluster knows is not shown: {which}versions, sequences, \
+         signatures, and what others changed"
     );
-    let code = "Compared".to_owned();
-    plan.notes.insert(0, Note { level: NoteLevel::Info, code, subject: asked.consortium.clone(), message });
-    Ok(plan)
+    let subject = asked.desired.consortium.clone();
+    Note { level: NoteLevel::Info, code: "Compared".to_owned(), subject, message }
+}
+
+/// The genesis block that a new channel gets by the folders of the repository.
+fn genesis_note(channel: &str, hash: &str) -> Note {
+    let message = format!("its genesis block has the hash {hash}, by the certificates in organizations/");
+    Note { level: NoteLevel::Info, code: "GenesisBlock".to_owned(), subject: format!("channel {channel}"), message }
 }
 
 /// What a plan makes of a world, in an order that it allows. Steps that are blocked are not done. `desired` is what the plan

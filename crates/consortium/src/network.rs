@@ -130,6 +130,9 @@ pub struct Channel {
     pub consensus_type: ConsensusType,
     /// Its consenters, as organization and orderer.
     pub consenters: Vec<(String, String)>,
+    /// Whether the file lists them, so that an orderer which is not on the list is left out on purpose.
+    #[serde(skip)]
+    pub consenters_listed: bool,
     /// Consensus options as the file gives them.
     pub options: BTreeMap<String, String>,
     /// Its members.
@@ -368,6 +371,11 @@ fn with_version(image: &str, version: &str) -> String {
     }
 }
 
+/// Address of a node for which the file gives none: its Service's name in the cluster.
+pub fn usual_address(name: &str, namespace: &str, port: u16) -> String {
+    format!("{name}.{namespace}.svc:{port}")
+}
+
 fn node(entry: &NodeEntry, namespace: &str, port: u16, image: &str, origin: Origin) -> Node {
     let (name, address, storage, resources, expose) = match entry {
         NodeEntry::Name(name) => (name, None, None, None, None),
@@ -385,7 +393,7 @@ fn node(entry: &NodeEntry, namespace: &str, port: u16, image: &str, origin: Orig
                 .port
                 .unwrap_or_else(|| address.as_deref().and_then(Address::parse).map_or(port, |address| address.port)),
         }),
-        address: address.unwrap_or_else(|| format!("{name}.{namespace}.svc:{port}")),
+        address: address.unwrap_or_else(|| usual_address(name, namespace, port)),
         image: image.to_owned(),
         resources: NodeResources {
             cpu: resources.cpu.unwrap_or_else(|| "100m".to_owned()),
@@ -422,6 +430,7 @@ fn channel(definition: &Definition, organizations: &[Organization], entry: &Chan
         first.or(organizations.first()).map(|organization| organization.name.clone()).unwrap_or_default()
     });
     let consensus = entry.consensus.clone().unwrap_or_default();
+    let consenters_listed = consensus.consenters.is_some();
     let consenters: Vec<(String, String)> = match consensus.consenters {
         Some(names) => names
             .iter()
@@ -437,6 +446,7 @@ fn channel(definition: &Definition, organizations: &[Organization], entry: &Chan
         organizer,
         consensus_type: consensus.consensus_type.unwrap_or(ConsensusType::EtcdRaft),
         consenters,
+        consenters_listed,
         options: consensus
             .options
             .unwrap_or_default()

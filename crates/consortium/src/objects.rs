@@ -324,6 +324,23 @@ pub struct ConsenterRef {
     pub address: String,
 }
 
+/// An orderer that is to order a channel no more.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleasedOrderer {
+    /// The organization that runs it.
+    pub organization: String,
+    /// The organization's MSP ID.
+    #[serde(rename = "mspID")]
+    pub msp_id: String,
+    /// The organization's namespace.
+    pub namespace: String,
+    /// Name of the Orderer object.
+    pub orderer: String,
+    /// `host:port` of the orderer.
+    pub address: String,
+}
+
 /// The consensus part of a channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -331,8 +348,11 @@ pub struct ChannelConsensus {
     /// How it orders.
     #[serde(rename = "type")]
     pub consensus_type: ConsensusType,
-    /// Who orders. The position gives a BFT consenter its id, so entries are only ever appended.
+    /// Who orders. The position gives a BFT consenter its id at first; those that come later have the next ids.
     pub consenters: Vec<ConsenterRef>,
+    /// Orderers that the file releases, or leaves out of its list of consenters: they are taken out if they order. A consenter that merely stands nowhere stays.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub released: Vec<ReleasedOrderer>,
     /// Options under Fabric's names (for etcdraft `tickInterval`, `electionTick`, `heartbeatTick`,
     /// `maxInflightBlocks`, `snapshotIntervalSize`); what is absent has Fabric's default.
     #[serde(default)]
@@ -638,7 +658,8 @@ pub struct ProposalSpec {
     pub irreversible: Option<String>,
 }
 
-/// Annotation of a Proposal whose update cannot be undone: the digest that a person approved.
+/// Annotation of a Proposal whose update cannot be undone: the digest that is approved. A person writes it, or whoever carries
+/// out a plan in which the update is approved.
 pub const ANNOTATION_APPROVED: &str = "tenter.dev/approved";
 
 /// What an organization says to a config update.
@@ -682,12 +703,16 @@ pub struct VoteSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ApprovalSettings {
-    /// Whether they do. Updates of a channel's capabilities always wait for one, on their Proposal.
+    /// Whether they do. Updates of a channel's capabilities always wait for one.
     #[serde(default)]
     pub required: bool,
     /// Digests of the steps that a person approved; `tenter approve HASH` writes those of the plan with that hash.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approved: Vec<String>,
+    /// The organizations whose signed files in the repository (`approvals/`) approve as well, any one of them; `*` for all of
+    /// the definition. Without an entry such files are shown and approve nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub organizations: Vec<String>,
 }
 
 impl ApprovalSettings {

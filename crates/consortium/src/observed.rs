@@ -46,6 +46,9 @@ pub struct LiveObject {
     /// Who else wrote fields of its spec, and Tenter did not since, by path (`spec.image`): names of field managers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub managers: BTreeMap<String, String>,
+    /// When its certificates end, RFC 3339, by what they are: `tls certificate` of a node, `clients root` of an authority.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub certificates: BTreeMap<String, String>,
 }
 
 /// A live namespace.
@@ -180,6 +183,9 @@ pub struct ObservedChannel {
     /// reads them judges them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub signatures: BTreeMap<String, Vec<Blob>>,
+    /// Digests of proposed updates that are approved at their Proposal.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub approved: BTreeSet<String>,
     /// What others changed in it lately.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub foreign: Vec<ForeignChange>,

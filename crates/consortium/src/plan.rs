@@ -321,15 +321,34 @@ pub struct PlannedStep {
     /// What it touches beside what it says.
     #[serde(default, skip_serializing_if = "Effects::is_empty")]
     pub effects: Effects,
-    /// What is approved when this step is: a digest of what it does. Only of steps that cannot be undone.
+    /// What is approved when this step is, and who did so in the repository. Only of steps that cannot be undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub approval: Option<String>,
+    pub approval: Option<StepApproval>,
+}
+
+/// The approval of a step that cannot be undone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepApproval {
+    /// A digest of what the step does: what is approved.
+    pub digest: String,
+    /// The organizations that approved it by a signed file in the repository, whether or not the daemon's settings count them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by: Vec<String>,
+    /// Whether it is approved: by a file that counts, in the daemon's settings, or, an update of a channel, at its Proposal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub given: bool,
 }
 
 impl PlannedStep {
     /// Whether a gate stops it, so that looking again does not help.
     pub const fn is_gated(&self) -> bool {
         self.blocked.is_some() && self.unseen.is_none()
+    }
+
+    /// Whether it cannot be undone and nobody approved it.
+    pub fn is_unapproved(&self) -> bool {
+        self.approval.as_ref().is_some_and(|approval| !approval.given)
     }
 }
 

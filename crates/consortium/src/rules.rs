@@ -298,6 +298,14 @@ rules! {
         "It is the signature of the organization's configuration administrator over its section, the channels that it takes part in and its folder. Any change of these needs it anew.";
     PINNED_GENESIS = "repository/pinned-genesis", Error, "A pinned genesis block is the one that the definition gives.",
         "`channels/<name>/genesis.pb` and `genesis.yaml` belong together, and every member computes the block again. Nobody joins another one.";
+    APPROVAL_SHAPE = "repository/approval-shape", Error, "Approvals stand at approvals/HASH/ORGANIZATION.yaml and can be read.",
+        "Folder and file say which plan is approved by whom, and the file says the same. What cannot be read, or says something else, approves nothing. `tenter approve HASH --organization NAME` writes the file.";
+    APPROVAL = "repository/approval", Error, "Approvals are signed by an administrator of the organization that they name.",
+        "The signature is over the consortium's name, the plan's hash, the steps, the reason and the end, by an identity of role admin of the organization's public MSP that is valid and not revoked. A file that somebody else signed, or that was changed since, or that is of an organization that the definition does not have, approves nothing.";
+    APPROVAL_EXPIRED = "repository/approval-expired", Warning, "Approvals have not ended.",
+        "An approval ends, so that it does not let the same step pass another time, years later. One that has ended approves nothing: remove it.";
+    APPROVAL_UNVERIFIED = "repository/approval-unverified", Warning, "The public MSP of an organization that approves is in the repository.",
+        "Reviewers verify an approval against organizations/<name>/msp. A daemon that hosts the organization, or sees it in a channel, knows its certificates from there; others take the approval for none.";
 }
 
 #[cfg(test)]

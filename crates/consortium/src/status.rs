@@ -109,10 +109,6 @@ phase! {
         Enrolling,
         /// It can take part in channels.
         Ready,
-        /// It is being taken out.
-        Leaving,
-        /// It is out; its data is kept.
-        Retired,
     }
 }
 
@@ -161,8 +157,6 @@ phase! {
         Rotating,
         /// It ran, or should run, and does not.
         Degraded,
-        /// It is out; its volume is kept.
-        Retired,
     }
 }
 
@@ -468,6 +462,12 @@ status! {
         /// Consenters that are in, of all, as `3/3`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         consenters: Option<String>,
+        /// `host:port` of orderers that the spec names and that are no consenters yet.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        coming: Vec<String>,
+        /// `host:port` of consenters that the spec does not name.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        leaving: Vec<String>,
         /// Peers that have joined, of all, as `2/3`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         peers: Option<String>,

@@ -9,10 +9,14 @@ use getrandom::rand_core::UnwrapErr;
 use jiff::{SignedDuration, Timestamp};
 use tenter_consortium::channel_config::{ConsenterMaterial, MspMaterial};
 use tenter_consortium::document::{Blob, MemberFiles, RepositoryFacts, Snapshot, load};
+use tenter_consortium::expiry::expiring;
+use tenter_consortium::model::{Compared, Revision, plan_between};
 use tenter_consortium::network::Network;
+use tenter_consortium::repository::approval::{self, Approval, ApprovalError, given};
 use tenter_consortium::repository::consent::{self, ConsentError};
 use tenter_consortium::repository::{self, GenesisNote, NotFounded, files, founding};
 use tenter_consortium::rules::RULES;
+use tenter_consortium::settings::Settings;
 use tenter_fabric::ca::{Authority, CertificateRequest, CertificateRoot, Issued, OrganizationRoots, Role, Usage};
 use tenter_fabric::genesis::GenesisFormat;
 use tenter_fabric::identity::SigningIdentity;
@@ -139,6 +143,30 @@ impl World {
         self.put("organizations/globex/consent.sig", consent::sign(signer, &covered).unwrap());
     }
 
+    /// What globex approves.
+    fn approval() -> Approval {
+        Approval {
+            hash: HASH.to_owned(),
+            organization: "globex".to_owned(),
+            reason: "as agreed".to_owned(),
+            expires: after(30),
+            steps: BTreeMap::from([("0f".repeat(16), "pin the genesis block of channel settlement".to_owned())]),
+        }
+    }
+
+    fn approve(&mut self, approval: Approval, signer: &SigningIdentity) {
+        let path = approval::path(&approval.hash, &approval.organization);
+        let text = approval.sign(&self.network(), signer).unwrap();
+        self.put(&path, text);
+    }
+
+    /// Why the only approval does not count.
+    fn not_approved(&self, at: Timestamp) -> Option<ApprovalError> {
+        let (given, mut not) = given(&self.network(), &BTreeMap::new(), at);
+        assert_eq!(given.len() + not.len(), 1);
+        not.pop().map(|not| not.error)
+    }
+
     fn verdict(&self) -> Result<consent::Signer, ConsentError> {
         let folder = repository::read(&self.members).0.organizations.remove("globex").unwrap();
         consent::verify(&self.network(), "globex", &folder, None, now())
@@ -146,6 +174,12 @@ impl World {
 }
 
 const ORDERER: &str = "organizations/globex/orderers/orderer1";
+/// The hash of some plan.
+const HASH: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+fn after(days: i64) -> Timestamp {
+    now().checked_add(SignedDuration::from_hours(24 * days)).unwrap()
+}
 
 #[test]
 fn every_rule_of_the_folders_is_broken_by_its_case() {
@@ -155,13 +189,13 @@ fn every_rule_of_the_folders_is_broken_by_its_case() {
         world.pin();
         let admin = world.globex.signer(Role::Admin);
         world.consent(&admin);
+        world.approve(World::approval(), &admin);
         assert_eq!(world.rules_at(now()), Vec::<String>::new(), "the case of {rule} is right before it is broken");
         break_it(&mut world);
         let found = world.rules_at(at);
         assert!(found.iter().any(|id| id == rule), "{rule}: {found:?}");
         seen.insert(rule.to_owned());
     };
-    let after = |days: i64| now().checked_add(SignedDuration::from_hours(24 * days)).unwrap();
     check("repository/private-key", now(), &|world| {
         let key = world.globex.identity(Role::Admin).key_pem.expose_pem().to_owned();
         world.put("organizations/globex/msp/cacerts/key.pem", key);
@@ -199,6 +233,17 @@ fn every_rule_of_the_folders_is_broken_by_its_case() {
         world.definition = world
             .definition
             .replace("members: [acme, globex]", "members: [acme, globex]\n      batch: {maxMessageCount: 7}");
+    });
+    check("repository/approval-shape", now(), &|world| {
+        world.put(&format!("approvals/{HASH}/globex.yaml"), "steps: {}");
+    });
+    check("repository/approval", now(), &|world| {
+        let stranger = world.acme.signer(Role::Admin);
+        world.approve(World::approval(), &stranger);
+    });
+    check("repository/approval-expired", after(31), &|_| {});
+    check("repository/approval-unverified", now(), &|world| {
+        world.members.files.retain(|path, _| !path.starts_with("organizations/globex/"));
     });
     for rule in RULES.iter().map(|rule| rule.id.as_str()).filter(|id| id.starts_with("repository/")) {
         assert!(seen.contains(rule), "{rule} has no case");
@@ -265,6 +310,122 @@ fn a_known_member_consents_by_the_msp_that_its_channel_has() {
 }
 
 #[test]
+fn only_an_administrator_of_the_organization_approves() {
+    let mut world = World::new();
+    let (admin, client) = (world.globex.signer(Role::Admin), world.globex.signer(Role::Client));
+    let stranger = world.acme.signer(Role::Admin);
+    world.approve(World::approval(), &admin);
+    assert_eq!(world.not_approved(now()), None);
+    let (given, _) = given(&world.network(), &BTreeMap::new(), now());
+    assert_eq!(given, [World::approval()]);
+    world.approve(World::approval(), &client);
+    assert!(matches!(world.not_approved(now()), Some(ApprovalError::NotAnAdministrator { .. })));
+    world.approve(World::approval(), &stranger);
+    assert!(matches!(world.not_approved(now()), Some(ApprovalError::Stranger { .. })));
+    // An organization that the definition does not have approves nothing, whoever signs.
+    world.members.files.retain(|path, _| !path.starts_with("approvals/"));
+    world.approve(Approval { organization: "initech".to_owned(), ..World::approval() }, &admin);
+    assert_eq!(world.not_approved(now()), Some(ApprovalError::Unknown("initech".to_owned())));
+}
+
+#[test]
+fn an_approval_is_for_what_was_signed_and_nothing_else() {
+    let mut world = World::new();
+    let admin = world.globex.signer(Role::Admin);
+    let path = format!("approvals/{HASH}/globex.yaml");
+    let mut changed = |from: &str, to: &str| {
+        world.approve(World::approval(), &admin);
+        let text = String::from_utf8(world.members.files[&path].0.clone()).unwrap();
+        assert!(text.contains(from), "{text}");
+        world.put(&path, text.replace(from, to));
+        world.not_approved(now())
+    };
+    let other = "1f".repeat(16);
+    for (from, to) in [
+        ("as agreed", "as never agreed"),
+        (&*"0f".repeat(16), &*other),
+        ("channel settlement", "channel deals"),
+        ("2026-03-31", "2036-03-31"),
+    ] {
+        assert_eq!(changed(from, to), Some(ApprovalError::Covers), "{from}");
+    }
+    assert!(matches!(changed("organization: globex", "organization: acme"), Some(ApprovalError::Misplaced { .. })));
+    let hash = HASH.replace("00", "11");
+    assert!(matches!(changed(HASH, &hash), Some(ApprovalError::Misplaced { .. })));
+    assert_eq!(changed("formatVersion: 1", "formatVersion: 2"), Some(ApprovalError::Format(2)));
+    // Neither does it count at another place, nor in another consortium.
+    world.approve(World::approval(), &admin);
+    let signed = world.members.files.remove(&path).unwrap();
+    world.put(&format!("approvals/{hash}/globex.yaml"), signed.0.clone());
+    assert!(matches!(world.not_approved(now()), Some(ApprovalError::Misplaced { .. })));
+    world.members.files.retain(|path, _| !path.starts_with("approvals/"));
+    world.put(&path, signed.0);
+    assert_eq!(world.not_approved(now()), None);
+    assert_eq!(world.not_approved(after(30)), Some(ApprovalError::Expired(after(30))));
+    world.definition = world.definition.replace("metadata: {name: trade}", "metadata: {name: other}");
+    assert_eq!(world.not_approved(now()), Some(ApprovalError::Covers));
+}
+
+#[test]
+fn an_approval_is_held_to_the_msp_that_the_organization_is_known_by() {
+    let mut world = World::new();
+    let admin = world.globex.signer(Role::Admin);
+    world.approve(World::approval(), &admin);
+    let network = world.network();
+    let folders = repository::read(&world.members).0;
+    let known = |name: &str| consent::folder_msp(name, "X", &folders.organizations[name]).unwrap();
+    let number = |msp: &str| given(&network, &[("globex".to_owned(), known(msp))].into(), now()).0.len();
+    assert_eq!((number("globex"), number("acme")), (1, 0));
+    // What is known counts where the repository has no folder.
+    world.members.files.retain(|path, _| path.starts_with("approvals/"));
+    let network = world.network();
+    assert!(matches!(world.not_approved(now()), Some(ApprovalError::NoMsp(_))));
+    assert_eq!(given(&network, &[("globex".to_owned(), known("globex"))].into(), now()).0.len(), 1);
+}
+
+#[test]
+fn a_revoked_administrator_approves_nothing() {
+    let mut world = World::new();
+    let admin = world.globex.signer(Role::Admin);
+    world.approve(World::approval(), &admin);
+    let other = world.globex.signer(Role::Admin).certificate().serial.clone();
+    let mut revoke = |serial: &str| {
+        let authority = Authority::load(&world.globex.roots.enrolment).unwrap();
+        let list = authority.revocation_list(&[(serial.to_owned(), now())].into()).unwrap();
+        world.put("organizations/globex/msp/crls/list.pem", list);
+        world.not_approved(now())
+    };
+    assert_eq!(revoke(&other), None);
+    let refused = revoke(&admin.certificate().serial);
+    assert!(matches!(refused, Some(ApprovalError::Stranger { .. })), "{refused:?}");
+}
+
+#[test]
+fn an_approval_that_says_nothing_is_not_given() {
+    let world = World::new();
+    let admin = world.globex.signer(Role::Admin);
+    let given = |approval: Approval| approval.sign(&world.network(), &admin).err();
+    assert_eq!(given(World::approval()), None);
+    for wrong in [
+        Approval { hash: "latest".to_owned(), ..World::approval() },
+        Approval { steps: BTreeMap::new(), ..World::approval() },
+        Approval { reason: "one\ntwo".to_owned(), ..World::approval() },
+        Approval { reason: "x".repeat(approval::MAX_REASON + 1), ..World::approval() },
+    ] {
+        assert!(matches!(given(wrong.clone()), Some(ApprovalError::Unreadable(_))), "{wrong:?}");
+    }
+}
+
+#[test]
+fn an_approval_does_not_touch_the_consent_of_its_organization() {
+    let mut world = World::new();
+    let admin = world.globex.signer(Role::Admin);
+    world.consent(&admin);
+    world.approve(World::approval(), &admin);
+    assert!(world.verdict().is_ok());
+}
+
+#[test]
 fn both_founders_compute_the_pinned_block() {
     let mut world = World::new();
     assert_eq!(founding(&world.network(), "settlement"), Err(NotFounded::Unpinned("settlement".to_owned())));
@@ -282,4 +443,52 @@ fn both_founders_compute_the_pinned_block() {
     world.members.files.remove(&format!("{ORDERER}/identity.crt"));
     let Err(NotFounded::Missing(missing)) = founding(&world.network(), "settlement") else { panic!("whole") };
     assert_eq!(missing, [(format!("{ORDERER}/identity.crt"), "globex".to_owned())]);
+}
+
+fn revision(world: &World) -> Revision {
+    let network = world.network();
+    Revision::of(&network, &Settings::of_definitions("trade", "tenter-system", &[&network]))
+}
+
+/// Plans between revisions use what the repository has of the members: no placeholder stands where a certificate is.
+#[test]
+fn revisions_are_compared_with_their_own_certificates() {
+    let mut world = World::new();
+    world.pin();
+    let was = revision(&world);
+    let between = |asked: &Revision| plan_between(&was, asked, "main", None).unwrap();
+    let note = |compared: &Compared, code: &str| {
+        let found = compared.plan.notes.iter().find(|note| note.code == code);
+        found.map(|note| note.message.clone()).unwrap_or_default()
+    };
+    let same = between(&was);
+    assert_eq!(same.plan.steps.len(), 0);
+    assert!(!note(&same, "Compared").contains("certificates"), "{:?}", same.plan.notes);
+    let text = String::from_utf8(world.members.files["channels/settlement/genesis.yaml"].0.clone()).unwrap();
+    let pinned: GenesisNote = serde_yaml::from_str(&text).unwrap();
+    let genesis = same.world.channels["settlement"].genesis.value().unwrap();
+    assert_eq!(genesis.hash, pinned.block_hash);
+    // The ends of certificates are theirs.
+    let soon = |days: i64| expiring(&same.world, after(days), SignedDuration::from_hours(24 * 30)).len();
+    assert_eq!((soon(0), soon(340)), (0, 2), "each consenter's TLS certificate lives 365 days");
+    // A root that was added to the folder is a change of the channel, and of nothing else.
+    let mut renewed = World { members: world.members.clone(), ..World::new() };
+    renewed.put("organizations/globex/msp/cacerts/next.pem", Organization::new("globex").roots.enrolment.cert_pem);
+    let compared = between(&revision(&renewed));
+    let ids: Vec<&str> = compared.plan.steps.keys().map(|id| id.0.as_str()).collect();
+    assert!(!ids.is_empty(), "{:?}", compared.plan.notes);
+    assert!(ids.iter().all(|id| id.starts_with("channel-config/settlement/") && id.ends_with("globex")), "{ids:?}");
+    // A new channel begins with the block that its founders will compute.
+    let more = "    - name: deals\n      consensus: {consenters: [acme/orderer1]}\n      members: [acme]\n";
+    let added = World { definition: format!("{DEFINITION}{more}"), members: world.members.clone(), ..World::new() };
+    let folders = repository::read(&added.members).0;
+    let founded = repository::compute(&added.network(), &folders, "deals", GenesisFormat::LATEST).unwrap();
+    assert!(note(&between(&revision(&added)), "GenesisBlock").contains(&founded.hash));
+    // A folder that came or went is no change of certificates; without any, placeholders stand there, as is said.
+    let mut gone = World { members: world.members.clone(), ..World::new() };
+    gone.members.files.retain(|path, _| !path.starts_with("organizations/globex/"));
+    let compared = between(&revision(&gone));
+    assert_eq!(compared.plan.steps.len(), 0, "{:?}", compared.plan.steps.keys());
+    let before = plan_between(&revision(&gone), &revision(&gone), "main", None).unwrap();
+    assert!(note(&before, "Compared").contains("certificates of globex, "), "{:?}", before.plan.notes);
 }

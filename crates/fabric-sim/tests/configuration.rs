@@ -1,5 +1,5 @@
 //! Config updates on running nodes: what is committed, who follows, what is lost on the way. The same on real Fabric
-//! where `FABRIC_BIN_DIR` has it, but for the simulated faults.
+//! where its programs are there, but for the simulated faults.
 
 #![allow(
     clippy::unwrap_used,

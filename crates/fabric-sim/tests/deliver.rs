@@ -1,5 +1,5 @@
 //! The recorded Deliver cases, rebuilt from their description: on a live ordering service (the simulator's, and real
-//! Fabric's where `FABRIC_BIN_DIR` has it), and on a simulated peer that holds the recorded chain.
+//! Fabric's where its programs are there), and on a simulated peer that holds the recorded chain.
 //!
 //! Numbers of blocks are relative to the height: the recorded chain had 16 blocks, of which the first 12 were kept.
 

@@ -1,5 +1,5 @@
 //! Three orderers and two peers on loopback: join, order, follow, restart, lose the quorum. The same on real Fabric
-//! where `FABRIC_BIN_DIR` has it.
+//! where its programs are there.
 
 #![allow(
     clippy::unwrap_used,

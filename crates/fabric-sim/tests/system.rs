@@ -1,7 +1,7 @@
-//! The recorded proposals to cscc and qscc, rebuilt with the recorded identities, on a simulated peer of `AcmeMSP`.
+//! The recorded proposals to cscc and qscc, rebuilt with the recorded identities, on simulated peers of the recorded
+//! organisations: every one of them, but those that `support::suite` leaves to others.
 //!
-//! Passed over: what needs the later blocks of the recorded chain or chaincode, and proposals of the other peers. The
-//! peer never catches up here, because the recorded orderers are not running.
+//! The peers never catch up here, because the recorded orderers are not running.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,13 +17,13 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use support::client::{connect, proposal, propose};
 use support::network::{Network, Node};
-use support::organization::Person;
-use support::{Target, vectors};
+use support::organization::{Authority, Organization, Person};
+use support::{Suite, Target, recorded_calls, vectors};
 
 fn throwaway(path: &str) -> String {
     std::fs::read_to_string(vectors().join("recorded/throwaway-keys").join(path)).unwrap()
@@ -35,6 +35,7 @@ fn people() -> BTreeMap<&'static str, Person> {
         ("acme-admin", "AcmeMSP", "broadcast/acme-admin"),
         ("acme-expired-admin", "AcmeMSP", "lifecycle/acme-expired-admin"),
         ("globex-admin", "GlobexMSP", "broadcast/globex-admin"),
+        ("initech-admin", "InitechMSP", "broadcast/initech-admin"),
         ("hub-admin", "HubMSP", "broadcast/hub-admin"),
         ("umbrella-admin", "UmbrellaMSP", "broadcast/umbrella-admin"),
     ]
@@ -47,24 +48,33 @@ fn people() -> BTreeMap<&'static str, Person> {
     .collect()
 }
 
-/// A peer with the recorded `AcmeMSP` and peer0's recorded identity.
-fn peer(network: &Network) -> Node {
-    let node = network.peer(&network.acme, "peer0.acme");
-    for (to, from) in [
-        ("msp/cacerts/ca.pem", "ca/acme.cert.pem"),
-        ("msp/signcerts/cert.pem", "broadcast/acme-peer0.cert.pem"),
-        ("msp/keystore/key.pem", "broadcast/acme-peer0.key.pem"),
-    ] {
-        std::fs::write(node.dir.join(to), throwaway(from)).unwrap();
-    }
-    node
+/// A peer whose MSP is the recorded one of an organisation, as far as roots go.
+fn peer(network: &Network, msp_id: &str) -> Node {
+    let name = msp_id.strip_suffix("MSP").unwrap().to_lowercase();
+    let read = |path: &str, kind: &str| throwaway(&format!("{path}/{name}.{kind}.pem"));
+    let organization = Organization {
+        msp_id: msp_id.to_owned(),
+        ca: Authority::from_pem(&read("ca", "cert"), &read("ca", "key")),
+        tlsca: network.acme.tlsca.clone(),
+    };
+    network.peer(&organization, &format!("peer0.{name}"))
 }
 
-/// The arguments of a recorded proposal; blocks are taken from the recorded chains.
+/// The recorded block of so many bytes.
+fn block_of(size: u64) -> Vec<u8> {
+    let folders = std::fs::read_dir(vectors().join("recorded/blocks")).unwrap().map(|entry| entry.unwrap().path());
+    for folder in folders.filter(|path| path.is_dir()) {
+        for file in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            if file.metadata().unwrap().len() == size {
+                return std::fs::read(file.path()).unwrap();
+            }
+        }
+    }
+    panic!("no recorded block has {size} bytes");
+}
+
+/// The arguments of a recorded proposal. Of blocks only the size was recorded.
 fn args(case: &Value) -> Vec<Vec<u8>> {
-    let block = |chain: &str, number: u64| {
-        std::fs::read(vectors().join(format!("recorded/blocks/{chain}/{number}.pb"))).unwrap()
-    };
     let mut all = Vec::new();
     if let Some(name) = case["function"].as_str().filter(|name| !name.is_empty()) {
         all.push(name.as_bytes().to_vec());
@@ -73,45 +83,34 @@ fn args(case: &Value) -> Vec<Vec<u8>> {
         all.push(match (arg["text"].as_str(), arg["bytes"].as_u64()) {
             (Some(text), _) => text.as_bytes().to_vec(),
             (None, Some(0)) => Vec::new(),
-            (None, _) if case["case"] == "cscc-join-block-1" => block("raft-orderer-rec1", 1),
-            (None, _) => block("raft-orderer-cc1", 0),
+            (None, Some(size)) => block_of(size),
+            (None, None) => panic!("{}: an argument without text and size", case["case"]),
         });
     }
     all
 }
 
-/// Cases made by the argument list alone, on a peer that has block 0 at most.
-fn is_rebuilt(case: &Value) -> bool {
-    let name = case["case"].as_str().unwrap();
-    let system = ["cscc", "qscc"].contains(&case["chaincode"].as_str().unwrap_or_default());
-    system
-        && case["peer"] == "AcmeMSP"
-        && (name.starts_with("cscc-") || name.starts_with("qscc-"))
-        && !["qscc-tx-valid", "qscc-tx-invalid", "qscc-chaininfo-other-org"].contains(&name)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn proposals_are_answered_as_recorded() {
     let network = Network::new(Target::Simulator);
-    let mut node = peer(&network);
-    node.start().await;
     let people = people();
-    let connection = connect(node.port, &network.acme.tlsca.pem, None).await.unwrap();
-    let dir = vectors().join("recorded/lifecycle");
-    let index: Vec<Value> = serde_json::from_slice(&std::fs::read(dir.join("index.json")).unwrap()).unwrap();
+    let mut peers = BTreeMap::new();
     let mut wrong = Vec::new();
     let mut count = 0;
-    for entry in index {
-        let path = dir.join(entry["dir"].as_str().unwrap()).join("case.json");
-        let case: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-        if !is_rebuilt(&case) {
-            continue;
-        }
+    let calls = recorded_calls(Suite::System);
+    let asked = |case: &Value| case["peer"].as_str().unwrap().to_owned();
+    for msp_id in calls.iter().map(asked).collect::<BTreeSet<_>>() {
+        let mut node = peer(&network, &msp_id);
+        node.start().await;
+        peers.insert(msp_id, node);
+    }
+    for case in calls {
+        let connection = connect(peers[&asked(&case)].port, &network.acme.tlsca.pem, None).await.unwrap();
         let identity = case["identity"].as_str().or_else(|| case["identity"]["identity"].as_str()).unwrap();
         let args = args(&case);
         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         let (channel, chaincode) = (case["channel"].as_str().unwrap(), case["chaincode"].as_str().unwrap());
-        let got = match propose(connection.clone(), proposal(&people[identity], channel, chaincode, &args)).await {
+        let got = match propose(connection, proposal(&people[identity], channel, chaincode, &args)).await {
             Ok(answer) => {
                 let endorsed = answer.endorsement.is_some();
                 let response = answer.response.unwrap();

@@ -125,6 +125,10 @@ impl Node {
             Kind::Orderer => node.write("orderer.yaml", &node.orderer_yaml(organization, options))?,
             Kind::Peer => node.write("core.yaml", &node.core_yaml(organization, options))?,
         }
+        if let (Kind::Peer, Some(builder)) = (kind, programs.builder()) {
+            // Where the peer's settings say.
+            std::os::unix::fs::symlink(builder, node.folder.join("builder")).context("linking the peer's builder")?;
+        }
         Ok(node)
     }
 
@@ -235,9 +239,9 @@ metrics: {{provider: prometheus}}
     pub async fn start(&mut self) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.log())?;
         let mut command = match (&self.programs, self.kind) {
-            (Programs::Real { orderer, .. }, Kind::Orderer) => Command::new(orderer),
-            (Programs::Real { peer, .. }, Kind::Peer) => {
-                let mut command = Command::new(peer);
+            (Programs::Real { folder, .. }, Kind::Orderer) => Command::new(folder.join("orderer")),
+            (Programs::Real { folder, .. }, Kind::Peer) => {
+                let mut command = Command::new(folder.join("peer"));
                 command.args(["node", "start"]);
                 command
             }

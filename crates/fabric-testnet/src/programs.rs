@@ -2,18 +2,22 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+
+/// Says which Fabric there is; the demo and the scenarios ask it too.
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/fabric-programs");
 
 /// The programs that play orderers and peers.
 #[derive(Debug, Clone)]
 pub enum Programs {
     /// Fabric's own `orderer` and `peer`.
     Real {
-        /// Program of the ordering node.
-        orderer: PathBuf,
-        /// Program of the peer.
-        peer: PathBuf,
+        /// The folder that has both.
+        folder: PathBuf,
+        /// The release that the orderer names.
+        version: String,
     },
     /// `fabric-sim orderer` and `fabric-sim peer`.
     Simulated {
@@ -23,15 +27,18 @@ pub enum Programs {
 }
 
 impl Programs {
-    /// Real programs in `FABRIC_BIN_DIR` or on PATH; else the simulator named by `FABRIC_SIM`, or built beside the
-    /// running test.
+    /// Those that `deploy/fabric-programs` names; where it finds none, the simulator named by `FABRIC_SIM`, or built beside
+    /// the running test. Fails where `FABRIC_BIN_DIR` has no such programs.
     pub fn find() -> Result<Self> {
-        let mut folders: Vec<PathBuf> = env::var_os("FABRIC_BIN_DIR").map(PathBuf::from).into_iter().collect();
-        folders.extend(env::var_os("PATH").iter().flat_map(env::split_paths));
-        let real = folders.iter().map(|folder| (folder.join("orderer"), folder.join("peer")));
-        if let Some((orderer, peer)) = real.into_iter().find(|(orderer, peer)| orderer.is_file() && peer.is_file()) {
-            return Ok(Self::Real { orderer, peer });
+        let output = Command::new(SCRIPT).output().with_context(|| format!("running {SCRIPT}"))?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
+        match parse(&String::from_utf8_lossy(&output.stdout)) {
+            Some((folder, version)) => Ok(Self::Real { folder, version }),
+            None => Self::simulator(),
         }
+    }
+
+    fn simulator() -> Result<Self> {
         let named = env::var_os("FABRIC_SIM").map(PathBuf::from);
         // Tests run from target/<profile>/deps, programs are in target/<profile>.
         let built = env::current_exe().ok().and_then(|test| Some(test.parent()?.parent()?.join("fabric-sim")));
@@ -47,9 +54,7 @@ impl Programs {
     /// One line for the test's output: what it ran on.
     pub fn describe(&self) -> String {
         match self {
-            Self::Real { orderer, .. } => {
-                format!("running on real Fabric in {}", orderer.parent().unwrap_or(Path::new(".")).display())
-            }
+            Self::Real { folder, version } => format!("running on real Fabric {version} in {}", folder.display()),
             Self::Simulated { program } => format!("running on the simulator {}", program.display()),
         }
     }
@@ -57,5 +62,58 @@ impl Programs {
     /// Whether the nodes are Fabric's own.
     pub fn is_real(&self) -> bool {
         matches!(self, Self::Real { .. })
+    }
+
+    /// Whether peers can install packages of chaincode as a service. Fabric's need their builder (`ccaas_builder`) beside
+    /// them, and without it install nothing; the simulator has its own.
+    pub fn have_builder(&self) -> bool {
+        match self {
+            Self::Real { .. } => self.builder().is_some(),
+            Self::Simulated { .. } => true,
+        }
+    }
+
+    /// The folder of Fabric's builder.
+    pub(crate) fn builder(&self) -> Option<PathBuf> {
+        let Self::Real { folder, .. } = self else { return None };
+        Some(folder.join("ccaas_builder")).filter(|builder| builder.join("bin/build").is_file())
+    }
+}
+
+/// Folder and version from what the script prints: `real DIR VERSION`, or `simulated`.
+fn parse(output: &str) -> Option<(PathBuf, String)> {
+    let (folder, version) = output.trim().strip_prefix("real ")?.rsplit_once(' ')?;
+    Some((Path::new(folder).to_owned(), version.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_script_prints_is_read() {
+        let check = |output: &str, expect: Option<(&str, &str)>| {
+            let expect = expect.map(|(folder, version)| (PathBuf::from(folder), version.to_owned()));
+            assert_eq!(parse(output), expect, "{output}");
+        };
+        check("simulated\n", None);
+        check("real /usr/local/bin v3.1.5\n", Some(("/usr/local/bin", "v3.1.5")));
+        check("real /my programs/fabric unknown\n", Some(("/my programs/fabric", "unknown")));
+    }
+
+    #[test]
+    fn a_wrong_folder_is_no_reason_to_simulate() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = Command::new(SCRIPT).env("FABRIC_BIN_DIR", folder.path()).output().unwrap();
+        assert!(!output.status.success());
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains("there is no program orderer in it"), "{text}");
+    }
+
+    #[test]
+    fn without_programs_it_is_simulated() {
+        // The script's own tools, without anything else that PATH may hold.
+        let output = Command::new(SCRIPT).env_remove("FABRIC_BIN_DIR").env("PATH", "/usr/bin:/bin").output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "simulated\n");
     }
 }

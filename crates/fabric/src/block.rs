@@ -7,6 +7,7 @@ use prost::Message as _;
 use tenter_fabric_wire::common;
 use tenter_fabric_wire::msp::SerializedIdentity;
 
+use crate::config::update::ConfigSignature;
 use crate::config::{ChannelConfig, ConfigError};
 use crate::hash::sha256_of;
 use crate::msp::Pem;
@@ -116,6 +117,8 @@ pub struct ConfigOrigin {
     pub update: Vec<u8>,
     /// Who signed it, in the order of the signatures: MSP ID and certificate, as they claim. The orderers judged them.
     pub signers: Vec<ConfigSigner>,
+    /// The signatures, in the same order; an orderer does not ask that all of them count.
+    pub signatures: Vec<ConfigSignature>,
 }
 
 /// A signer of a config update, as the signature's header names it.
@@ -262,7 +265,9 @@ impl Block {
             let subject = certificate.map(|certificate| certificate.subject).unwrap_or_default();
             Some(ConfigSigner { msp_id: identity.mspid, subject })
         });
-        Ok(Some(ConfigOrigin { signers: signers.collect(), update: update.config_update }))
+        let signers = signers.collect();
+        let signatures = update.signatures.into_iter().map(ConfigSignature::from_wire).collect();
+        Ok(Some(ConfigOrigin { signers, signatures, update: update.config_update }))
     }
 
     /// The configuration in a config block.

@@ -9,6 +9,7 @@ pub mod chaincode;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod config;
+mod exact;
 pub mod genesis;
 mod hash;
 mod header;

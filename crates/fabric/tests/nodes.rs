@@ -4,6 +4,8 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{CHANNEL, Network};
@@ -16,14 +18,14 @@ use tenter_fabric::chaincode::{
     ValidationCode, transactions,
 };
 use tenter_fabric::client::broadcast::BroadcastError;
-use tenter_fabric::client::deliver::DeliverError;
+use tenter_fabric::client::deliver::{DeliverClient, DeliverError};
 use tenter_fabric::client::endorser::{EndorserError, sign as sign_call};
 use tenter_fabric::client::gateway::GatewayError;
 use tenter_fabric::client::operations::OperationsClient;
 use tenter_fabric::client::participation::{
     ChannelStatus, ConsensusRelation, ParticipationClient, ParticipationError, Removal,
 };
-use tenter_fabric::client::{FailureKind, Target, TransportError};
+use tenter_fabric::client::{DirectDialer, Endpoint, FailureKind, Limits, Target, TlsSettings, TransportError};
 use tenter_fabric::identity::SigningIdentity;
 use tenter_fabric_testnet::{Organization, ensure, wait_for};
 use tenter_fabric_wire::common::{
@@ -99,6 +101,17 @@ async fn refusals(network: &Network) {
     let endpoint = network.peer.endpoint_to(&node.admin, None).unwrap();
     let error = ParticipationClient::new(endpoint).list().await.unwrap_err();
     assert!(matches!(error, ParticipationError::Transport(TransportError::Untrusted { .. })), "{error:?}");
+    // Nor does the right root vouch for a name that is not in the certificate.
+    let other_name = Target::new("orderer1.other.example", node.address.port);
+    let table = BTreeMap::from([(other_name.clone(), SocketAddr::from(([127, 0, 0, 1], node.address.port)))]);
+    let tls = TlsSettings { roots_pem: network.hub.roots.tls.cert_pem.clone(), client: None };
+    let endpoint = |target: &Target| {
+        Endpoint::new(target.clone(), Arc::new(DirectDialer::new(table.clone())), &tls, Limits::default()).unwrap()
+    };
+    let reader = network.acme.identity("reader", Role::Client).unwrap();
+    let error = DeliverClient::orderer(endpoint(&other_name), reader.clone()).newest(CHANNEL).await.unwrap_err();
+    assert!(matches!(error, DeliverError::Transport(TransportError::Untrusted { .. })), "{error:?}");
+    DeliverClient::orderer(endpoint(&node.address), reader).newest(CHANNEL).await.unwrap();
     let endpoint = node.endpoint_to(&Target::new("127.0.0.1", 1), None).unwrap();
     let error = ParticipationClient::new(endpoint).info(CHANNEL).await.unwrap_err();
     assert_eq!(error.kind(), FailureKind::Unreachable, "{error:?}");
@@ -180,12 +193,7 @@ async fn a_node_administrator_is_no_administrator_of_the_channel() {
     wait_for("a leader", SOON, || async { Ok(orderer.health(CHANNEL).await?) }).await.unwrap();
 
     // The node: joining and installing are for its administrator.
-    let real = tenter_fabric_testnet::Programs::find().unwrap().is_real();
-    if real {
-        installing(&network, &reader, &node_administrator).await;
-    } else {
-        println!("the simulator has no _lifecycle: installing is left out");
-    }
+    installing(&network, &reader, &node_administrator).await;
     let error = network.endorser(&reader).join_channel(&network.genesis).await.unwrap_err();
     assert!(matches!(error, EndorserError::AccessDenied { .. }), "{error}");
     network.endorser(&node_administrator).join_channel(&network.genesis).await.unwrap();
@@ -195,11 +203,7 @@ async fn a_node_administrator_is_no_administrator_of_the_channel() {
     orderer.newest(CHANNEL).await.unwrap();
     network.peer_deliver(&reader).newest(CHANNEL).await.unwrap();
 
-    if real {
-        signing(&network, &reader, &node_administrator).await;
-    } else {
-        println!("the simulator does not judge configuration updates yet: signing them is left out");
-    }
+    signing(&network, &reader, &node_administrator).await;
 }
 
 /// What is on an organisation's revocation list counts for nothing: neither in the channel, whose configuration holds the
@@ -231,18 +235,14 @@ async fn a_revoked_identity_is_refused() {
     network.peer_deliver(&reader).newest(CHANNEL).await.unwrap();
     assert!(network.endorser(&reader).list_channels().await.unwrap().contains(CHANNEL));
 
-    if tenter_fabric_testnet::Programs::find().unwrap().is_real() {
-        // It does not sign for its organisation any more; the next administrator does.
-        let config = current_config(network.deliver(0, &reader).config_block(CHANNEL).await.unwrap().bytes());
-        let update = touch_application_capabilities(&config);
-        let submitter = network.broadcast(0, &reader);
-        let error = submitter.submit_config_update(CHANNEL, &sign(&update, &leaving_admin)).await.unwrap_err();
-        assert!(matches!(&error, BroadcastError::BadRequest { text, .. } if text.contains("not satisfied")), "{error}");
-        let administrator = network.acme.identity("admin", Role::Admin).unwrap();
-        submitter.submit_config_update(CHANNEL, &sign(&update, &administrator)).await.unwrap();
-    } else {
-        println!("the simulator does not judge configuration updates yet: signing them is left out");
-    }
+    // It does not sign for its organisation any more; the next administrator does.
+    let config = current_config(network.deliver(0, &reader).config_block(CHANNEL).await.unwrap().bytes());
+    let update = touch_application_capabilities(&config);
+    let submitter = network.broadcast(0, &reader);
+    let error = submitter.submit_config_update(CHANNEL, &sign(&update, &leaving_admin)).await.unwrap_err();
+    assert!(matches!(&error, BroadcastError::BadRequest { text, .. } if text.contains("not satisfied")), "{error}");
+    let administrator = network.acme.identity("admin", Role::Admin).unwrap();
+    submitter.submit_config_update(CHANNEL, &sign(&update, &administrator)).await.unwrap();
 }
 
 /// The channel: only the admin role signs for the organisation; whoever is a client may submit.
@@ -281,10 +281,6 @@ async fn installing(network: &Network, reader: &SigningIdentity, node_administra
 /// endorser, committed with those of the Gateway.
 #[tokio::test]
 async fn a_chaincode_is_approved_and_committed() {
-    if !tenter_fabric_testnet::Programs::find().unwrap().is_real() {
-        println!("the simulator has no _lifecycle: chaincode is left out");
-        return;
-    }
     let network = Network::start(1).await;
     network.participation(0).join(&network.genesis).await.unwrap();
     let reader = network.acme.identity("reader", Role::Client).unwrap();
@@ -333,7 +329,7 @@ async fn install(network: &Network, administrator: &SigningIdentity) -> PackageI
     let package = Package::service(&"asset_1".parse().unwrap(), &connection);
     let peer = network.endorser(administrator);
     assert!(peer.installed_chaincodes().await.unwrap().is_empty());
-    if network.bring_builder() {
+    if network.installs {
         for _ in 0..2 {
             assert_eq!(peer.install_chaincode(&package).await.unwrap(), *package.id());
         }
@@ -346,7 +342,7 @@ async fn install(network: &Network, administrator: &SigningIdentity) -> PackageI
         assert_eq!(installed.keys().collect::<Vec<_>>(), [package.id()]);
         assert!(installed[package.id()].references.is_empty());
     } else {
-        println!("there is no ccaas_builder beside the peer: installing is left out");
+        println!("SKIPPED installing: there is no ccaas_builder beside the peer's program");
     }
     package.id().clone()
 }

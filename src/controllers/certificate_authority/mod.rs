@@ -12,10 +12,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt as _;
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher;
-use kube::{Api, ResourceExt as _};
 use tenter_consortium::objects::ConsortiumSpec;
 use tenter_fabric::ca::{CertificateRequest, Revocations, RootKind};
 
@@ -86,12 +85,11 @@ impl Controlled for CertificateAuthorityController {
     const INDEPENDENT: bool = true;
 
     fn watch(&self, controller: Controller<CertificateAuthority>, ctx: &Context) -> Controller<CertificateAuthority> {
-        let managed =
-            watcher::Config::default().labels(&format!("{}={}", labels::COMPONENT, labels::CERTIFICATE_AUTHORITY));
+        let managed = ctx.triggers_of(labels::COMPONENT, labels::CERTIFICATE_AUTHORITY);
         let store = controller.store();
         // Nothing owns the public MSP and what was revoked: they outlive the object. They concern the authority of
         // their namespace.
-        controller.watches(Api::<ConfigMap>::all(ctx.client.clone()), managed, move |map: ConfigMap| {
+        controller.watches_stream(managed, move |map: ConfigMap| {
             let namespace = map.namespace();
             let authorities: Vec<ObjectRef<CertificateAuthority>> = store
                 .state()

@@ -15,6 +15,7 @@ use tenter_fabric::x509::CertificateInfo;
 
 use crate::controllers::children::Child;
 use crate::controllers::conditions::Verdict;
+use crate::controllers::definitions::DEFINITION_NOT_SEEN;
 use crate::controllers::outlook::{Outlook, Wait};
 
 /// All that is known of a chaincode.
@@ -36,6 +37,9 @@ pub struct View {
     pub outside: BTreeMap<NodeRef, String>,
     /// What serves the contract in the namespaces of this daemon's organizations, where Tenter runs it.
     pub services: BTreeMap<String, Service>,
+    /// What is waited for before the spec is known to be the definition's; see
+    /// [`definitions`](crate::controllers::definitions).
+    pub definition_awaited: Option<String>,
 }
 
 /// What serves the contract in one namespace.
@@ -179,7 +183,23 @@ pub fn decide(view: &View) -> Decision {
         *message = interrupted(view, std::mem::take(message));
     }
     decision.actions.extend(action);
+    if let Some(why) = &view.definition_awaited {
+        hold(&mut decision, why);
+    }
     decision
+}
+
+/// Takes out what would bring the ledger to a definition that may have been overtaken.
+fn hold(decision: &mut Decision, why: &str) {
+    let before = decision.actions.len();
+    decision.actions.retain(|action| !matches!(action, Action::Approve { .. } | Action::Commit { .. }));
+    if decision.actions.len() < before {
+        let message = format!(
+            "the ledger differs from the spec, which may have been overtaken, so nothing is approved by it: {why}"
+        );
+        // Nothing announces that the definition was seen.
+        decision.outlook = Outlook::waiting(Wait::Soon, DEFINITION_NOT_SEEN, message);
+    }
 }
 
 /// What an own organization's service, peers and approval need.

@@ -53,6 +53,7 @@ fn view() -> View {
         initialized: absent(),
         outside: BTreeMap::new(),
         services: [("acme".to_owned(), running()), ("globex".to_owned(), running())].into(),
+        definition_awaited: None,
     }
 }
 
@@ -111,6 +112,27 @@ fn nothing_is_done_about_a_ledger_that_cannot_be_read() {
     view.progress = Observation::Absent { evidence: "no own peer is in channel settlement yet".to_owned() };
     view.defined = false;
     assert_eq!(seen(&view), expect("ChannelPending", Phase::Pending, &[]));
+}
+
+#[test]
+fn nothing_is_approved_or_committed_before_the_definition_was_seen() {
+    let mut view = fresh();
+    view.definition_awaited = Some("the repository is being read".to_owned());
+    let decision = decide(&view);
+    assert!(decision.outlook.verdict.message().contains("the repository is being read"), "{decision:?}");
+    assert_eq!(seen(&view), expect("DefinitionNotSeen", Phase::Approving, &[]));
+    change(&mut view, |progress| {
+        for member in &mut progress.members {
+            member.approval = Approval::Given;
+        }
+    });
+    view.lifecycle = lifecycle(Some(&["acmeMSP", "globexMSP"]));
+    assert_eq!(seen(&view), expect("DefinitionNotSeen", Phase::Committing, &[]));
+    view.definition_awaited = None;
+    assert_eq!(seen(&view), expect("Committing", Phase::Committing, &["commit 1 2"]));
+    // What is as the spec says goes on.
+    let served = View { definition_awaited: Some("the repository is being read".to_owned()), ..self::view() };
+    assert_eq!(seen(&served), expect("Serving", Phase::Serving, &[]));
 }
 
 #[test]

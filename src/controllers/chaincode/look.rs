@@ -9,10 +9,12 @@ use kube::ResourceExt as _;
 use tenter_consortium::chaincode::{
     Approval, Lifecycle, LifecyclePolicy, Progress, package_id, progress, service_name, wanted, went_back,
 };
-use tenter_consortium::objects::{ChaincodeMember, ChaincodeSourceSpec, ChaincodeSpec, ConsortiumSpec, ImageSettings};
+use tenter_consortium::objects::{
+    ChaincodeMember, ChaincodeSourceSpec, ChaincodeSpec, ConsortiumSpec, FIELD_MANAGER, ImageSettings, Kind,
+};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{NodeRef, ObservedChaincode};
-use tenter_consortium::settings::{image_allowed, organization_allowed, resolve_image};
+use tenter_consortium::settings::{hosts_all, image_allowed, organization_allowed, resolve_image};
 use tenter_consortium::status::ServingImage;
 use tenter_fabric::chaincode::PackageId;
 use tenter_fabric::config::CurrentConfig;
@@ -21,6 +23,7 @@ use tenter_fabric::x509::CertificateInfo;
 use super::act;
 use super::decide::{Earlier, Issue, Service, View};
 use super::service::{COMPONENT, Wanted, progress as rollout, request, tls_secret};
+use crate::controllers::apply::MANAGED_BY;
 use crate::controllers::channel::form::{foreign_consenters, own_consenters, own_readers};
 use crate::controllers::children::{self, Child, pending};
 use crate::controllers::labels::{self, Belonging};
@@ -87,6 +90,9 @@ pub async fn look(ctx: &Context, scope: &Scope, nodes: &Nodes, object: &Chaincod
         // Nothing is known of the ledger: the observation says why.
         None => seen.observed.committed.unseen(),
     };
+    let shared = !hosts_all(settings, &channel.spec);
+    let sequence = seen.observed.committed.value().and_then(|committed| u64::try_from(committed.sequence).ok());
+    let this = object.name_any();
     let mut view = View {
         // What was in force stays so, whether or not the ledger can be read now.
         defined: seen.observed.committed.value().is_some()
@@ -97,6 +103,7 @@ pub async fn look(ctx: &Context, scope: &Scope, nodes: &Nodes, object: &Chaincod
         initialized: Observation::Unreachable { evidence: "it is not asked yet".to_owned() },
         outside: seen.outside.clone(),
         services: BTreeMap::new(),
+        definition_awaited: scope.definition_awaited_at(ctx, (Kind::Chaincode, &this), shared, sequence),
         progress,
     };
     for member in own_members(object, settings) {
@@ -235,7 +242,7 @@ async fn service(
         return Ok(refuse(verdict));
     }
     let authority = apply::get::<CertificateAuthority>(ctx, namespace, AUTHORITY).await?;
-    let msp = apply::get::<ConfigMap>(ctx, namespace, labels::MSP).await?;
+    let msp = apply::own::<ConfigMap>(ctx, namespace, labels::MSP).await?;
     let roots = msp.and_then(|msp| msp.data?.remove(labels::MSP_TLSCACERTS));
     let (Some(authority), Some(roots)) = (authority, roots) else {
         let message = format!("the certificate authority of {namespace} has not published its roots yet");
@@ -346,7 +353,8 @@ impl Run<'_> {
 
 /// What keeps the Pods of a service from running, if anything does.
 async fn trouble(ctx: &Context, namespace: &str, name: &str) -> Result<Option<String>, Failure> {
-    let selector = format!("{}={COMPONENT},{}={name}", labels::COMPONENT, labels::INSTANCE);
+    let selector =
+        format!("{MANAGED_BY}={FIELD_MANAGER},{}={COMPONENT},{}={name}", labels::COMPONENT, labels::INSTANCE);
     let pods = apply::list::<Pod>(ctx, namespace, &selector).await?;
     let trouble = pods.iter().find_map(|pod| PodFacts::of(pod).trouble.map(|trouble| (pod.name_any(), trouble)));
     Ok(trouble.map(|(pod, trouble)| format!("Pod {namespace}/{pod}: {}: {}", trouble.reason, trouble.message)))

@@ -4,17 +4,17 @@
 pub mod act;
 pub mod decide;
 pub mod look;
+#[cfg(test)]
+mod process_tests;
 pub mod service;
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::Api;
 use kube::ResourceExt as _;
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher;
 use tenter_consortium::chaincode::{Approval, Next, Progress};
 use tenter_consortium::objects::LABEL_CHAINCODE;
 use tenter_consortium::status::{ChaincodeStatus, ServingImage};
@@ -86,7 +86,7 @@ impl Controlled for ChaincodeController {
     const ASKS: bool = true;
 
     fn watch(&self, controller: Controller<Chaincode>, ctx: &Context) -> Controller<Chaincode> {
-        let (client, namespace) = (ctx.client.clone(), ctx.namespace.clone());
+        let namespace = ctx.namespace.clone();
         let store = controller.store();
         let of_channel = move |channel: &str| {
             let same = store.state().into_iter().filter(|chaincode| chaincode.spec.channel == channel);
@@ -98,19 +98,10 @@ impl Controlled for ChaincodeController {
             let name = deployment.labels().get(LABEL_CHAINCODE).cloned();
             name.map(|name| ObjectRef::<Chaincode>::new(&name).within(&namespace))
         };
-        let services = watcher::Config::default().labels(LABEL_CHAINCODE);
         controller
-            .watches(
-                Api::<Channel>::namespaced(client.clone(), &ctx.namespace),
-                watcher::Config::default(),
-                move |channel: Channel| of_channel(&channel.spec.channel),
-            )
-            .watches(
-                Api::<Membership>::all(client.clone()),
-                watcher::Config::default(),
-                move |membership: Membership| of_membership(&membership.spec.channel),
-            )
-            .watches(Api::<Deployment>::all(client), services, of_deployment)
+            .watches_stream(ctx.triggers(), move |channel: Channel| of_channel(&channel.spec.channel))
+            .watches_stream(ctx.triggers(), move |membership: Membership| of_membership(&membership.spec.channel))
+            .watches_stream(ctx.triggers(), of_deployment)
     }
 
     async fn observe(&self, ctx: &Context, scope: &Scope, object: &Chaincode) -> Result<Observed, Failure> {

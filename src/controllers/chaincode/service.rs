@@ -170,10 +170,49 @@ pub fn progress(deployment: &Deployment) -> Result<(), String> {
     if status.updated_replicas.unwrap_or(0) >= wanted && status.available_replicas.unwrap_or(0) >= wanted {
         return Ok(());
     }
-    let failed = status.conditions.iter().flatten().find(|condition| {
-        condition.type_.as_deref() == Some("Progressing") && condition.status.as_deref() == Some("False")
-    });
+    // A Pod that could not even be made, for want of quota for example, says more than that there is no progress.
+    let condition =
+        |kind: &str, value: &str| {
+            status.conditions.iter().flatten().find(|condition| {
+                condition.type_.as_deref() == Some(kind) && condition.status.as_deref() == Some(value)
+            })
+        };
+    let failed = condition("ReplicaFailure", "True").or_else(|| condition("Progressing", "False"));
     Err(failed.and_then(|condition| condition.message.clone()).unwrap_or_else(|| {
         format!("{} of {wanted} Pods of Deployment {name} are available", status.available_replicas.unwrap_or(0))
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_deployment_says_what_keeps_it() {
+        let check = |conditions: Value, available: u32, expect: Result<(), &str>| {
+            let deployment = json!({
+                "metadata": {"name": "cc-assets", "generation": 2}, "spec": {"replicas": 1, "selector": {}, "template": {}},
+                "status": {
+                    "observedGeneration": 2, "updatedReplicas": 1, "availableReplicas": available, "conditions": conditions,
+                },
+            });
+            let deployment: Deployment = serde_json::from_value(deployment).unwrap();
+            assert_eq!(progress(&deployment), expect.map_err(str::to_owned));
+        };
+        let condition =
+            |kind: &str, value: &str, message: &str| json!({"type": kind, "status": value, "message": message});
+        check(json!([]), 1, Ok(()));
+        check(json!([]), 0, Err("0 of 1 Pods of Deployment cc-assets are available"));
+        check(
+            json!([condition("Progressing", "True", "it goes on")]),
+            0,
+            Err("0 of 1 Pods of Deployment cc-assets are available"),
+        );
+        let stuck = condition("Progressing", "False", "deadline exceeded");
+        check(json!([stuck.clone()]), 0, Err("deadline exceeded"));
+        let quota = condition("ReplicaFailure", "True", "exceeded quota: tenter");
+        check(json!([stuck, quota]), 0, Err("exceeded quota: tenter"));
+    }
 }

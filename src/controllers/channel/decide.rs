@@ -9,9 +9,11 @@
 //!    that it forgot, so a person decides.
 //! 4. Block 0 of every node that holds the channel is the pinned block: nothing is put on record, and nobody else
 //!    joined, before it was read.
-//! 5. Health is what Deliver says with STRICT: participation stays `active` without a quorum.
+//! 5. Nothing is proposed by a spec that may be older than what the channel's members agreed on since: to put that back
+//!    would undo it.
+//! 6. Health is what Deliver says with STRICT: participation stays `active` without a quorum.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use tenter_consortium::objects::ConsensusType;
@@ -20,6 +22,7 @@ use tenter_consortium::observed::{JoinRecord, NodeChannel, NodeRef, OrdererChann
 use tenter_consortium::status::ChannelPhase as Phase;
 
 use super::config::ConfigView;
+use crate::controllers::definitions::DEFINITION_NOT_SEEN;
 use crate::controllers::outlook::{Outlook, Wait};
 use crate::nodes::Ordering;
 
@@ -69,7 +72,7 @@ pub struct View {
     pub namespace: String,
     /// How it orders.
     pub consensus: ConsensusType,
-    /// Number of consenters, wherever they run.
+    /// Number of consenters, wherever they run: those of the live configuration, before there is one those of the spec.
     pub consenters: usize,
     /// The consenters that this daemon acts for.
     pub orderers: BTreeMap<NodeRef, OrdererView>,
@@ -79,10 +82,25 @@ pub struct View {
     pub computed: Result<String, Uncomputable>,
     /// What differs between the pinned block and the one that the definition gives now, if anything does.
     pub outdated: Option<String>,
-    /// Where there is no own consenter: whether those of other members order.
+    /// Where none of the own orderers is a consenter: whether those of other members order.
     pub elsewhere: Observation<Ordering>,
     /// What the live configuration lacks.
     pub config: Observation<ConfigView>,
+    /// The own orderers that the pinned genesis block names.
+    pub founders: BTreeSet<NodeRef>,
+    /// Whether its configuration was seen before, or own orderers that are to leave it hold it: then somebody has joined.
+    pub formed: bool,
+    /// What is waited for before the spec is known to be the definition's; see [`definitions`](crate::controllers::definitions).
+    pub definition_awaited: Option<String>,
+}
+
+impl View {
+    /// Own orderers that are to become consenters, and whether the channel knows their organizations.
+    fn coming(&self) -> BTreeMap<NodeRef, bool> {
+        let coming = self.config.value().map(|config| &config.coming).into_iter().flatten();
+        let own = coming.filter(|(node, _)| self.orderers.contains_key(*node));
+        own.map(|(node, known)| (node.clone(), *known)).collect()
+    }
 }
 
 /// Why a genesis block cannot be computed.
@@ -272,14 +290,24 @@ fn judge(view: &View, hash: &str) -> Decision {
     if let Some(stop) = mismatch(view, hash) {
         return Decision::new(stop_phase(view), stop);
     }
-    let lost = nodes(view, |orderer| orderer.channel.live.is_absent() && orderer.channel.record == JoinRecord::Joined);
+    let coming = view.coming();
+    // What one held that the configuration does not count on does not matter.
+    let mut lost =
+        nodes(view, |orderer| orderer.channel.live.is_absent() && orderer.channel.record == JoinRecord::Joined);
+    lost.retain(|node| !coming.contains_key(node));
     if !lost.is_empty() {
         return Decision::new(stop_phase(view), data_lost(view, &lost));
     }
     if let Some(outlook) = leaving(view) {
         return Decision::new(stop_phase(view), outlook);
     }
-    let absent = nodes(view, |orderer| orderer.channel.live.is_absent());
+    let mut absent = nodes(view, |orderer| orderer.channel.live.is_absent());
+    absent.retain(|node| match coming.get(node) {
+        // One whose organization the channel does not know yet would be refused every block.
+        Some(known) => *known,
+        // Whoever is not in block 0 needs a later one to begin with.
+        None => view.founders.contains(node) || view.config.value().is_some(),
+    });
     if absent.is_empty() {
         return joined(view);
     }
@@ -294,7 +322,7 @@ fn judge(view: &View, hash: &str) -> Decision {
     }
     let names: Vec<String> = absent.iter().map(ToString::to_string).collect();
     Decision {
-        phase: Phase::Forming,
+        phase: if absent.iter().all(|node| coming.contains_key(node)) { Phase::Updating } else { Phase::Forming },
         outlook: Outlook::acting(
             "JoiningOrderers",
             format!("joining {} to channel {}", names.join(", "), view.channel),
@@ -306,10 +334,13 @@ fn judge(view: &View, hash: &str) -> Decision {
 /// The own consenters that hold the channel, or say so, as what their block 0 does not show yet. One that is on
 /// record was verified before.
 fn unverified(view: &View) -> Option<Outlook> {
+    let coming = view.coming();
     let unread: Vec<String> = view
         .orderers
         .iter()
         .filter(|(_, orderer)| orderer.channel.live.value().is_some() && orderer.channel.record == JoinRecord::None)
+        // One that only follows delivers nothing, and cannot be of another channel: its blocks come from the others.
+        .filter(|(node, _)| !coming.contains_key(node))
         .filter_map(|(node, orderer)| Some(format!("{node} ({})", orderer.genesis.evidence()?)))
         .collect();
     (!unread.is_empty()).then(|| {
@@ -401,7 +432,7 @@ fn data_lost(view: &View, lost: &[NodeRef]) -> Outlook {
 /// Before anybody joined, the pinned block must be the one that the definition gives.
 fn genesis_differs(view: &View, hash: &str, absent: usize) -> Option<Outlook> {
     let why = view.outdated.as_ref()?;
-    let nobody = absent == view.orderers.len() && view.consenters == view.orderers.len();
+    let nobody = absent == view.orderers.len() && view.consenters == view.orderers.len() && !view.formed;
     nobody.then(|| {
         Outlook::stalled(
             "GenesisDiffers",
@@ -441,9 +472,15 @@ pub const fn quorum(consensus: ConsensusType, consenters: usize) -> usize {
 
 /// Every own consenter has joined, or could not be asked.
 fn joined(view: &View) -> Decision {
-    let silent = nodes(view, |orderer| orderer.channel.live.value().is_none());
-    let followers = nodes(view, OrdererView::follows);
-    let own = view.orderers.len();
+    let coming = view.coming();
+    let consenters = |which: fn(&OrdererView) -> bool| {
+        let mut found = nodes(view, which);
+        found.retain(|node| !coming.contains_key(node));
+        found
+    };
+    let silent = consenters(|orderer| orderer.channel.live.value().is_none());
+    let followers = consenters(OrdererView::follows);
+    let own = view.orderers.len() - coming.len();
     let possible = view.consenters.saturating_sub(silent.len() + followers.len());
     if own > 0
         && silent.len() == own
@@ -467,8 +504,14 @@ fn joined(view: &View) -> Decision {
             ),
         );
     }
-    if !followers.is_empty() {
-        return Decision::new(stop_phase(view), not_consenters(view, &followers));
+    // Where the configuration is not known, nobody is known to be none of it.
+    let named = |node: &NodeRef| view.config.value().is_none_or(|config| config.named.contains(node));
+    let (becoming, strangers): (Vec<NodeRef>, Vec<NodeRef>) = followers.iter().cloned().partition(named);
+    if !strangers.is_empty() {
+        return Decision::new(stop_phase(view), not_consenters(view, &strangers));
+    }
+    if !becoming.is_empty() {
+        return Decision::new(Phase::Updating, becoming_consenters(view, &becoming));
     }
     if serving(view).is_some() {
         return active(view, &silent);
@@ -489,6 +532,16 @@ fn joined(view: &View) -> Decision {
         );
     }
     Decision::new(Phase::Electing, no_leader(view))
+}
+
+/// A follower looks for its own name in new config blocks, ever less often while none comes (`orderer/common/follower`).
+fn becoming_consenters(view: &View, nodes: &[NodeRef]) -> Outlook {
+    let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+    Outlook::waiting(
+        Wait::Soon,
+        "BecomingConsenter",
+        format!("waiting until {} has seen that it orders channel {}", names.join(", "), view.channel),
+    )
 }
 
 fn not_consenters(view: &View, followers: &[NodeRef]) -> Outlook {
@@ -562,13 +615,30 @@ fn updating(view: &View, config: &ConfigView) -> Decision {
     let mut actions = Vec::new();
     let mut said = Vec::new();
     let mut moving = false;
+    let mut held = None;
     for topic in &config.topics {
         let stands = topic.stands();
         moving |= stands.moves;
-        said.push(format!("{}: {}", topic.topic, stands.why));
+        match &view.definition_awaited {
+            Some(why) if stands.propose => {
+                held = Some(why);
+                said.push(format!("{}: not proposed yet", topic.topic));
+            }
+            _ => said.push(format!("{}: {}", topic.topic, stands.why)),
+        }
         if stands.propose {
             actions.push(Action::Propose(topic.topic.clone()));
         }
+    }
+    if let Some(why) = held {
+        let message = format!(
+            "channel {} differs from its spec, which may have been overtaken, so nothing is proposed by it: {why}; {}",
+            view.channel,
+            said.join("; ")
+        );
+        // Nothing announces that the definition was seen.
+        let outlook = Outlook::waiting(Wait::Soon, DEFINITION_NOT_SEEN, message);
+        return Decision::new(Phase::Updating, outlook);
     }
     said.extend(config.waiting.iter().cloned());
     said.extend(config.refused.iter().map(|why| format!("not done: {why}")));

@@ -71,6 +71,9 @@ fn view(orderers: [OrdererView; 3]) -> View {
         outdated: None,
         elsewhere: unreachable(),
         config: present(ConfigView::default()),
+        founders: (0..3).map(|n| node(&format!("orderer{n}"))).collect(),
+        formed: false,
+        definition_awaited: None,
     }
 }
 
@@ -224,6 +227,7 @@ fn topic(name: &str) -> TopicView {
         drift: Vec::new(),
         problems: Vec::new(),
         incomplete: None,
+        joining: None,
         after: Vec::new(),
         proposal: None,
     }
@@ -269,6 +273,31 @@ fn independent_topics_are_proposed_together_and_others_wait() {
 }
 
 #[test]
+fn nothing_is_proposed_by_a_spec_that_may_have_been_overtaken() {
+    let mut view = view([serving(), serving(), serving()]);
+    view.definition_awaited = Some("the repository is being read".to_owned());
+    check(&view, Phase::Active, "Ordering", &[]);
+    let open = TopicView { proposal: Some(proposed(None)), ..topic("member/acme") };
+    view.config = present(ConfigView { topics: vec![open.clone()], ..ConfigView::default() });
+    check(&view, Phase::Updating, "Updating", &[]);
+    view.config = present(ConfigView { topics: vec![open, topic("policies")], ..ConfigView::default() });
+    let decision = check(&view, Phase::Updating, "DefinitionNotSeen", &[]);
+    let message = decision.outlook.verdict.message();
+    assert!(
+        message.contains("the repository is being read") && message.contains("policies: not proposed"),
+        "{message}"
+    );
+    assert!(decision.outlook.pause <= std::time::Duration::from_secs(2), "nothing announces that it was seen");
+    view.definition_awaited = None;
+    check(&view, Phase::Updating, "Proposing", &[Action::Propose("policies".to_owned())]);
+    // What needs no definition goes on.
+    let unrecorded = recorded(serving(), JoinRecord::None);
+    let awaited = Some("the repository is being read".to_owned());
+    let joining = View { definition_awaited: awaited, ..self::view([unrecorded, serving(), serving()]) };
+    check(&joining, Phase::Active, "Ordering", &[Action::Record(node("orderer0"))]);
+}
+
+#[test]
 fn nothing_is_recorded_before_block_zero_was_read() {
     let unread = || OrdererView { genesis: unreachable(), ..recorded(serving(), JoinRecord::None) };
     check(&view([unread(), serving(), serving()]), Phase::Active, "Ordering", &[]);
@@ -284,6 +313,43 @@ fn a_channel_that_is_being_removed_is_not_joined() {
         leaving.ordering = unreachable();
         check(&view([leaving, serving(), serving()]), Phase::Active, "OrdererRemoving", &[]);
     }
+}
+
+fn follower(height: u64) -> OrdererView {
+    let live = present(OrdererChannel { relation: "follower".to_owned(), status: "active".to_owned(), height });
+    let mut follower = OrdererView { ordering: unreachable(), genesis: unreachable(), ..serving() };
+    follower.channel = NodeChannel { live, record: JoinRecord::None };
+    follower
+}
+
+#[test]
+fn an_orderer_that_is_to_order_follows_first() {
+    let with = |orderer: OrdererView, config: ConfigView| {
+        let mut view = view([serving(), serving(), orderer]);
+        view.consenters = 2;
+        view.config = present(config);
+        view
+    };
+    let coming = |known: bool| ConfigView { coming: [(node("orderer2"), known)].into(), ..ConfigView::default() };
+    // It joins when the channel would give it blocks.
+    check(&with(fresh(), coming(true)), Phase::Updating, "JoiningOrderers", &[join(2)]);
+    check(&with(fresh(), coming(false)), Phase::Active, "Ordering", &[]);
+    // It delivers nothing while it follows, and is no reason to stop.
+    check(&with(follower(1), coming(true)), Phase::Active, "Ordering", &[]);
+    let waits = TopicView { joining: Some("waiting until it has caught up".to_owned()), ..topic("consenters") };
+    let config = ConfigView { topics: vec![waits], ..coming(true) };
+    check(&with(follower(1), config), Phase::Updating, "Updating", &[]);
+    let config = ConfigView { topics: vec![topic("consenters")], ..coming(true) };
+    check(&with(follower(4), config), Phase::Updating, "Proposing", &[Action::Propose("consenters".to_owned())]);
+    // The configuration has it, and it has not noticed.
+    let named = ConfigView { named: [node("orderer2")].into(), ..ConfigView::default() };
+    check(&with(follower(4), named), Phase::Updating, "BecomingConsenter", &[]);
+    // Without a quorum of those that order, one that follows is of no help.
+    let mut alone = with(follower(4), coming(true));
+    alone.orderers.insert(node("orderer1"), OrdererView { ordering: unreachable(), ..serving() });
+    let silent = NodeChannel { live: unreachable(), record: JoinRecord::Joined };
+    alone.orderers.insert(node("orderer0"), OrdererView { channel: silent, ordering: unreachable(), ..serving() });
+    check(&alone, Phase::Degraded, "QuorumLost", &[]);
 }
 
 #[test]

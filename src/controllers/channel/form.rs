@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::FutureExt as _;
-use tenter_consortium::channel_config::{TopicUpdate, first_config, genesis};
+use tenter_consortium::channel_config::{TopicUpdate, first_config, genesis, live_channel};
 use tenter_consortium::objects::{ChannelSpec, ConsenterRef, LABEL_CHANNEL, LABEL_CONSORTIUM, LABEL_ORGANIZATION};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{JoinRecord, LiveChannel, NodeRef, PinnedGenesis};
@@ -14,7 +14,7 @@ use tenter_fabric::block::Block;
 use tenter_fabric::config::CurrentConfig;
 use tenter_fabric::genesis::{GenesisFormat, GenesisInputs, verify_pinned};
 
-use super::config::{ProposalSeen, compare};
+use super::config::{Asked, ProposalSeen, compare};
 use super::decide::{Action, OrdererView, Uncomputable, View};
 use super::material::{Others, gather};
 use super::status::foreign_members;
@@ -34,7 +34,7 @@ pub struct Seen {
     pub computed: Option<Pinned>,
     /// The own consenters.
     pub nodes: BTreeMap<NodeRef, Node>,
-    /// Where there are none: those of others, as they are asked.
+    /// Where none of them is a consenter: those that are going, and those of others, as they are asked.
     pub elsewhere: Vec<Node>,
     /// The members that other daemons act for.
     pub members: Vec<ForeignMember>,
@@ -42,6 +42,8 @@ pub struct Seen {
     pub config: Observation<LiveChannel>,
     /// The updates that would bring it to what the spec says.
     pub updates: Vec<TopicUpdate>,
+    /// Who was asked for the configuration.
+    sources: Vec<Node>,
 }
 
 /// The consenters that a daemon which acts for `organizations` acts for.
@@ -60,6 +62,19 @@ fn consenter_node(spec: &ChannelSpec, consenter: &ConsenterRef) -> Option<Node> 
         address: consenter.address.clone(),
         foreign: None,
     })
+}
+
+/// The orderers that this daemon acts for and that are to order the channel no more.
+pub fn own_leaving(spec: &ChannelSpec, organizations: &[String]) -> Vec<Node> {
+    let own = spec.consensus.released.iter().filter(|it| organization_allowed(&it.organization, organizations));
+    own.map(|orderer| Node {
+        reference: NodeRef { namespace: orderer.namespace.clone(), name: orderer.orderer.clone() },
+        kind: NodeKind::Orderer,
+        msp_id: orderer.msp_id.clone(),
+        address: orderer.address.clone(),
+        foreign: None,
+    })
+    .collect()
 }
 
 /// Own organizations of the channel whose readers may ask others: namespace and MSP ID.
@@ -115,6 +130,8 @@ pub fn foreign(spec: &ChannelSpec, organizations: &[String]) -> Vec<String> {
 pub struct Parties {
     /// The own consenters.
     pub own: Vec<Node>,
+    /// Own orderers that order no more, or not for long: they are asked when none of the others can tell.
+    pub leaving: Vec<Node>,
     /// The organizations that other daemons act for.
     pub foreign: Vec<String>,
     /// The consenters of those, as they are asked.
@@ -129,6 +146,7 @@ impl Parties {
         let readers = own_readers(spec, organizations);
         Self {
             own: own_consenters(spec, organizations),
+            leaving: own_leaving(spec, organizations),
             foreign: foreign(spec, organizations),
             others: foreign_consenters(spec, namespace, organizations, &readers),
             msp_ids: readers.into_iter().map(|(_, msp_id)| msp_id).collect(),
@@ -198,7 +216,7 @@ pub async fn look(
     parties: Parties,
     proposals: &[ProposalSeen],
 ) -> Seen {
-    let Parties { own, foreign, others: elsewhere, .. } = &parties;
+    let Parties { own, leaving, foreign, .. } = &parties;
     let (pinned, orderers) = tokio::join!(
         read_pinned(nodes.store(), namespace, &spec.channel, block_hash),
         each(own, |node| look_at(nodes, node, &spec.channel)),
@@ -241,36 +259,64 @@ pub async fn look(
         let inputs = GenesisInputs { channel_id: &spec.channel, config: &config, format: GenesisFormat::LATEST };
         verify_pinned(&pinned.block, &inputs).err().map(|difference| chain(&difference))
     });
-    let holders: Vec<Node> = own
+    // Of a block that no longer follows it matters whether anybody has joined it, those that are to leave among them.
+    let formed = match &outdated {
+        Some(_) => each(leaving, |node| channel::orderer(nodes, node, &spec.channel))
+            .await
+            .values()
+            .any(|seen| seen.live.value().is_some() || seen.record == JoinRecord::Joined),
+        None => false,
+    };
+    // Those that block 0 names may join it; whoever comes later takes what the others have come to.
+    let founders = pinned.as_ref().and_then(|pinned| Block::from_bytes(&pinned.block[..]).ok());
+    let founders = founders.and_then(|block| live_channel(&block).ok()).map(|live| live.facts.consenters);
+    let founders: BTreeSet<NodeRef> = own
         .iter()
-        .filter(|node| orderers.get(&node.reference).is_some_and(|view| view.channel.live.value().is_some()))
-        .cloned()
+        .filter(|node| founders.as_ref().is_none_or(|founders| founders.contains(&node.address)))
+        .map(|node| node.reference.clone())
         .collect();
+    let late = own.is_empty() || founders.len() < own.len();
+    let elsewhere: Vec<Node> = leaving.iter().chain(parties.others.iter().filter(|_| late)).cloned().collect();
+    // One that only follows delivers nothing.
+    let holds = |node: &&Node| {
+        let live = orderers.get(&node.reference).and_then(|view| view.channel.live.value());
+        live.is_some_and(|live| live.relation == "consenter")
+    };
+    let holders: Vec<Node> = own.iter().filter(holds).cloned().collect();
     let hash = pinned.as_ref().map(|pinned| pinned.hash.as_str());
-    let sources = if own.is_empty() { elsewhere } else { &holders };
-    let config = channel::config(nodes, sources, &spec.channel, hash).await;
-    let (config_view, updates) = compare(nodes, sources, (spec, &others), &config, proposals).await;
-    let ordering = if own.is_empty() && pinned.is_some() {
-        ordering_elsewhere(nodes, &spec.channel, elsewhere).await
+    let alone = holders.is_empty();
+    let sources = if alone { elsewhere.clone() } else { holders };
+    let config = channel::config(nodes, &sources, &spec.channel, hash).await;
+    let ordering = if alone && pinned.is_some() && !elsewhere.is_empty() {
+        ordering_elsewhere(nodes, &spec.channel, &elsewhere).await
     } else {
         Observation::Unreachable { evidence: "other members' orderers were not asked".to_owned() }
     };
+    let height = match ordering.value() {
+        Some(Ordering::Serving { height }) => Some(*height),
+        Some(Ordering::NoLeader) | None => None,
+    };
+    let asked = Asked { spec, others: &others, own, orderers: &orderers, proposals, elsewhere: height };
+    let (config_view, updates) = compare(nodes, &sources, &asked, &config).await;
     let view = View {
         channel: spec.channel.clone(),
         namespace: namespace.to_owned(),
         consensus: spec.consensus.consensus_type,
-        consenters: spec.consensus.consenters.len(),
+        consenters: config.value().map_or(spec.consensus.consenters.len(), |live| live.facts.consenters.len()),
         orderers,
         genesis: genesis_seen,
         computed: computed.as_ref().map(|pinned| pinned.hash.clone()).map_err(Clone::clone),
         outdated,
         elsewhere: ordering,
         config: config_view,
+        founders,
+        formed,
+        definition_awaited: None,
     };
     let members = foreign_members(spec, foreign, config.value(), proposals);
-    let followed = if own.is_empty() { parties.others } else { Vec::new() };
+    let followed = if alone { elsewhere } else { Vec::new() };
     let nodes = parties.own.into_iter().map(|node| (node.reference.clone(), node)).collect();
-    Seen { view, pinned, computed: computed.ok(), nodes, elsewhere: followed, members, config, updates }
+    Seen { view, pinned, computed: computed.ok(), nodes, elsewhere: followed, members, config, updates, sources }
 }
 
 async fn look_at(nodes: &Nodes, node: &Node, channel: &str) -> OrdererView {
@@ -311,7 +357,11 @@ pub async fn perform(
         Action::Propose(topic) => Err(missing("Propose", &format!("{topic} is not proposed by way of the nodes"))),
         Action::Join(reference) => {
             let (node, pinned) = known(seen, reference)?;
-            nodes.join_orderer(node, &pinned.block).await.map_err(|error| Failure::new("JoinOrderer", chain(&error)))
+            // The first block may name addresses that nobody has any more.
+            let founder = seen.view.founders.contains(reference);
+            let newest = if founder { None } else { Some(newest_config(nodes, spec, seen).await?) };
+            let block = newest.as_ref().map_or(&pinned.block[..], Block::bytes);
+            nodes.join_orderer(node, block).await.map_err(|error| Failure::new("JoinOrderer", chain(&error)))
         }
         Action::Record(reference) => {
             let (node, pinned) = known(seen, reference)?;
@@ -329,6 +379,21 @@ pub async fn perform(
                 .map_err(|error| Failure::new("RecordJoin", chain(&error)))
         }
     }
+}
+
+/// The newest config block, from one that showed the configuration.
+async fn newest_config(nodes: &Nodes, spec: &ChannelSpec, seen: &Seen) -> Result<Block, Failure> {
+    let mut silent = Vec::new();
+    for node in &seen.sources {
+        match bounded(node, "config block", nodes.config_block(node, &spec.channel).boxed()).await {
+            Observation::Present { value } => {
+                value.verify_data_hash().map_err(|error| Failure::new("JoinOrderer", chain(&error)))?;
+                return Ok(value);
+            }
+            other => silent.extend(other.evidence().map(str::to_owned)),
+        }
+    }
+    Err(missing("JoinOrderer", &format!("nobody gives the newest config block: {}", silent.join("; "))))
 }
 
 fn missing(reason: &str, what: &str) -> Failure {

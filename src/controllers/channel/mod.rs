@@ -16,12 +16,11 @@ use std::sync::Arc;
 
 use futures::stream;
 use jiff::Timestamp;
+use kube::ResourceExt as _;
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher;
-use kube::{Api, ResourceExt as _};
-use tenter_consortium::objects::{ConsenterRef, LABEL_CHANNEL};
-use tenter_consortium::settings::organization_allowed;
+use tenter_consortium::objects::{ConsenterRef, Kind, LABEL_CHANNEL};
+use tenter_consortium::settings::{hosts_all, organization_allowed};
 use tenter_consortium::status::ChannelPhase;
 
 use self::config::ProposalSeen;
@@ -58,7 +57,9 @@ impl ChannelController {
             .nodes
             .values()
             .filter(|node| {
-                seen.view.orderers.get(&node.reference).is_some_and(|view| view.channel.live.value().is_some())
+                // One that only follows delivers nothing.
+                let live = seen.view.orderers.get(&node.reference).and_then(|view| view.channel.live.value());
+                live.is_some_and(|live| live.relation == "consenter")
             })
             .chain(&seen.elsewhere)
             .cloned()
@@ -176,11 +177,10 @@ impl Controlled for ChannelController {
             }
         };
         let of_membership = move |membership: Membership| [ObjectRef::new(&membership.spec.channel).within(&namespace)];
-        let client = || ctx.client.clone();
         controller
-            .watches(Api::<Orderer>::all(client()), watcher::Config::default(), of_orderer)
-            .watches(Api::<Membership>::all(client()), watcher::Config::default(), of_membership)
-            .watches(Api::<Proposal>::namespaced(client(), &ctx.namespace), watcher::Config::default(), of_proposal)
+            .watches_stream(ctx.triggers(), of_orderer)
+            .watches_stream(ctx.triggers(), of_membership)
+            .watches_stream(ctx.triggers(), of_proposal)
             .reconcile_all_on(stream::unfold(self.followers.changes(), |mut changes| async move {
                 changes.changed().await.ok().map(|()| ((), changes))
             }))
@@ -191,7 +191,12 @@ impl Controlled for ChannelController {
         gate(ctx, scope, object, &parties.own)?;
         let proposals = proposals(ctx, object).await?;
         let look = look(&self.nodes, &ctx.namespace, &object.spec, parties, &proposals);
-        let (seen, peers) = tokio::join!(look, peers(ctx, object));
+        let (mut seen, peers) = tokio::join!(look, peers(ctx, object));
+        let shared = !hosts_all(&scope.consortium.spec, &object.spec);
+        let sequence = seen.config.value().map(|config| config.sequence);
+        let this = (Kind::Channel, object.spec.channel.as_str());
+        seen.view.formed |= object.status.as_ref().is_some_and(|status| status.config_sequence.is_some());
+        seen.view.definition_awaited = scope.definition_awaited_at(ctx, this, shared, sequence);
         if matches!(decide(&seen.view).phase, ChannelPhase::Active | ChannelPhase::Updating) {
             self.follow(&object.spec.channel, &seen);
         }

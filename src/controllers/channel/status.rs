@@ -1,6 +1,6 @@
 //! What a Channel's and a Membership's status say of nodes, as pure functions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tenter_consortium::objects::ChannelSpec;
 use tenter_consortium::observed::{JoinRecord, LiveChannel, NodeChannel, NodeRef, OrdererChannel};
@@ -85,6 +85,10 @@ fn open_proposals(config: &ConfigView) -> Vec<String> {
     proposals.filter(|proposal| proposal.is_open()).map(|proposal| proposal.name.clone()).collect()
 }
 
+fn addresses(seen: &Seen, which: impl Fn(&ConfigView) -> &BTreeSet<String>) -> Vec<String> {
+    seen.view.config.value().map(|config| which(config).iter().cloned().collect()).unwrap_or_default()
+}
+
 /// `joined/all`.
 pub fn ratio(joined: usize, all: usize) -> String {
     format!("{joined}/{all}")
@@ -100,6 +104,8 @@ pub fn channel_status(seen: &Seen, decision: &Decision, peers: (usize, usize)) -
         genesis: seen.pinned.as_ref().map(|pinned| pinned.hash.clone()),
         config_sequence: seen.config.value().map(|config| config.sequence),
         consenters: Some(ratio(joined, seen.view.consenters)),
+        coming: addresses(seen, |config| &config.coming_addresses),
+        leaving: addresses(seen, |config| &config.leaving),
         peers: Some(ratio(peers.0, peers.1)),
         drift: seen.view.config.value().map(drift).unwrap_or_default(),
         members: seen.members.clone(),

@@ -22,16 +22,14 @@ use std::fmt;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt as _;
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher;
-use kube::{Api, ResourceExt as _};
-use tenter_consortium::objects::{CertificateAuthoritySpec, ConsortiumSpec, FIELD_MANAGER, LABEL_IDENTITY};
+use tenter_consortium::objects::{CertificateAuthoritySpec, ConsortiumSpec, LABEL_IDENTITY};
 use tenter_fabric::ca::{CertificateRequest, RevocationList, Revocations};
 use tenter_fabric::x509::CertificateInfo;
 
 use self::secret::{Held, PublicMsp};
-use super::apply::MANAGED_BY;
 use super::children::Child;
 use super::context::Context;
 use super::driver::{Cleanup, Controlled, DecisionOf, Scope};
@@ -161,15 +159,10 @@ impl Controlled for IdentityController {
     type Action = IdentityAction;
 
     fn watch(&self, controller: Controller<Identity>, ctx: &Context) -> Controller<Identity> {
-        let select = |component: &str| {
-            watcher::Config::default()
-                .labels(&format!("{MANAGED_BY}={FIELD_MANAGER},{}={component}", labels::COMPONENT))
-        };
-        let maps = || Api::<ConfigMap>::all(ctx.client.clone());
         let store = controller.store();
         controller
             // The public MSP and what was revoked concern every identity of the namespace.
-            .watches(maps(), select(labels::CERTIFICATE_AUTHORITY), move |map: ConfigMap| {
+            .watches_stream(ctx.triggers_of(labels::COMPONENT, labels::CERTIFICATE_AUTHORITY), move |map: ConfigMap| {
                 let namespace = map.namespace();
                 let identities: Vec<ObjectRef<Identity>> = store
                     .state()
@@ -179,7 +172,7 @@ impl Controlled for IdentityController {
                     .collect();
                 identities
             })
-            .watches(maps(), select(COMPONENT), |map: ConfigMap| {
+            .watches_stream(ctx.triggers_of(labels::COMPONENT, COMPONENT), |map: ConfigMap| {
                 Some(ObjectRef::<Identity>::new(map.labels().get(LABEL_IDENTITY)?).within(&map.namespace()?))
             })
     }

@@ -7,11 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use kube::Api;
 use kube::ResourceExt as _;
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher;
 use tenter_consortium::objects::{LABEL_CHANNEL, MembershipSpec};
 use tenter_consortium::observed::NodeRef;
 use tenter_consortium::status::{MembershipPhase, MembershipStatus, NodeChannelStatus, OpenProposal};
@@ -177,11 +175,10 @@ impl Controlled for MembershipController {
             });
             concerned.map(|membership| ObjectRef::from_obj(membership.as_ref())).collect::<Vec<_>>()
         };
-        let client = || ctx.client.clone();
         controller
-            .watches(Api::<Channel>::all(client()), watcher::Config::default(), of_channel)
-            .watches(Api::<Peer>::all(client()), watcher::Config::default(), of_peer)
-            .watches(Api::<Proposal>::namespaced(client(), &ctx.namespace), watcher::Config::default(), of_proposal)
+            .watches_stream(ctx.triggers(), of_channel)
+            .watches_stream(ctx.triggers(), of_peer)
+            .watches_stream(ctx.triggers(), of_proposal)
     }
 
     async fn observe(&self, ctx: &Context, scope: &Scope, object: &Membership) -> Result<Seen, Failure> {

@@ -59,7 +59,7 @@ pub async fn restart<K: NodeKind>(
     let Some(settings) = &observed.settings else {
         return Ok(());
     };
-    let live = apply::get::<Pod>(ctx, &namespace, &labels::pod(&name)).await?.map(|pod| PodFacts::of(&pod));
+    let live = apply::read::<Pod>(ctx, &namespace, &labels::pod(&name)).await?.map(|pod| PodFacts::of(&pod));
     let Some(live) = live.filter(|live| live.uid == uid && !live.deleting) else {
         return Ok(());
     };
@@ -80,7 +80,10 @@ async fn stop(ctx: &Context, namespace: &str, node: &str, uid: &str) -> Result<(
     let pod = labels::pod(node);
     ctx.writes.count("Pod");
     match Api::<Pod>::namespaced(ctx.client.clone(), namespace).delete(&pod, &parameters).await {
-        Ok(_) => Ok(()),
+        Ok(answer) => {
+            ctx.cache.deleted(namespace, &pod, answer.left().as_ref());
+            Ok(())
+        }
         // It went, or was replaced, by itself.
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
         Err(error) => Err(Failure::kube("RestartPod", format!("stop Pod {namespace}/{pod}"), &error)),

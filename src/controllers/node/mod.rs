@@ -17,18 +17,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use kube::ResourceExt as _;
 use kube::core::object::{HasSpec, HasStatus};
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher;
-use kube::{Api, ResourceExt as _};
-use tenter_consortium::objects::{ConsortiumSpec, FIELD_MANAGER, LABEL_NODE, NodeSpec};
+use tenter_consortium::objects::{ConsortiumSpec, LABEL_NODE, NodeSpec};
 use tenter_consortium::status::NodeStatus;
 use tenter_fabric::ca::{CertificateRequest, Role};
 use tenter_fabric::x509::CertificateInfo;
 use tokio::sync::Mutex;
 
-use super::apply::MANAGED_BY;
 use super::children::Child;
 use super::conditions::Verdict;
 use super::context::Context;
@@ -244,26 +242,22 @@ impl<K: NodeKind> Controlled for NodeController<K> {
     const INDEPENDENT: bool = true;
 
     fn watch(&self, controller: Controller<K::Object>, ctx: &Context) -> Controller<K::Object> {
-        let select = |selector: String| watcher::Config::default().labels(&selector);
-        let own = format!("{MANAGED_BY}={FIELD_MANAGER},{}={}", labels::COMPONENT, K::COMPONENT);
-        let authority = format!("{MANAGED_BY}={FIELD_MANAGER},{}={}", labels::COMPONENT, labels::CERTIFICATE_AUTHORITY);
         let store = controller.store();
-        let client = &ctx.client;
         controller
-            .owns(Api::<StatefulSet>::all(client.clone()), select(own.clone()))
-            .owns(Api::<Service>::all(client.clone()), select(own.clone()))
+            .owns_stream(ctx.triggers_of::<StatefulSet>(labels::COMPONENT, K::COMPONENT))
+            .owns_stream(ctx.triggers_of::<Service>(labels::COMPONENT, K::COMPONENT))
             // Its configuration, and its join record, which nothing owns.
-            .watches(Api::<ConfigMap>::all(client.clone()), select(LABEL_NODE.to_owned()), |map: ConfigMap| {
+            .watches_stream(ctx.triggers(), |map: ConfigMap| {
                 let component = map.labels().get(labels::COMPONENT);
                 let node = map.labels().get(LABEL_NODE).filter(|_| component.is_none_or(|it| it == K::COMPONENT))?;
                 Some(ObjectRef::<K::Object>::new(node).within(&map.namespace()?))
             })
-            .watches(Api::<Pod>::all(client.clone()), select(own), |pod: Pod| {
+            .watches_stream(ctx.triggers_of(labels::COMPONENT, K::COMPONENT), |pod: Pod| {
                 let node = pod.labels().get(LABEL_NODE)?;
                 Some(ObjectRef::<K::Object>::new(node).within(&pod.namespace()?))
             })
             // A new authority, or a renewed administrator: every node of the namespace mounts it.
-            .watches(Api::<ConfigMap>::all(client.clone()), select(authority), move |msp: ConfigMap| {
+            .watches_stream(ctx.triggers_of(labels::COMPONENT, labels::CERTIFICATE_AUTHORITY), move |msp: ConfigMap| {
                 let namespace = msp.namespace();
                 let nodes: Vec<ObjectRef<K::Object>> = store
                     .state()

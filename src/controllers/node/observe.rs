@@ -38,15 +38,14 @@ pub async fn observe<K: NodeKind>(
             children::read::<StatefulSet>(ctx, &namespace, &name),
         )
     };
-    let (live, authority, pod, facts, msp, enrolment, tls, volume, channels, bootstrap) = tokio::try_join!(
+    let (live, authority, pod, facts, msp, enrolment, tls, channels, bootstrap) = tokio::try_join!(
         children,
         apply::get::<CertificateAuthority>(ctx, &namespace, AUTHORITY),
-        apply::get::<Pod>(ctx, &namespace, &names.2),
+        apply::own::<Pod>(ctx, &namespace, &names.2),
         gates::namespace(ctx, &namespace),
-        apply::get(ctx, &namespace, labels::MSP),
+        apply::own(ctx, &namespace, labels::MSP),
         materials::observe(ctx, &namespace, &secrets.0),
         materials::observe(ctx, &namespace, &secrets.1),
-        volume(ctx, &namespace, &name),
         channels(ctx, &namespace, &name),
         bootstrap::<K>(ctx, object),
     )?;
@@ -60,11 +59,15 @@ pub async fn observe<K: NodeKind>(
         tls,
         live: [live.0, live.1, live.2, live.3, live.4].into_iter().flatten().collect(),
         pod: pod.map(|pod| PodFacts::of(&pod)),
-        volume,
+        volume: None,
         channels,
         neighbours: Neighbourhood::default(),
         bootstrap,
     };
+    // A program that runs has its volume.
+    if observed.stateful_set().is_some() && observed.pod.as_ref().is_none_or(|pod| !pod.running) {
+        observed.volume = volume(ctx, &namespace, &name).await?;
+    }
     // Only a restart asks for the neighbours.
     let outdated = match (&observed.pod, observed.stateful_set()) {
         (Some(pod), Some(set)) => pod.is_outdated(set),
@@ -88,7 +91,7 @@ async fn volume(ctx: &Context, namespace: &str, name: &str) -> Result<Option<Str
 
 /// The channels in a node's join record.
 pub async fn channels(ctx: &Context, namespace: &str, name: &str) -> Result<Vec<String>, Failure> {
-    let record = apply::get::<ConfigMap>(ctx, namespace, &labels::ledgers(name)).await?;
+    let record = apply::own::<ConfigMap>(ctx, namespace, &labels::ledgers(name)).await?;
     Ok(record.and_then(|record| record.data).unwrap_or_default().into_keys().collect())
 }
 
@@ -106,8 +109,8 @@ async fn bootstrap<K: NodeKind>(ctx: &Context, object: &K::Object) -> Result<Opt
 
 /// What matters of another node to a restart, and its Pod. One without a `StatefulSet` does not run.
 pub async fn neighbour(ctx: &Context, namespace: &str, name: &str) -> Result<(Neighbour, Option<PodFacts>), Failure> {
-    let set = apply::get::<StatefulSet>(ctx, namespace, name).await?;
-    let pod = apply::get::<Pod>(ctx, namespace, &labels::pod(name)).await?.map(|pod| PodFacts::of(&pod));
+    let set = apply::read::<StatefulSet>(ctx, namespace, name).await?;
+    let pod = apply::read::<Pod>(ctx, namespace, &labels::pod(name)).await?.map(|pod| PodFacts::of(&pod));
     let outdated = |set: &StatefulSet| pod.as_ref().is_some_and(|pod| pod.may_be_outdated(set));
     let neighbour = Neighbour {
         name: format!("{namespace}/{name}"),

@@ -43,7 +43,7 @@ pub struct Quorum {
     pub needed: usize,
     /// Its other consenters that this daemon acts for, `namespace/name`.
     pub members: BTreeSet<String>,
-    /// How many consenters it has elsewhere. They cannot be seen from here, and count as serving.
+    /// How many consenters it has elsewhere that order, as far as can be told from here.
     pub unseen: usize,
 }
 

@@ -14,7 +14,7 @@ use tenter_consortium::observed::NodeRef;
 use tenter_fabric::ca::Role;
 
 use super::channel::decide::quorum;
-use super::channel::form::own_consenters;
+use super::channel::form::{foreign_consenters, own_consenters, own_leaving};
 use super::conditions::Verdict;
 use super::context::Context;
 use super::failure::Failure;
@@ -26,7 +26,7 @@ use super::node::{
 };
 use super::{apply, gates, labels};
 use crate::nodes::{self, Node, Nodes, Ordering};
-use crate::observe::channel::bounded;
+use crate::observe::channel::{bounded, each};
 use crate::resources::{Channel, Orderer, TenterObject as _};
 
 /// How long the consenters of a channel may take to elect a leader once they all run.
@@ -57,19 +57,24 @@ impl NodeKind for OrdererKind {
 
     /// The other consenters of its channels: any two of them down may be one too many.
     async fn neighbours(around: &Surroundings<'_>, object: &Orderer) -> Result<Neighbourhood, Failure> {
-        let circles = circles(around, object).await?;
+        let mut circles = circles(around, object).await?;
         let names: BTreeSet<&NodeRef> = circles.iter().flat_map(|circle| circle.others.keys()).collect();
         let mut nodes = Vec::new();
         for NodeRef { namespace, name } in names {
             nodes.push(neighbour(around.ctx, namespace, name).await?);
         }
         if let Some(access) = around.nodes {
-            for circle in &circles {
+            for circle in &mut circles {
                 distrust(access, circle, &mut nodes, around.ctx.now()).await;
             }
         }
+        let lost = circles.iter().flat_map(|circle| &circle.silent).map(|node| Neighbour {
+            name: node.to_string(),
+            state: State::Lost,
+            outdated: false,
+        });
         Ok(Neighbourhood {
-            nodes: nodes.into_iter().map(|(node, _)| node).collect(),
+            nodes: nodes.into_iter().map(|(node, _)| node).chain(lost).collect(),
             channels: circles.into_iter().filter_map(Circle::quorum).collect(),
         })
     }
@@ -121,25 +126,41 @@ struct Circle {
     me: Option<Node>,
     /// How many consenters it has elsewhere.
     unseen: usize,
+    /// Those, as the orderer's organization asks them.
+    foreign: Vec<Node>,
+    /// Those of them that do not order. For how long cannot be seen, so nobody waits for them for their own sake.
+    silent: BTreeSet<NodeRef>,
     /// How many consenters it needs to order, if its spec is known.
     needed: Option<usize>,
 }
 
 impl Circle {
-    /// The circle of a channel that the orderer `me` is in, by the channel's spec.
-    fn of(channel: &Channel, me: &NodeRef, organizations: &[String]) -> Self {
+    /// The circle of a channel that the orderer `me` is in: the consenters of the spec, without those that are none yet, and with
+    /// those that still are.
+    fn of(channel: &Channel, namespace: &str, me: &NodeRef, organizations: &[String]) -> Self {
         let consensus = &channel.spec.consensus;
-        let own = own_consenters(&channel.spec, organizations);
-        let unseen = consensus.consenters.len().saturating_sub(own.len());
-        let needed = Some(quorum(consensus.consensus_type, consensus.consenters.len()));
+        let (coming, leaving) =
+            channel.status.as_ref().map_or((&[][..], &[][..]), |status| (&status.coming[..], &status.leaving[..]));
+        let mut own = own_consenters(&channel.spec, organizations);
+        own.retain(|node| node.reference == *me || !coming.contains(&node.address));
+        let going = own_leaving(&channel.spec, organizations);
+        own.extend(going.into_iter().filter(|node| leaving.contains(&node.address)));
+        let count = (consensus.consenters.len() + leaving.len()).saturating_sub(coming.len());
+        let needed = Some(quorum(consensus.consensus_type, count));
+        let unseen = count.saturating_sub(own.len());
         let mut others: BTreeMap<NodeRef, Node> = own.into_iter().map(|node| (node.reference.clone(), node)).collect();
         let me = others.remove(me);
-        Self { channel: channel.spec.channel.clone(), others, me, unseen, needed }
+        let readers: Vec<(String, String)> =
+            me.iter().map(|me| (me.reference.namespace.clone(), me.msp_id.clone())).collect();
+        let mut foreign = foreign_consenters(&channel.spec, namespace, organizations, &readers);
+        foreign.retain(|node| !coming.contains(&node.address));
+        Self { channel: channel.spec.channel.clone(), others, me, unseen, foreign, silent: BTreeSet::new(), needed }
     }
 
     fn quorum(self) -> Option<Quorum> {
-        let members = self.others.keys().map(ToString::to_string).collect();
-        Some(Quorum { channel: self.channel, needed: self.needed?, members, unseen: self.unseen })
+        let members = self.others.keys().chain(&self.silent).map(ToString::to_string).collect();
+        let unseen = self.unseen.saturating_sub(self.silent.len());
+        Some(Quorum { channel: self.channel, needed: self.needed?, members, unseen })
     }
 }
 
@@ -152,7 +173,7 @@ async fn circles(around: &Surroundings<'_>, object: &Orderer) -> Result<Vec<Circ
     let mut circles = Vec::new();
     for channel in &channels {
         if held.remove(&channel.spec.channel) || is_consenter(channel, object) {
-            circles.push(Circle::of(channel, &me, &around.settings.organizations));
+            circles.push(Circle::of(channel, &around.ctx.namespace, &me, &around.settings.organizations));
         }
     }
     for channel in held {
@@ -160,7 +181,8 @@ async fn circles(around: &Surroundings<'_>, object: &Orderer) -> Result<Vec<Circ
         // Every orderer that holds it may be a consenter: with one of them lost, a majority of all is asked for.
         let needed = Some(quorum(ConsensusType::Bft, others.len() + 1));
         let others = others.iter().map(|orderer| (reference(orderer), node(orderer))).collect();
-        circles.push(Circle { channel, others, me: Some(node(object)), unseen: 0, needed });
+        let (foreign, silent) = (Vec::new(), BTreeSet::new());
+        circles.push(Circle { channel, others, me: Some(node(object)), unseen: 0, foreign, silent, needed });
     }
     Ok(circles)
 }
@@ -190,9 +212,13 @@ async fn holders(ctx: &Context, channel: &str, object: &Orderer) -> Result<Vec<O
 /// If the orderer itself has no leader, the channel has none that a restart could take away. It may be about to elect
 /// one, though: then the others must have been ready for long enough to have done so ([`ELECTION`]). Without this way
 /// out, orderers whose certificates all ended would wait for each other for ever.
-async fn distrust(access: &Nodes, circle: &Circle, nodes: &mut [(Neighbour, Option<PodFacts>)], now: Timestamp) {
+///
+/// Consenters of other daemons are asked too: one that does not order may be on its way down or up, by its own daemon. Two
+/// daemons that look in the same seconds may still both find all others at work.
+async fn distrust(access: &Nodes, circle: &mut Circle, nodes: &mut [(Neighbour, Option<PodFacts>)], now: Timestamp) {
+    let channel = circle.channel.clone();
     let serves = async |node: &Node| {
-        let answer = bounded(node, "newest block", access.ordering(node, &circle.channel).boxed()).await;
+        let answer = bounded(node, "newest block", access.ordering(node, &channel).boxed()).await;
         matches!(answer.value(), Some(Ordering::Serving { .. }))
     };
     let led = match &circle.me {
@@ -209,6 +235,11 @@ async fn distrust(access: &Nodes, circle: &Circle, nodes: &mut [(Neighbour, Opti
         if !trusted {
             neighbour.state = State::Down;
         }
+    }
+    if led {
+        // At once: those that are silent take their time to be so.
+        let answers = each(&circle.foreign, serves).await;
+        circle.silent.extend(answers.into_iter().filter(|(_, serves)| !serves).map(|(node, _)| node));
     }
 }
 
@@ -244,12 +275,15 @@ fn stays(object: &impl Resource) -> bool {
 fn is_consenter(channel: &Channel, object: &Orderer) -> bool {
     let me = reference(object);
     let mut consenters = channel.spec.consensus.consenters.iter();
-    consenters.any(|other| other.namespace == me.namespace && other.orderer == me.name)
+    // The spec says what should be; one that the configuration still has is one.
+    let stays = channel.status.as_ref().is_some_and(|status| status.leaving.contains(&object.spec.address));
+    stays || consenters.any(|other| other.namespace == me.namespace && other.orderer == me.name)
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use tenter_consortium::status::ChannelStatus;
 
     use super::*;
 
@@ -284,11 +318,15 @@ mod tests {
         let check = |name: &str, organizations: &[&str], others: &[&str], unseen: usize| {
             let organizations: Vec<String> = organizations.iter().map(|name| (*name).to_owned()).collect();
             let me = NodeRef { namespace: "hub".into(), name: name.into() };
-            let circle = Circle::of(&channel, &me, &organizations);
-            assert_eq!(circle.me.as_ref().map(|node| &node.reference), Some(&me));
-            let quorum = circle.quorum().unwrap();
+            let circle = || Circle::of(&channel, "system", &me, &organizations);
+            assert_eq!(circle().me.as_ref().map(|node| &node.reference), Some(&me));
+            let quorum = circle().quorum().unwrap();
             assert_eq!(quorum.members.iter().map(String::as_str).collect::<Vec<_>>(), others, "{name}");
             assert_eq!((quorum.needed, quorum.unseen), (2, unseen), "{name}");
+            // One of another daemon that does not order is not counted on.
+            let mut fewer = circle();
+            fewer.silent.extend(fewer.foreign.iter().map(|node| node.reference.clone()));
+            assert_eq!((fewer.silent.len(), fewer.quorum().unwrap().unseen), (unseen, 0), "{name}");
             for member in &quorum.members {
                 assert_eq!(reference_of(member).to_string(), *member);
             }
@@ -296,5 +334,29 @@ mod tests {
         check("o1", &["hub", "acme"], &["acme/o1", "hub/o2"], 0);
         check("o2", &["*"], &["acme/o1", "hub/o1"], 0);
         check("o1", &["hub"], &["hub/o2"], 1);
+    }
+
+    #[test]
+    fn a_circle_is_of_those_who_order_now() {
+        let at = |orderer: &str| json!({"organization": "hub", "mspID": "HubMSP", "namespace": "hub", "orderer": orderer, "address": format!("{orderer}:7050")});
+        let mut channel = channel("one", &[("hub", "o1"), ("hub", "o2"), ("hub", "o3"), ("hub", "o4")]);
+        for consenter in &mut channel.spec.consensus.consenters {
+            consenter.address = format!("{}:7050", consenter.orderer);
+        }
+        channel.spec.consensus.released = serde_json::from_value(json!([at("o8"), at("o9")])).unwrap();
+        let check = |channel: &Channel, others: &[&str], needed: usize, unseen: usize| {
+            let me = NodeRef { namespace: "hub".into(), name: "o1".into() };
+            let quorum = Circle::of(channel, "system", &me, &["hub".to_owned()]).quorum().unwrap();
+            assert_eq!(quorum.members.iter().map(String::as_str).collect::<Vec<_>>(), others);
+            assert_eq!((quorum.needed, quorum.unseen), (needed, unseen));
+        };
+        check(&channel, &["hub/o2", "hub/o3", "hub/o4"], 3, 0);
+        // o4 only follows yet; o9 still orders, and so does one that nobody here knows.
+        let mut status = ChannelStatus { coming: vec!["o4:7050".to_owned()], ..ChannelStatus::default() };
+        channel.status = Some(status.clone());
+        check(&channel, &["hub/o2", "hub/o3"], 2, 0);
+        status.leaving = vec!["o9:7050".to_owned(), "elsewhere:7050".to_owned()];
+        channel.status = Some(status);
+        check(&channel, &["hub/o2", "hub/o3", "hub/o9"], 3, 1);
     }
 }

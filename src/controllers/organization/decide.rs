@@ -29,7 +29,14 @@ pub const QUOTA: &str = "tenter";
 /// Its disruption budgets, and the component of each: a drain takes one node of a kind at a time.
 pub const BUDGETS: [(&str, &str); 2] = [("tenter-orderers", "orderer"), ("tenter-peers", "peer")];
 
+/// What a quota limits, in Kubernetes' terms: a node is one `StatefulSet`.
+const NODES: &str = "count/statefulsets.apps";
+const CPU: &str = "requests.cpu";
+const MEMORY: &str = "requests.memory";
+const STORAGE: &str = "requests.storage";
 const RBAC: &str = "rbac.authorization.k8s.io";
+/// How often what is used of a quota is read again.
+const QUOTA_LOOK: Duration = Duration::from_secs(15);
 /// How soon an organization that waits for somebody is looked at again.
 const SOON: Duration = Duration::from_secs(5);
 
@@ -86,7 +93,11 @@ pub fn decide(object: &Organization, observed: &Observed) -> OrganizationDecisio
         };
         return Decision::wait(show(Phase::Enrolling), Verdict::reconciling("AuthorityNotReady", message), SOON);
     }
-    Decision::settled(show(Phase::Ready), Verdict::ready("Enrolled", format!("{name} can take part in channels")))
+    let settled =
+        Decision::settled(show(Phase::Ready), Verdict::ready("Enrolled", format!("{name} can take part in channels")));
+    // What Pods use of it is counted without a word to anybody.
+    let requeue = if object.spec.quota.is_some() { QUOTA_LOOK } else { settled.requeue };
+    Decision { requeue, ..settled }
 }
 
 /// The objects that the controller keeps in the organization's namespace. They have no owner: the Organization
@@ -162,16 +173,16 @@ pub fn rbac_subject(subject: &Subject) -> RbacSubject {
     RbacSubject { kind: kind.to_owned(), name: subject.name.clone(), namespace, api_group: group }
 }
 
-/// The quota in Kubernetes' terms: a node is one `StatefulSet`.
+/// The quota in Kubernetes' terms.
 fn hard(quota: Option<&Quota>) -> BTreeMap<String, ApiQuantity> {
     let Some(Quota { nodes, cpu, memory, storage }) = quota else {
         return BTreeMap::new();
     };
     let limits = [
-        ("count/statefulsets.apps", nodes.map(|nodes| nodes.to_string())),
-        ("requests.cpu", cpu.clone()),
-        ("requests.memory", memory.clone()),
-        ("requests.storage", storage.clone()),
+        (NODES, nodes.map(|nodes| nodes.to_string())),
+        (CPU, cpu.clone()),
+        (MEMORY, memory.clone()),
+        (STORAGE, storage.clone()),
     ];
     limits.into_iter().filter_map(|(name, limit)| Some((name.to_owned(), ApiQuantity(limit?)))).collect()
 }
@@ -185,16 +196,24 @@ fn status(object: &Organization, observed: &Observed) -> OrganizationStatus {
         let amounts = nodes.iter().filter_map(|node| Quantity::parse(text(node)));
         amounts.fold(Quantity::default(), Quantity::plus).to_string()
     };
-    let usage = |used, limit: &Option<String>| Usage { used, limit: limit.clone() };
+    // Kubernetes' own count, where there is a quota, has what else takes of it: contracts, for example.
+    let counted = observed.live.iter().find_map(|child| match child {
+        Child::ResourceQuota(quota) => quota.status.as_ref()?.used.as_ref(),
+        _ => None,
+    });
+    let usage = |resource: &str, own: String, limit: &Option<String>| {
+        let used = counted.and_then(|counted| Quantity::parse(&counted.get(resource)?.0));
+        Usage { used: used.map_or(own, |used| used.to_string()), limit: limit.clone() }
+    };
     OrganizationStatus {
         orderers: count(true),
         peers: count(false),
         running: Some(format!("{running}/{}", nodes.len())),
         capacity: Some(Capacity {
-            nodes: usage(nodes.len().to_string(), &quota.nodes.map(|nodes| nodes.to_string())),
-            cpu: usage(sum(|node| &node.spec.resources.cpu), &quota.cpu),
-            memory: usage(sum(|node| &node.spec.resources.memory), &quota.memory),
-            storage: usage(sum(|node| &node.spec.storage.size), &quota.storage),
+            nodes: usage(NODES, nodes.len().to_string(), &quota.nodes.map(|nodes| nodes.to_string())),
+            cpu: usage(CPU, sum(|node| &node.spec.resources.cpu), &quota.cpu),
+            memory: usage(MEMORY, sum(|node| &node.spec.resources.memory), &quota.memory),
+            storage: usage(STORAGE, sum(|node| &node.spec.storage.size), &quota.storage),
         }),
         ..OrganizationStatus::default()
     }
@@ -206,6 +225,7 @@ fn number(count: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::ResourceQuotaStatus;
     use tenter_consortium::objects::{
         ConsortiumSource, ConsortiumSpec, ImageSettings, NamespaceSettings, NodeResources, NodeSpec, NodeStorage,
         OrganizationSpec,
@@ -359,5 +379,15 @@ mod tests {
         assert_eq!((capacity.nodes.used.as_str(), capacity.nodes.limit.as_deref()), ("3", Some("4")));
         assert_eq!((capacity.cpu.used.as_str(), capacity.memory.used.as_str()), ("750m", "1536Mi"));
         assert_eq!((capacity.storage.used.as_str(), capacity.storage.limit), ("15Gi", None));
+        // What Kubernetes counts for the quota has contracts' Pods in it too.
+        let mut live = wanted(&organization(), &[&jane()]);
+        for child in &mut live {
+            if let Child::ResourceQuota(quota) = child {
+                let used = BTreeMap::from([(CPU.to_owned(), ApiQuantity("770m".into()))]);
+                quota.status = Some(ResourceQuotaStatus { used: Some(used), ..ResourceQuotaStatus::default() });
+            }
+        }
+        let capacity = decide(&organization(), &Observed { live, ..observed }).status.capacity.unwrap();
+        assert_eq!((capacity.cpu.used.as_str(), capacity.memory.used.as_str()), ("770m", "1536Mi"));
     }
 }

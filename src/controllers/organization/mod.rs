@@ -4,12 +4,17 @@ mod act;
 mod decide;
 mod observe;
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::ResourceExt as _;
+use kube::core::object::HasStatus;
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher;
-use kube::{Api, ResourceExt as _};
-use tenter_consortium::objects::{ConsortiumSpec, NodeSpec};
+use kube::runtime::{PredicateConfig, WatchStreamExt as _};
+use tenter_consortium::objects::{ConsortiumSpec, LABEL_ORGANIZATION, NodeSpec};
+use tenter_consortium::status::{NodePhase, NodeStatus};
 
 use super::children::Child;
 use super::context::Context;
@@ -68,14 +73,21 @@ impl Controlled for OrganizationController {
     const INDEPENDENT: bool = true;
 
     fn watch(&self, controller: Controller<Organization>, ctx: &Context) -> Controller<Organization> {
-        let client = &ctx.client;
         let namespace = ctx.namespace.clone();
         let (orderers, peers, authorities) = (namespace.clone(), namespace.clone(), namespace);
-        let all = watcher::Config::default;
+        let namespace = ctx.namespace.clone();
+        let of_namespace = move |place: Namespace| {
+            let organization = place.labels().get(LABEL_ORGANIZATION)?;
+            Some(ObjectRef::<Organization>::new(organization).within(&namespace))
+        };
+        // A node's status changes at each of its steps; an organization shows what it is and whether it runs.
+        let orderers_of = ctx.triggers().predicate_filter(concern::<Orderer>, PredicateConfig::default());
+        let peers_of = ctx.triggers().predicate_filter(concern::<Peer>, PredicateConfig::default());
         controller
-            .watches(Api::<Orderer>::all(client.clone()), all(), move |node| of(&node, &orderers))
-            .watches(Api::<Peer>::all(client.clone()), all(), move |node| of(&node, &peers))
-            .watches(Api::<CertificateAuthority>::all(client.clone()), all(), move |ca| of(&ca, &authorities))
+            .watches_stream(ctx.triggers(), of_namespace)
+            .watches_stream(orderers_of, move |node| of(&node, &orderers))
+            .watches_stream(peers_of, move |node| of(&node, &peers))
+            .watches_stream(ctx.triggers(), move |ca: CertificateAuthority| of(&ca, &authorities))
     }
 
     async fn observe(&self, ctx: &Context, scope: &Scope, object: &Organization) -> Result<Observed, Failure> {
@@ -104,6 +116,20 @@ impl Controlled for OrganizationController {
             object.name_any(),
         ))))
     }
+}
+
+/// What concerns its organization of a node: its spec, whether it runs, and that it goes.
+#[expect(clippy::unnecessary_wraps, reason = "a predicate may have no opinion of an object")]
+fn concern<K>(node: &K) -> Option<u64>
+where
+    K: TenterObject + HasStatus<Status = NodeStatus>,
+{
+    let meta = node.meta();
+    let runs = node.status().and_then(|status| status.phase) == Some(NodePhase::Running);
+    let going = (meta.deletion_timestamp.is_some(), node.finalizers().len());
+    let mut hasher = DefaultHasher::new();
+    (meta.uid.as_deref(), meta.generation, runs, going).hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 /// The organization that an object of its namespace belongs to.

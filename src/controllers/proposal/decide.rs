@@ -8,7 +8,10 @@
 //! 3. What the library's own check would refuse is never signed and never submitted.
 //! 4. What cannot be undone is signed only with an approval of exactly these bytes, and only when every node is new
 //!    enough.
-//! 5. An update is submitted again when no config block shows it in time: an orderer may drop what it took, and a reply may
+//! 5. Nothing is signed, or given to others, while the definition may have moved on unseen. An update that has all its
+//!    signatures is submitted all the same: each was given when a definition asked for these bytes, whoever has them can
+//!    submit it, and as it names the versions that it replaces, it cannot undo what was agreed on after it.
+//! 6. An update is submitted again when no config block shows it in time: an orderer may drop what it took, and a reply may
 //!    be lost. The same bytes cannot be committed twice, as they name the versions that they replace.
 
 use jiff::{SignedDuration, Timestamp};
@@ -16,6 +19,7 @@ use tenter_consortium::objects::ANNOTATION_APPROVED;
 use tenter_consortium::observation::Observation;
 use tenter_consortium::status::ProposalPhase as Phase;
 
+use crate::controllers::definitions::DEFINITION_NOT_SEEN;
 use crate::controllers::outlook::{Outlook, Wait};
 
 /// How long an update that an orderer took, or may have taken, is waited for before it is submitted again.
@@ -130,7 +134,7 @@ pub struct View {
     pub problems: Vec<String>,
     /// What cannot be undone about it.
     pub irreversible: Option<String>,
-    /// The digest that a person approved.
+    /// The digest that is approved.
     pub approved: Option<String>,
     /// Nodes of the channel that are too old for it. Looked at only when it cannot be undone.
     pub too_old: Observation<Vec<String>>,
@@ -138,6 +142,9 @@ pub struct View {
     pub judgement: Option<Judgement>,
     /// How it stands on the message channel.
     pub exchanged: Exchanged,
+    /// What is waited for before the channel's spec is known to be the definition's; see
+    /// [`definitions`](crate::controllers::definitions).
+    pub definition_awaited: Option<String>,
     /// The submissions so far.
     pub attempt: Option<Attempt>,
     /// When it was made.
@@ -165,6 +172,7 @@ impl View {
             too_old: Observation::Present { value: Vec::new() },
             judgement: None,
             exchanged: Exchanged::default(),
+            definition_awaited: None,
             attempt,
             created,
         }
@@ -241,6 +249,10 @@ pub fn decide(view: &View, now: Timestamp) -> Decision {
 /// What others are to be told: the update with own signatures, and who rejects it. What waits for a person, or must not be
 /// done, is not given to others.
 fn publish(view: &View, decision: &mut Decision) {
+    // What was signed in an earlier run and is not with others yet need not get there.
+    if view.definition_awaited.is_some() {
+        return;
+    }
     let signing = decision.actions.iter().any(|action| matches!(action, Action::Sign(_)));
     let told = match decision.phase {
         Phase::Collecting => decision.outlook.verdict.reason() != "ApprovalNeeded" && !signing,
@@ -336,8 +348,8 @@ fn gate(view: &View) -> Option<Decision> {
     let (namespace, name) = &view.place;
     let old = view.approved.as_ref().map(|_| "; the approval there is is for another update").unwrap_or_default();
     let message = format!(
-        "{what}; to approve exactly this update{old}: kubectl -n {namespace} annotate --overwrite proposal {name} \
-         {ANNOTATION_APPROVED}={}",
+        "{what}; to approve exactly this update{old}: tenter approve and the hash that tenter plan shows; or kubectl -n \
+         {namespace} annotate --overwrite proposal {name} {ANNOTATION_APPROVED}={}",
         view.digest
     );
     Some(Decision::new(Phase::Collecting, Outlook::stalled("ApprovalNeeded", message)))
@@ -354,6 +366,15 @@ fn collecting(view: &View, judgement: &Judgement, now: Timestamp) -> Decision {
         return Decision::new(Phase::Rejected, Outlook::stalled(VOTED_DOWN, message));
     }
     if !judgement.to_sign.is_empty() {
+        if let Some(why) = &view.definition_awaited {
+            let message = format!(
+                "not signed for {} yet, because channel {} may be wanted otherwise by now: {why}",
+                judgement.to_sign.join(", "),
+                view.channel
+            );
+            // Nothing announces that the definition was seen.
+            return Decision::new(Phase::Collecting, Outlook::waiting(Wait::Soon, DEFINITION_NOT_SEEN, message));
+        }
         let message = format!("signing for {}", judgement.to_sign.join(", "));
         let actions = judgement.to_sign.iter().cloned().map(Action::Sign).collect();
         let outlook = Outlook::acting("Signing", message);

@@ -18,6 +18,7 @@ fn view() -> View {
         too_old: Observation::Present { value: Vec::new() },
         judgement: Some(Judgement { satisfied: true, ..Judgement::default() }),
         exchanged: Exchanged::default(),
+        definition_awaited: None,
         attempt: None,
         created: now(),
     }
@@ -106,6 +107,25 @@ fn own_organizations_sign_then_others_are_waited_for() {
     assert!(check(&collecting, Phase::Collecting, "SignaturesMissing", &[]).contains("2 of A, B"));
     collecting.created = now().checked_sub(SignedDuration::from_hours(8 * 24)).unwrap();
     check(&collecting, Phase::Expired, "Expired", &[]);
+}
+
+#[test]
+fn nothing_is_signed_or_given_away_before_the_definition_was_seen() {
+    let judgement = Judgement { to_sign: vec!["A".to_owned()], ..Judgement::default() };
+    let exchanged = Exchanged { used: true, published: false, behind: true };
+    let awaited = Some("the repository is being read".to_owned());
+    let mut waiting = View { judgement: Some(judgement), exchanged, definition_awaited: awaited, ..view() };
+    let message = check(&waiting, Phase::Collecting, "DefinitionNotSeen", &[]);
+    assert!(message.contains("the repository is being read") && message.contains("not signed for A"), "{message}");
+    assert!(decide(&waiting, now()).outlook.pause <= std::time::Duration::from_secs(2));
+    // What it waits for otherwise is said as ever, and nothing is given to others.
+    waiting.judgement.as_mut().unwrap().to_sign.clear();
+    check(&waiting, Phase::Collecting, "SignaturesMissing", &[]);
+    // What has all its signatures cannot undo what was agreed on after it.
+    waiting.judgement.as_mut().unwrap().satisfied = true;
+    check(&waiting, Phase::Satisfied, "Submitting", &[Action::Submit]);
+    waiting.definition_awaited = None;
+    check(&waiting, Phase::Satisfied, "Submitting", &[Action::Submit, Action::Publish]);
 }
 
 #[test]

@@ -32,6 +32,7 @@ struct Daemon {
     signatures: Vec<ConfigSignature>,
     attempt: Option<Attempt>,
     votes: BTreeMap<String, ProposalVote>,
+    definition_awaited: Option<String>,
 }
 
 fn settings(organizations: &[&str], signing: &str) -> ConsortiumSpec {
@@ -95,6 +96,7 @@ impl Daemon {
             signatures: Vec::new(),
             attempt: None,
             votes: BTreeMap::new(),
+            definition_awaited: None,
         }
     }
 
@@ -118,6 +120,7 @@ impl Daemon {
         let update = (CHANNEL, "policies", self.update.digest());
         let mut view = View::unseen(place, (update.0, update.1, &update.2), self.attempt.clone(), now);
         seen.complete(&mut view);
+        view.definition_awaited.clone_from(&self.definition_awaited);
         (seen, view)
     }
 
@@ -184,12 +187,43 @@ async fn two_of_three_are_enough_while_the_third_is_stopped() {
     assert_eq!(globex.signatures.len(), 1);
     acme.until(&world, ProposalPhase::Committed, "Committed").await;
     assert_eq!(current(&world).await.config().sequence, 1);
+    let listed = async |daemon: &Daemon| {
+        let (seen, _) = daemon.look(&world, Timestamp::now()).await;
+        let mut listed: Vec<String> = seen.listed().into_iter().map(|signature| signature.msp_id).collect();
+        listed.sort();
+        listed
+    };
+    assert_eq!(listed(&acme).await, ["AcmeMSP", "GlobexMSP"], "its own, and what the committed update came with");
     // The third comes back to a thing that is done, and what was published is gone from the repository.
     let mut initech =
         Daemon { settings: settings(&["initech"], "auto"), signatures: Vec::new(), attempt: None, ..globex };
     initech.until(&world, ProposalPhase::Committed, "Committed").await;
     assert!(initech.signatures.is_empty());
+    assert_eq!(listed(&initech).await, ["AcmeMSP", "GlobexMSP"]);
     assert!(initech.messages(Timestamp::now() + jiff::SignedDuration::from_hours(1)).await.messages.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_was_stopped_signs_nothing_against_what_was_agreed_on() {
+    let (mut world, url) = formed().await;
+    let before = world.spec.clone();
+    change(&mut world, "ANY Endorsement");
+    let mut acme = Daemon::new(&world, &url, &["hub", "acme"]).await;
+    let mut globex = Daemon::new(&world, &url, &["globex"]).await;
+    acme.until(&world, ProposalPhase::Collecting, "SignaturesMissing").await;
+    globex.until(&world, ProposalPhase::Committed, "Committed").await;
+    // To the third, with the object of before, that is to be put back.
+    let after = std::mem::replace(&mut world.spec, before);
+    let mut initech = Daemon::new(&world, &url, &["initech"]).await;
+    initech.definition_awaited = Some("the repository is being read".to_owned());
+    let decision = initech.pass(&world, 1000).await;
+    assert_eq!(decision.outlook.verdict.reason(), "DefinitionNotSeen", "{decision:?}");
+    assert!(decision.actions.is_empty(), "{decision:?}");
+    (initech.spec, initech.definition_awaited) = (after, None);
+    let decision = initech.pass(&world, 2000).await;
+    assert_eq!((decision.phase, decision.outlook.verdict.reason()), (ProposalPhase::Superseded, "NotWanted"));
+    assert!(decision.actions.is_empty() && initech.signatures.is_empty(), "{decision:?}");
+    assert_eq!(current(&world).await.config().sequence, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::LiveChannel;
 use tenter_consortium::settings::signing_mode;
 use tenter_consortium::status::{ProposalSignature, ProposalVote, RefusedSignature};
+use tenter_fabric::block::{Block, ConfigOrigin};
 use tenter_fabric::client::TransportError;
 use tenter_fabric::client::broadcast::BroadcastError;
 use tenter_fabric::config::CurrentConfig;
@@ -22,7 +23,8 @@ use tenter_fabric::x509::CertificateInfo;
 use super::decide::{Answer, Exchanged, Judgement, Standing, View};
 use super::signers::{Hosted, Signer};
 use super::versions::too_old;
-use crate::controllers::channel::form::{foreign, foreign_consenters, own_consenters, own_readers};
+use super::writers::Writers;
+use crate::controllers::channel::form::{foreign, foreign_consenters, own_consenters, own_leaving, own_readers};
 use crate::controllers::channel::material::{Others, available};
 use crate::controllers::labels::{IDENTITY_CONFIG_ADMIN, IDENTITY_READER};
 use crate::controllers::{Failure, gates};
@@ -112,6 +114,7 @@ pub async fn look(
     // Own orderers first; a member that has none, or whose are down, asks those of others.
     let readers = own_readers(spec, &settings.organizations);
     let mut orderers = own_consenters(spec, &settings.organizations);
+    orderers.extend(own_leaving(spec, &settings.organizations));
     orderers.extend(foreign_consenters(spec, namespace, &settings.organizations, &readers));
     let pinned = read_pinned(nodes.store(), namespace, &spec.channel, block_hash).await;
     let hash = pinned.value().map(|pinned| pinned.hash.clone());
@@ -157,7 +160,11 @@ impl Seen {
         let others = Others { namespace, organizations: &foreign(spec, &settings.organizations) };
         let material = available(nodes.store(), spec, &others).await;
         let topics = match updates(current, spec, &material) {
-            Ok(found) => found.topics,
+            Ok(found) => {
+                // Who only follows takes no update, and refuses it as one for a channel that is not there.
+                self.orderers.retain(|orderer| !found.coming.contains(&orderer.address));
+                found.topics
+            }
             Err(why) => {
                 self.standing = Observation::Unreachable { evidence: why };
                 return;
@@ -181,7 +188,7 @@ impl Seen {
     }
 
     async fn stand(
-        &self,
+        &mut self,
         nodes: &Nodes,
         base_sequence: u64,
         live: &LiveChannel,
@@ -194,11 +201,12 @@ impl Seen {
                 Observation::Present { value } => value,
                 other => return other.map(|_| Standing::Applies),
             };
-            let shown = blocks.iter().find(|block| {
+            let shown = blocks.iter().find_map(|block| {
                 let origin = block.config_origin().ok().flatten();
-                origin.is_some_and(|origin| origin.update == self.update.bytes())
+                Some((block, origin.filter(|origin| origin.update == self.update.bytes())?))
             });
-            if let Some(block) = shown {
+            if let Some((block, origin)) = shown {
+                self.count(block, origin);
                 return Observation::Present { value: Standing::Committed { block: block.number() } };
             }
         }
@@ -217,6 +225,15 @@ impl Seen {
             }
         };
         Observation::Present { value }
+    }
+
+    /// Adds the signatures that a committed update came with: those of other members may have been seen by nobody here. An
+    /// orderer passes over signatures that count for nothing, so who made one is judged by the configuration in the block.
+    fn count(&mut self, block: &Block, origin: ConfigOrigin) {
+        let Ok(config) = block.config() else { return };
+        let judge = Judge::new(&config);
+        let counted = origin.signatures.into_iter().filter(|made| made.signer(&self.update, &judge).is_ok());
+        self.collected.extend(counted.collect::<Vec<_>>());
     }
 
     /// Fills in what the decision is made on.
@@ -332,8 +349,10 @@ impl Seen {
 pub fn own_organizations(settings: &ConsortiumSpec, spec: &ChannelSpec) -> Vec<Own> {
     let orderers = spec.orderer_organizations.iter().map(|it| (&it.organization, &it.msp_id, &it.namespace));
     let members = spec.members.iter().map(|it| (&it.organization, &it.msp_id, &it.namespace));
+    // Until its last orderer has left, its signature counts, and may be needed.
+    let leaving = spec.consensus.released.iter().map(|it| (&it.organization, &it.msp_id, &it.namespace));
     let mut found: Vec<(bool, Own)> = Vec::new();
-    for (organization, msp_id, namespace) in orderers.chain(members) {
+    for (organization, msp_id, namespace) in orderers.chain(members).chain(leaving) {
         let known = found.iter().any(|(_, own)| own.msp_id == *msp_id);
         if known || gates::admit(settings, organization, namespace).is_err() {
             continue;
@@ -404,7 +423,7 @@ async fn judge(
     let guards = update.guards(current);
     let order = judge.order(guards.keys().map(String::as_str), &have);
     let signatures = order.into_iter().filter_map(|place| signatures.get(place).cloned()).collect();
-    let no_writer = writers.found.is_none().then(|| writers.why(&spec.channel));
+    let no_writer = writers.why(&spec.channel);
     let mut judged = Judged {
         judgement: Judgement {
             satisfied,
@@ -478,11 +497,13 @@ async fn able(place: &Place<'_>, judge: &Judge) -> Able {
     let Place { nodes, settings, spec, now, .. } = *place;
     let organizations = own_organizations(settings, spec);
     let own: BTreeSet<String> = organizations.iter().map(|own| own.msp_id.clone()).collect();
+    let secret = |own: &Own, name: &str| format!("{}/{name}", own.namespace);
     let mut able = Able { own, signers: BTreeMap::new(), willing: BTreeSet::new(), writers: Writers::default() };
     for own in organizations {
         let reader = signing_identity(nodes.store(), &own.namespace, IDENTITY_READER, &own.msp_id).await;
-        able.writers.ask(judge, reader, now);
+        able.writers.ask(judge, &secret(&own, IDENTITY_READER), reader, now);
         let administrator = signing_identity(nodes.store(), &own.namespace, IDENTITY_CONFIG_ADMIN, &own.msp_id).await;
+        let key = secret(&own, IDENTITY_CONFIG_ADMIN);
         let counts = administrator.value().is_some_and(|identity| {
             judge.identify(identity.creator()).is_ok_and(|known| known.role() == Some(Role::Admin))
         });
@@ -498,7 +519,7 @@ async fn able(place: &Place<'_>, judge: &Judge) -> Able {
             }
             able.signers.insert(own.msp_id.clone(), own);
         }
-        able.writers.ask(judge, administrator, now);
+        able.writers.ask(judge, &key, administrator, now);
     }
     able
 }
@@ -612,34 +633,4 @@ fn receive(
         }
     }
     (received, refused)
-}
-
-/// Looks for an identity that may submit.
-#[derive(Default)]
-struct Writers {
-    found: Option<SigningIdentity>,
-    refused: Vec<String>,
-}
-
-impl Writers {
-    fn ask(&mut self, judge: &Judge, identity: Observation<SigningIdentity>, now: Timestamp) {
-        if self.found.is_some() {
-            return;
-        }
-        match identity {
-            Observation::Present { value } => match judge.may_submit(value.creator(), now) {
-                Ok(_) => self.found = Some(value),
-                Err(why) => self.refused.push(chain(&why)),
-            },
-            other => self.refused.extend(other.evidence().map(str::to_owned)),
-        }
-    }
-
-    fn why(&self, channel: &str) -> String {
-        format!(
-            "none of this daemon's identities may write to channel {channel}, so it cannot be submitted: {}; have its \
-             administrators change the policy Writers, or submit it by another member's daemon",
-            self.refused.join("; ")
-        )
-    }
 }

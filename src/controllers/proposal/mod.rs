@@ -5,6 +5,7 @@ pub mod decide;
 pub mod look;
 pub mod signers;
 mod versions;
+mod writers;
 
 #[cfg(test)]
 mod exchange_tests;
@@ -16,13 +17,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
 use jiff::Timestamp;
+use kube::ResourceExt as _;
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher;
-use kube::{Api, ResourceExt as _};
 use tenter_consortium::channel_config::TopicUpdate;
 use tenter_consortium::objects::{
-    ANNOTATION_APPROVED, ChannelSpec, ConsortiumSpec, FIELD_MANAGER, LABEL_CHANNEL, LABEL_CONSORTIUM, ProposalSpec,
+    ANNOTATION_APPROVED, ChannelSpec, ConsortiumSpec, FIELD_MANAGER, Kind, LABEL_CHANNEL, LABEL_CONSORTIUM,
+    ProposalSpec,
 };
 use tenter_consortium::observation::Observation;
 use tenter_consortium::settings::hosts_all;
@@ -256,13 +257,7 @@ impl Controlled for ProposalController {
         };
         let namespace = ctx.namespace.clone();
         let of_vote = move |vote: Vote| [ObjectRef::new(&vote.spec.proposal).within(&namespace)];
-        controller
-            .watches(
-                Api::<Channel>::namespaced(ctx.client.clone(), &ctx.namespace),
-                watcher::Config::default(),
-                of_channel,
-            )
-            .watches(Api::<Vote>::all(ctx.client.clone()), watcher::Config::default(), of_vote)
+        controller.watches_stream(ctx.triggers(), of_channel).watches_stream(ctx.triggers(), of_vote)
     }
 
     async fn observe(&self, ctx: &Context, scope: &Scope, object: &Proposal) -> Result<Observed, Failure> {
@@ -274,6 +269,7 @@ impl Controlled for ProposalController {
         let attempt = known.attempt.or_else(|| told(object));
         let mut view = View::unseen(place, (&spec.channel, &spec.topic, &spec.digest), attempt, created);
         view.approved = object.annotations().get(ANNOTATION_APPROVED).cloned();
+        view.definition_awaited = scope.definition_awaited(Kind::Channel, &spec.channel);
         if let Some(block) = settled(object) {
             view.standing = Observation::Present { value: Standing::Committed { block } };
             return Ok(Observed { view, seen: None, place: None, silent: None });

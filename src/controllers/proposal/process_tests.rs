@@ -214,7 +214,11 @@ async fn submitters_that_may_not_write_are_passed_over() {
     let (_, view) = followed.look(&world, later).await;
     let decision = decide(&view, later);
     assert_eq!(decision.outlook.verdict.reason(), "NoWriter", "{decision:?}");
-    assert!(decision.outlook.verdict.message().contains("expired"), "{decision:?}");
+    let message = decision.outlook.verdict.message();
+    assert!(
+        message.contains("trade-acme/identity-config-admin: the certificate of") && message.contains("expired"),
+        "{message}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

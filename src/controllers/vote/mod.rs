@@ -6,10 +6,9 @@ pub mod decide;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use kube::ResourceExt as _;
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher;
-use kube::{Api, ResourceExt as _};
 use tenter_consortium::objects::VoteChoice;
 use tenter_consortium::status::ProposalVote;
 
@@ -67,8 +66,7 @@ impl Controlled for VoteController {
             let about = votes.iter().filter(|vote| vote.spec.proposal == name);
             about.map(|vote| ObjectRef::from_obj(vote.as_ref())).collect::<Vec<_>>()
         };
-        let proposals = Api::<Proposal>::namespaced(ctx.client.clone(), &ctx.namespace);
-        controller.watches(proposals, watcher::Config::default(), of_proposal)
+        controller.watches_stream(ctx.triggers(), of_proposal)
     }
 
     async fn observe(&self, ctx: &Context, scope: &Scope, object: &Vote) -> Result<View, Failure> {

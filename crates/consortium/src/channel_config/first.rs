@@ -17,7 +17,7 @@ use tenter_fabric::x509::CertificateInfo;
 use super::lockout::lock_out_at_first;
 use super::wanted::unknown_msp;
 use super::{Material, MspMaterial, chain};
-use crate::objects::{Capabilities, ChannelMember, ChannelSpec, ConsensusType};
+use crate::objects::{Capabilities, ChannelMember, ChannelSpec, ConsensusType, ConsenterRef};
 use crate::values::Address;
 
 /// The genesis block of a channel. Equal inputs give equal bytes.
@@ -181,40 +181,22 @@ pub(crate) fn msp(organization: &str, msp_id: &str, material: &Material) -> Resu
 }
 
 fn consensus(spec: &ChannelSpec, material: &Material) -> Result<Consensus, String> {
-    match spec.consensus.consensus_type {
-        ConsensusType::EtcdRaft => {
-            let consenters = parts(spec, material)?
-                .into_iter()
-                .map(|part| RaftConsenter {
-                    host: part.host,
-                    port: part.port,
-                    client_tls_cert: part.tls.clone(),
-                    server_tls_cert: part.tls,
-                })
-                .collect();
-            Ok(Consensus::EtcdRaft { consenters, options: raft_options(&spec.consensus.options)? })
-        }
-        ConsensusType::Bft => {
-            let consenters = parts(spec, material)?
-                .into_iter()
-                .map(|part| BftConsenter {
-                    id: part.id,
-                    host: part.host,
-                    port: part.port,
-                    msp_id: part.msp_id,
-                    identity: part.identity,
-                    client_tls_cert: part.tls.clone(),
-                    server_tls_cert: part.tls,
-                })
-                .collect();
-            Ok(Consensus::Bft { consenters, options: bft_options(&spec.consensus.options)? })
-        }
-    }
+    let parts = (0..spec.consensus.consenters.len()).map(|index| part(spec, material, index));
+    let parts: Vec<Part> = parts.collect::<Result<_, _>>()?;
+    Ok(match spec.consensus.consensus_type {
+        ConsensusType::EtcdRaft => Consensus::EtcdRaft {
+            consenters: parts.into_iter().map(Part::raft).collect(),
+            options: raft_options(&spec.consensus.options)?,
+        },
+        ConsensusType::Bft => Consensus::Bft {
+            consenters: parts.into_iter().zip(1..).map(|(part, id)| part.bft(id)).collect(),
+            options: bft_options(&spec.consensus.options)?,
+        },
+    })
 }
 
 /// A consenter with its certificates read.
-struct Part {
-    id: u32,
+pub(super) struct Part {
     host: String,
     port: u16,
     msp_id: String,
@@ -222,32 +204,45 @@ struct Part {
     identity: Pem,
 }
 
-fn parts(spec: &ChannelSpec, material: &Material) -> Result<Vec<Part>, String> {
-    spec.consensus
-        .consenters
+impl Part {
+    pub(super) fn raft(self) -> RaftConsenter {
+        let Self { host, port, tls, .. } = self;
+        RaftConsenter { host, port, client_tls_cert: tls.clone(), server_tls_cert: tls }
+    }
+
+    pub(super) fn bft(self, id: u32) -> BftConsenter {
+        let Self { host, port, msp_id, tls, identity } = self;
+        BftConsenter { id, host, port, msp_id, identity, client_tls_cert: tls.clone(), server_tls_cert: tls }
+    }
+}
+
+/// The consenter that a spec names at a place, while its certificates are not there: what stands for them is told apart.
+pub(super) fn unknown_part(consenter: &ConsenterRef) -> Result<Part, String> {
+    let (host, port) = target(&consenter.address)?;
+    let pem = Pem::new(consenter.address.clone());
+    Ok(Part { host, port, msp_id: String::new(), tls: pem.clone(), identity: pem })
+}
+
+/// The consenter that a spec names at a place.
+pub(super) fn part(spec: &ChannelSpec, material: &Material, index: usize) -> Result<Part, String> {
+    let consenter = spec.consensus.consenters.get(index).ok_or("there is no such consenter")?;
+    let certificates = material.consenters.get(index).cloned().unwrap_or_default();
+    let name = format!("{}/{}", consenter.namespace, consenter.orderer);
+    let organization = spec
+        .orderer_organizations
         .iter()
-        .zip(&material.consenters)
-        .zip(1..)
-        .map(|((consenter, certificates), id)| {
-            let name = format!("{}/{}", consenter.namespace, consenter.orderer);
-            let organization = spec
-                .orderer_organizations
-                .iter()
-                .find(|organization| organization.organization == consenter.organization)
-                .ok_or_else(|| {
-                    format!("consenter {name} is of {}, which is no orderer organization", consenter.organization)
-                })?;
-            let (host, port) = target(&consenter.address)?;
-            Ok(Part {
-                id,
-                host,
-                port,
-                msp_id: organization.msp_id.clone(),
-                tls: first_certificate(&certificates.tls, &format!("TLS certificate of {name}"))?,
-                identity: first_certificate(&certificates.identity, &format!("enrolment certificate of {name}"))?,
-            })
-        })
-        .collect()
+        .find(|organization| organization.organization == consenter.organization)
+        .ok_or_else(|| {
+            format!("consenter {name} is of {}, which is no orderer organization", consenter.organization)
+        })?;
+    let (host, port) = target(&consenter.address)?;
+    Ok(Part {
+        host,
+        port,
+        msp_id: organization.msp_id.clone(),
+        tls: first_certificate(&certificates.tls, &format!("TLS certificate of {name}"))?,
+        identity: first_certificate(&certificates.identity, &format!("enrolment certificate of {name}"))?,
+    })
 }
 
 /// Reads options by their names; what is not given has Fabric's default.

@@ -19,7 +19,7 @@ pub(crate) use first::msp;
 pub use first::{first_config, genesis, genesis_in, policy_config};
 pub use lockout::{lock_out, lock_out_at_first};
 pub use updates::{TopicUpdate, Updates, choose, problems, signing, update_of, updates};
-pub use wanted::{Refused, Wanted, wanted};
+pub use wanted::{Refused, Wanted, is_consenter, wanted};
 
 /// The public MSP of an organization, PEM.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -10,7 +10,7 @@ use tenter_fabric::policy::{Judge, Requirement, Role, Signer};
 
 use super::Material;
 use super::lockout::lock_out;
-use super::wanted::{Refused, wanted};
+use super::wanted::{Refused, Wanted, wanted};
 use crate::document::Blob;
 use crate::objects::{self, ChannelSpec, ProposedChange};
 use crate::plan::{Passing, Signing};
@@ -33,8 +33,10 @@ pub struct TopicUpdate {
     pub problems: Vec<String>,
     /// What cannot be undone about it.
     pub irreversible: Option<String>,
-    /// The organization whose certificates are not there yet, without which the update cannot be made.
+    /// What is not there yet and the update cannot be made without: `the public MSP of initech`.
     pub incomplete: Option<String>,
+    /// `host:port` of the consenter that it adds, which should hold the channel by then.
+    pub joining: Option<String>,
     /// Topics before it that touch what it depends on: it is computed anew when they are done.
     pub after: Vec<String>,
 }
@@ -48,6 +50,12 @@ pub struct Updates {
     pub refused: Vec<Refused>,
     /// Organizations of the channel that the spec neither names nor releases.
     pub unnamed: Vec<String>,
+    /// `host:port` of consenters of the channel that the spec neither names nor releases.
+    pub unnamed_consenters: Vec<String>,
+    /// `host:port` of consenters that the spec names and the live configuration does not have yet.
+    pub coming: BTreeSet<String>,
+    /// `host:port` of consenters that the live configuration has and the spec does not name.
+    pub leaving: BTreeSet<String>,
 }
 
 impl Updates {
@@ -63,9 +71,10 @@ pub fn updates(live: &CurrentConfig, spec: &ChannelSpec, material: &Material) ->
     let wanted = wanted(live.config(), spec, material)?;
     let mut topics: Vec<TopicUpdate> = Vec::new();
     for (topic, config) in split(live.config(), &wanted.config) {
-        topics.extend(topic_update(live, &topic, &config, &wanted.incomplete, &topics));
+        topics.extend(topic_update(live, &topic, &config, &wanted, &topics));
     }
-    Ok(Updates { topics, refused: wanted.refused, unnamed: wanted.unnamed })
+    let Wanted { refused, unnamed, unnamed_consenters, coming, leaving, .. } = wanted;
+    Ok(Updates { topics, refused, unnamed, unnamed_consenters, coming, leaving })
 }
 
 /// The update of one topic, if it changes anything.
@@ -78,7 +87,7 @@ pub fn update_of(
     let Ok(topic) = topic.parse::<Topic>() else { return Ok(None) };
     let wanted = wanted(live.config(), spec, material)?;
     let config = split_off(live.config(), &wanted.config, &topic);
-    Ok(config.and_then(|config| topic_update(live, &topic, &config, &wanted.incomplete, &[])))
+    Ok(config.and_then(|config| topic_update(live, &topic, &config, &wanted, &[])))
 }
 
 /// The update that brings a live configuration to `config`, which differs in one topic.
@@ -86,12 +95,17 @@ fn topic_update(
     live: &CurrentConfig,
     topic: &Topic,
     config: &ChannelConfig,
-    unknown: &BTreeSet<String>,
+    wanted: &Wanted,
     earlier: &[TopicUpdate],
 ) -> Option<TopicUpdate> {
     let update = ConfigUpdate::compute(live, config)?;
     let incomplete = match topic {
-        Topic::Member { organization } if unknown.contains(organization) => Some(organization.clone()),
+        Topic::Member { organization } | Topic::OrdererOrganization { organization }
+            if wanted.incomplete.contains(organization) =>
+        {
+            Some(format!("the public MSP of {organization}"))
+        }
+        Topic::Consenters => wanted.unknown_consenter.as_ref().map(|name| format!("the certificates of {name}")),
         _ => None,
     };
     let mut problems =
@@ -107,6 +121,7 @@ fn topic_update(
         problems,
         irreversible: irreversible(live.config(), config, topic),
         incomplete,
+        joining: wanted.joining.clone().filter(|_| *topic == Topic::Consenters),
         update,
     })
 }

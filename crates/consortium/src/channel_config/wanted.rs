@@ -15,9 +15,13 @@ use tenter_fabric::policy::defaults::{self, Policies};
 use tenter_fabric::x509::CertificateInfo;
 
 use super::Material;
-use super::first::{anchors, batch, bft_options, first_certificate, msp, policy, raft_options, target};
-use crate::objects::{ChannelMember, ChannelSpec, ConsensusType, ConsenterRef, OrdererOrganization};
+use super::first::{
+    anchors, batch, bft_options, first_certificate, msp, part, policy, raft_options, target, unknown_part,
+};
+use crate::objects::{ChannelMember, ChannelSpec, ConsensusType, OrdererOrganization};
 
+/// The topic of changes of the consenters.
+const CONSENTERS: &str = "consenters";
 /// The policy that Fabric computes from a BFT channel's consenters.
 const BLOCK_VALIDATION: &str = "BlockValidation";
 
@@ -37,18 +41,37 @@ pub struct Refused {
 pub struct Wanted {
     /// The configuration, as far as it can be had.
     pub config: ChannelConfig,
-    /// New members whose MSP is not known: they stand in `config` with an MSP that has no certificate.
+    /// New organizations whose MSP is not known: they stand in `config` with an MSP that has no certificate.
     pub incomplete: BTreeSet<String>,
+    /// `namespace/name` of the orderer that stands in `config` as a consenter without its certificates, which are not known.
+    pub unknown_consenter: Option<String>,
     /// What the spec asks for and is not done.
     pub refused: Vec<Refused>,
     /// Organizations of the live configuration that the spec neither names nor releases: they stay.
     pub unnamed: Vec<String>,
+    /// `host:port` of consenters of the live configuration that the spec neither names nor releases: they stay.
+    pub unnamed_consenters: Vec<String>,
+    /// `host:port` of consenters of the live configuration that the spec does not name, those among them.
+    pub leaving: BTreeSet<String>,
+    /// `host:port` of the consenter that `config` has and the live configuration has not. At most one comes or goes.
+    pub joining: Option<String>,
+    /// `host:port` of consenters that the spec names and the live configuration does not have yet.
+    pub coming: BTreeSet<String>,
 }
 
 /// The configuration that a live channel should have. An error says what in the spec or in the material cannot be read.
 pub fn wanted(live: &ChannelConfig, spec: &ChannelSpec, material: &Material) -> Result<Wanted, String> {
-    let mut wanted =
-        Wanted { config: live.clone(), incomplete: BTreeSet::new(), refused: Vec::new(), unnamed: Vec::new() };
+    let mut wanted = Wanted {
+        config: live.clone(),
+        incomplete: BTreeSet::new(),
+        refused: Vec::new(),
+        unnamed: Vec::new(),
+        unnamed_consenters: Vec::new(),
+        leaving: BTreeSet::new(),
+        unknown_consenter: None,
+        joining: None,
+        coming: BTreeSet::new(),
+    };
     wanted.capabilities(spec);
     let bft = matches!(live.orderer.consensus, Consensus::Bft { .. });
     let config = &mut wanted.config;
@@ -59,7 +82,7 @@ pub fn wanted(live: &ChannelConfig, spec: &ChannelSpec, material: &Material) -> 
     config.application.acls.clone_from(&spec.acls);
     config.orderer.batch = batch(spec);
     wanted.consensus(spec, material)?;
-    wanted.orderer_organizations(spec, material)?;
+    wanted.orderer_organizations(live, spec, material)?;
     wanted.members(spec, material)?;
     Ok(wanted)
 }
@@ -84,6 +107,10 @@ fn level(
 impl Wanted {
     fn refuse(&mut self, topic: impl Into<String>, why: String) {
         self.refused.push(Refused { topic: topic.into(), why, waits: false });
+    }
+
+    fn wait(&mut self, topic: impl Into<String>, why: String) {
+        self.refused.push(Refused { topic: topic.into(), why, waits: true });
     }
 
     fn capabilities(&mut self, spec: &ChannelSpec) {
@@ -129,63 +156,97 @@ impl Wanted {
             }
             (Consensus::Other { kind, .. }, _) => {
                 let why = format!("the channel is ordered by {kind}, which is not supported");
-                self.refuse("consenters", why);
+                self.refuse(CONSENTERS, why);
                 return Ok(());
             }
             _ => {
                 let why = "a live channel keeps its consensus type: moving from etcdraft to BFT is a migration that is not \
                            carried out yet; put the type back";
-                self.refuse("consenters", why.to_owned());
+                self.refuse(CONSENTERS, why.to_owned());
                 return Ok(());
             }
         }
-        self.consenters(&wanted.consenters, material)
+        self.consenters(spec, material)
     }
 
-    /// The same consenters under other addresses are a change of addresses; anything else is refused.
-    fn consenters(&mut self, wanted: &[ConsenterRef], material: &Material) -> Result<(), String> {
+    /// The next step towards the consenters of the spec. The same ones under other addresses move, all at once. Else one
+    /// comes or one goes, the first before the second: Fabric takes no more in one update, and what leaves fewer nodes
+    /// comes last (`orderer/consensus/etcdraft/membership.go`).
+    fn consenters(&mut self, spec: &ChannelSpec, material: &Material) -> Result<(), String> {
+        let wanted = &spec.consensus.consenters;
         let live = addresses(&self.config.orderer);
         let names: Vec<String> = wanted.iter().map(|consenter| consenter.address.clone()).collect();
-        if live == names || (sorted(&live) == sorted(&names)) {
+        if sorted(&live) == sorted(&names) {
             return Ok(());
         }
         let keys = keys(&self.config.orderer);
         let mut moved: Vec<(usize, String, u16)> = Vec::new();
-        let (mut unknown, mut uncovered) = (Vec::new(), Vec::new());
+        let (mut known, mut unknown, mut uncovered) = (Vec::new(), Vec::new(), Vec::new());
+        let mut left: Vec<usize> = (0..live.len()).filter(|position| !names.contains(&live[*position])).collect();
         for (index, consenter) in wanted.iter().enumerate() {
             if live.contains(&consenter.address) {
                 continue;
             }
             let certificate = material.consenters.get(index).filter(|material| !material.tls.is_empty());
-            let key = certificate.and_then(|material| public_key(&material.tls));
+            let Some(certificate) = certificate else {
+                unknown.push(index);
+                self.coming.insert(consenter.address.clone());
+                continue;
+            };
+            let key = public_key(&certificate.tls);
             let position = key.and_then(|key| keys.iter().position(|other| other.as_ref() == Some(&key)));
             let (host, port) = target(&consenter.address)?;
-            match position.filter(|position| !names.contains(&live[*position])) {
-                Some(_) if !certificate.is_some_and(|material| covers(&material.tls, &host)) => {
+            let position = position.filter(|position| !names.contains(&live[*position]));
+            left.retain(|other| Some(*other) != position);
+            match position {
+                Some(_) if !covers(&certificate.tls, &host) => {
                     uncovered.push(format!("{}/{}", consenter.namespace, consenter.orderer));
                 }
                 Some(position) => moved.push((position, host, port)),
-                None => unknown.push(consenter.address.clone()),
+                None => {
+                    self.coming.insert(consenter.address.clone());
+                    known.push(index);
+                }
             }
         }
-        if !unknown.is_empty() || live.len() != names.len() {
-            let why = format!(
-                "the channel is ordered by {}, the spec names {}: adding and removing consenters of a live channel is not \
-                 carried out yet; put the list back",
-                live.join(", "),
-                names.join(", ")
-            );
-            self.refuse("consenters", why);
-            return Ok(());
+        self.leaving = left.iter().map(|position| live[*position].clone()).collect();
+        let (gone, stays) = self.released(spec, &live, left);
+        // One whose certificate is not known may be one of these that moves.
+        if unknown.is_empty() {
+            self.unnamed_consenters = stays;
         }
         if !uncovered.is_empty() {
             let why = format!(
                 "new addresses of consenters wait until the TLS certificates of {} cover them",
                 uncovered.join(", ")
             );
-            self.refused.push(Refused { topic: "consenters".to_owned(), why, waits: true });
-            return Ok(());
+            self.wait(CONSENTERS, why);
+        } else if !moved.is_empty() {
+            self.move_consenters(moved);
+        } else if let Some(index) = known.first() {
+            self.add_consenter(spec, material, *index)?;
+        } else if let Some(position) = gone.last() {
+            // The newest goes first: its place was the last to be filled. Whoever has no certificate yet does not hold it up.
+            self.remove_consenter(*position);
+        } else if let Some(index) = unknown.first() {
+            self.add_consenter(spec, material, *index)?;
         }
+        Ok(())
+    }
+
+    /// Of the live consenters that the spec does not name: the places of those that it releases, and the addresses of the others,
+    /// which stay.
+    fn released(&self, spec: &ChannelSpec, live: &[String], left: Vec<usize>) -> (Vec<usize>, Vec<String>) {
+        let organizations = &self.config.orderer.organizations;
+        let leaving = spec.retired.iter().filter_map(|name| organizations.get(name));
+        let mut released: BTreeSet<String> = leaving.flat_map(|live| live.endpoints.clone()).collect();
+        released.extend(spec.consensus.released.iter().map(|orderer| orderer.address.clone()));
+        let (gone, unnamed): (Vec<usize>, Vec<usize>) =
+            left.into_iter().partition(|position| released.contains(&live[*position]));
+        (gone, unnamed.into_iter().map(|position| live[position].clone()).collect())
+    }
+
+    fn move_consenters(&mut self, moved: Vec<(usize, String, u16)>) {
         for (position, host, port) in moved {
             match &mut self.config.orderer.consensus {
                 Consensus::EtcdRaft { consenters, .. } => {
@@ -201,31 +262,97 @@ impl Wanted {
                 Consensus::Other { .. } => {}
             }
         }
+    }
+
+    fn add_consenter(&mut self, spec: &ChannelSpec, material: &Material, index: usize) -> Result<(), String> {
+        let Some(consenter) = spec.consensus.consenters.get(index) else { return Ok(()) };
+        let organization = spec.orderer_organizations.iter().find(|it| it.organization == consenter.organization);
+        let known = |msp_id: &String| self.config.orderer.organizations.values().any(|live| live.msp.msp_id == *msp_id);
+        if !organization.is_some_and(|organization| known(&organization.msp_id)) {
+            // Its organization comes first: certificates are judged by the roots of those that order already.
+            return Ok(());
+        }
+        let new = if material.consenters.get(index).is_some_and(|material| !material.tls.is_empty()) {
+            part(spec, material, index)?
+        } else {
+            self.unknown_consenter = Some(format!("{}/{}", consenter.namespace, consenter.orderer));
+            unknown_part(consenter)?
+        };
+        match &mut self.config.orderer.consensus {
+            Consensus::EtcdRaft { consenters, .. } => consenters.push(new.raft()),
+            Consensus::Bft { consenters, .. } => {
+                let id = consenters.iter().map(|consenter| consenter.id).max().unwrap_or_default();
+                consenters.push(new.bft(id.saturating_add(1)));
+            }
+            Consensus::Other { .. } => return Ok(()),
+        }
+        self.joining = Some(consenter.address.clone());
+        self.config.orderer.set_block_validation();
         Ok(())
     }
 
-    fn orderer_organizations(&mut self, spec: &ChannelSpec, material: &Material) -> Result<(), String> {
-        let refused = self.refused.iter().any(|refused| refused.topic == "consenters");
+    fn remove_consenter(&mut self, position: usize) {
+        match &mut self.config.orderer.consensus {
+            Consensus::EtcdRaft { consenters, .. } => drop(consenters.remove(position)),
+            Consensus::Bft { consenters, .. } => drop(consenters.remove(position)),
+            Consensus::Other { .. } => {}
+        }
+        self.config.orderer.set_block_validation();
+    }
+
+    fn orderer_organizations(
+        &mut self,
+        live: &ChannelConfig,
+        spec: &ChannelSpec,
+        material: &Material,
+    ) -> Result<(), String> {
+        // Clients ask who orders, and not who is about to come or to go.
+        let mut ordering: BTreeSet<String> = addresses(&self.config.orderer).into_iter().collect();
+        ordering.retain(|address| self.joining.as_ref() != Some(address));
         for wanted in &spec.orderer_organizations {
             let OrdererOrganization { organization, msp_id, endpoints, .. } = wanted;
             let live = self.config.orderer.organizations.iter_mut().find(|(_, live)| live.msp.msp_id == *msp_id);
-            let Some((_, LiveOrderer { msp: live, endpoints: live_endpoints, policies: _ })) = live else {
-                // Without consenters of its own it would be named by nobody.
-                if !refused {
-                    let why = format!(
-                        "{organization} ({msp_id}) does not order this channel: adding an organization that orders is not \
-                         carried out yet"
-                    );
-                    self.refuse("consenters", why);
+            if let Some((_, live)) = live {
+                bring(&mut live.msp, organization, msp_id, material)?;
+                let stays = live.endpoints.iter().filter(|endpoint| !endpoints.contains(endpoint));
+                let all = endpoints.iter().chain(stays).filter(|endpoint| ordering.contains(*endpoint));
+                let all: Vec<String> = all.cloned().collect();
+                if !all.is_empty() && sorted(&live.endpoints) != sorted(&all) {
+                    live.endpoints = all;
                 }
                 continue;
-            };
-            bring(live, organization, msp_id, material)?;
-            // With a refused list of consenters, their endpoints would be of nodes that do not order.
-            if !refused && sorted(live_endpoints) != sorted(endpoints) {
-                live_endpoints.clone_from(endpoints);
             }
+            if let Some(live) = self.config.orderer.organizations.get(organization) {
+                let why = renamed(organization, &live.msp, msp_id);
+                self.refuse(format!("orderer-organization/{organization}"), why);
+                continue;
+            }
+            let definition = if material.msps.contains_key(organization) {
+                msp(organization, msp_id, material)?
+            } else {
+                self.incomplete.insert(organization.clone());
+                unknown_msp(msp_id)
+            };
+            // It has no consenter yet. From capability V3_0 on an organization that orders has endpoints all the same
+            // (`common/channelconfig/orderer.go`).
+            let bound = self.config.capabilities.iter().any(|name| rank(name) >= rank("V3_0"));
+            let entry = LiveOrderer {
+                msp: definition,
+                endpoints: if bound { endpoints.clone() } else { Vec::new() },
+                policies: defaults::orderer_organization(msp_id),
+            };
+            self.config.orderer.organizations.insert(organization.clone(), entry);
         }
+        // One that is released goes after its last consenter, whose certificate its authority stands for.
+        let addresses = addresses(&live.orderer);
+        let named = |msp_id: &String| spec.orderer_organizations.iter().any(|it| it.msp_id == *msp_id);
+        self.config.orderer.organizations.retain(|name, live| {
+            let orders = live.endpoints.iter().any(|endpoint| addresses.contains(endpoint));
+            let released: Vec<&String> = spec.consensus.released.iter().map(|orderer| &orderer.address).collect();
+            let all_released = live.endpoints.iter().all(|endpoint| released.contains(&endpoint));
+            let released = spec.retired.contains(name) || (all_released && !live.endpoints.is_empty());
+            named(&live.msp.msp_id) || !released || orders
+        });
         Ok(())
     }
 
@@ -245,10 +372,7 @@ impl Wanted {
                 continue;
             }
             if let Some(live) = self.config.application.organizations.get(organization) {
-                let why = format!(
-                    "the channel knows {organization} as {}, the spec as {msp_id}: an MSP ID can never change",
-                    live.msp.msp_id
-                );
+                let why = renamed(organization, &live.msp, msp_id);
                 self.refuse(format!("member/{organization}"), why);
                 named.insert(organization.clone());
                 continue;
@@ -272,6 +396,11 @@ impl Wanted {
         self.unnamed.extend(others.cloned());
         Ok(())
     }
+}
+
+fn renamed(organization: &str, live: &MspDefinition, msp_id: &str) -> String {
+    let known = &live.msp_id;
+    format!("the channel knows {organization} as {known}, the spec as {msp_id}: an MSP ID can never change")
 }
 
 /// How new a capability is: `V1_4_2` gives 1, 4, 2. What has another shape is newer than all of them, so that it is
@@ -312,6 +441,11 @@ fn keys(orderer: &OrdererConfig) -> Vec<Option<String>> {
         Consensus::Bft { consenters, .. } => consenters.iter().map(|one| key(&one.server_tls_cert)).collect(),
         Consensus::Other { .. } => Vec::new(),
     }
+}
+
+/// Whether a configuration names the key of this TLS certificate (PEM) for one of its consenters.
+pub fn is_consenter(config: &ChannelConfig, tls: &str) -> bool {
+    public_key(tls).is_some_and(|key| keys(&config.orderer).contains(&Some(key)))
 }
 
 /// Whether a TLS certificate is for a host.

@@ -3,7 +3,7 @@
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::config::{CONSENTERS, UNREAD};
+use super::config::{ORDERER_ORGANIZATION, UNREAD};
 use super::{Block, Draft, Planner, cannot_tell, diff, object_step, unseen};
 use crate::channel_config::{lock_out_at_first, policy_config};
 use crate::desired::{DesiredChannel, channel_facts};
@@ -45,10 +45,13 @@ impl Planner<'_> {
         if let Some(wanted) = self.desired.objects.get(&channel.object) {
             self.object(&channel.object, wanted, needs);
         }
-        self.config_updates(name, channel, seen);
+        let following = self.config_updates(name, channel, seen);
         self.pin_genesis(name, channel, seen);
         for orderer in &channel.orderers {
             self.join_orderer(name, channel, orderer, seen);
+        }
+        if let Some(following) = following {
+            self.consenter_updates(name, channel, following);
         }
     }
 
@@ -75,23 +78,16 @@ impl Planner<'_> {
             let known = ledger.members.contains_key(field("mspID"));
             (!known).then(|| config_step(channel, &format!("member/{}", field("organization"))))
         };
+        // Whose organization orders is let in as soon as that is known, before it is a consenter.
+        let orders = || {
+            let known = ledger.orderer_organizations.contains_key(field("mspID"));
+            (!known).then(|| config_step(channel, &format!("{ORDERER_ORGANIZATION}{}", field("organization"))))
+        };
         let step = match object.kind {
-            Kind::Orderer => {
-                let known = ledger.consenters.iter().any(|address| address == field("address"));
-                (!known).then(|| config_step(channel, CONSENTERS))
-            }
+            Kind::Orderer => orders(),
             Kind::Membership => {
-                let orderers = wanted.spec.get("orderers").and_then(Value::as_array).into_iter().flatten();
-                let orderers = orderers
-                    .filter_map(Value::as_str)
-                    .map(|name| NodeRef { namespace: object.namespace.clone(), name: name.to_owned() });
-                let consenters: Vec<StepId> = orderers
-                    .flat_map(|orderer| self.admission(channel, &node_object(Kind::Orderer, &orderer)))
-                    .collect();
-                if !consenters.is_empty() {
-                    return consenters;
-                }
-                if ledger.orderer_organizations.contains_key(field("mspID")) { None } else { member() }
+                let orderers = wanted.spec.get("orderers").and_then(Value::as_array);
+                if orderers.is_some_and(|orderers| !orderers.is_empty()) { orders() } else { member() }
             }
             _ => member(),
         };
@@ -281,7 +277,12 @@ impl Planner<'_> {
         let object = node_object(kind, node);
         let subject = format!("{} {node} in channel {channel}", kind.as_str().to_lowercase());
         let step = self.steps.get(&object_step(&object)).map(|planned| &planned.step);
-        let record = view.map_or(JoinRecord::None, |view| view.record);
+        // What it once held does not matter where the live configuration does not count on it.
+        let address = self.desired.objects.get(&object).and_then(|wanted| wanted.spec.get("address")?.as_str());
+        let counts = self.ledgers.get(channel).is_none_or(|ledger| {
+            kind != Kind::Orderer || ledger.consenters.iter().any(|consenter| Some(consenter.as_str()) == address)
+        });
+        let record = view.filter(|_| counts).map_or(JoinRecord::None, |view| view.record);
         if matches!(step, Some(Step::CreateObject { .. })) && !self.observed.objects.contains_key(&object) {
             if record == JoinRecord::Joined {
                 let message = "it had joined before its object went; what its volume holds is known when it runs again";

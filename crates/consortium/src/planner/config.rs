@@ -1,14 +1,14 @@
 //! Steps that change the configuration of live channels, and who signs for them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize as _;
 use serde_json::Value;
 use tenter_fabric::config::CurrentConfig;
 
-use super::channels::{config_step, fact_changes};
+use super::channels::{config_step, fact_changes, join_step, node_object};
 use super::{Block, Draft, Planner, object_step, unseen};
-use crate::channel_config::{Refused, TopicUpdate, chain, signing, update_of, updates};
+use crate::channel_config::{Refused, TopicUpdate, chain, facts, signing, update_of, updates};
 use crate::desired::DesiredChannel;
 use crate::network::RetiredTarget;
 use crate::objects::{ChannelSpec, Kind, ObjectRef, ProposedChange};
@@ -18,18 +18,28 @@ use crate::plan::{FieldChange, NoteLevel, Origin, Passing, Signing, Step, StepId
 
 /// The topic of changes of the consenter set.
 pub(super) const CONSENTERS: &str = "consenters";
+/// The topics of organizations that order, up to their names.
+pub(super) const ORDERER_ORGANIZATION: &str = "orderer-organization/";
+/// Most updates that follow one another in a plan: more consenters never come or go in one commit.
+const LONGEST: usize = 64;
 /// The topic of all changes of a configuration that could not be read.
 pub(super) const UNREAD: &str = "unread";
 
 impl Planner<'_> {
-    /// The updates of a live channel's configuration, one step a topic.
-    pub(super) fn config_updates(&mut self, name: &str, channel: &DesiredChannel, seen: Option<&ObservedChannel>) {
-        let Some(seen) = seen.filter(|seen| !seen.config.is_absent()) else { return };
-        let Some(wanted) = self.desired.objects.get(&channel.object) else { return };
-        let Ok(spec) = ChannelSpec::deserialize(&wanted.spec) else { return };
+    /// The updates of a live channel's configuration, one step a topic. Those that a consenter which joins the channel comes
+    /// with are left for [`Self::consenter_updates`].
+    pub(super) fn config_updates<'a>(
+        &mut self,
+        name: &str,
+        channel: &DesiredChannel,
+        seen: Option<&'a ObservedChannel>,
+    ) -> Option<Following<'a>> {
+        let seen = seen.filter(|seen| !seen.config.is_absent())?;
+        let wanted = self.desired.objects.get(&channel.object)?;
+        let spec = ChannelSpec::deserialize(&wanted.spec).ok()?;
         let Observation::Present { value: live } = &seen.config else {
             self.unread(name, channel, seen);
-            return;
+            return None;
         };
         let subject = format!("channel {name}");
         let current = match CurrentConfig::from_bytes(name, &live.config) {
@@ -37,14 +47,14 @@ impl Planner<'_> {
             Err(error) => {
                 let message = format!("config block {}: {error}", live.block);
                 self.note(NoteLevel::Error, "ConfigUnreadable", subject, message);
-                return;
+                return None;
             }
         };
         let found = match updates(&current, &spec, &seen.material) {
             Ok(found) => found,
             Err(why) => {
                 self.note(NoteLevel::Error, "ConfigUncomputable", subject, why);
-                return;
+                return None;
             }
         };
         for organization in found.unnamed {
@@ -54,27 +64,115 @@ impl Planner<'_> {
             );
             self.note(NoteLevel::Warning, "MemberUnnamed", subject.clone(), message);
         }
+        for address in found.unnamed_consenters {
+            let message = format!(
+                "{address} orders the channel and the definition does not name it. Nothing is taken away: put the orderer back, \
+                 or add `- orderer: ORGANIZATION/NAME` to spec.retired"
+            );
+            self.note(NoteLevel::Warning, "ConsenterUnnamed", subject.clone(), message);
+        }
         for refused in found.refused {
             self.refused(name, channel, live, refused);
         }
-        // Each update is judged by what the earlier ones leave.
-        let mut running = current.clone();
+        let mut late: BTreeSet<String> = BTreeSet::new();
+        let (mut now, mut then) = (Vec::new(), Vec::new());
         for update in found.topics {
-            let judged = judge(&current, &running, &spec, seen, &update, &self.wanted.own_msps);
-            running = judged.next.clone().unwrap_or(running);
-            self.config_update(name, channel, seen, update, judged);
+            if update.joining.is_some() || update.after.iter().any(|topic| late.contains(topic)) {
+                late.insert(update.topic.clone());
+                then.push(update);
+            } else {
+                now.push(update);
+            }
         }
+        let mut following =
+            Following { seen, spec, running: current.clone(), current, topics: then, last: BTreeMap::new() };
+        self.judged_updates(name, channel, &mut following, now);
+        Some(following)
     }
 
-    fn config_update(
+    /// The updates that follow when orderers have joined the channel, and all that is left of the consenters then.
+    pub(super) fn consenter_updates(&mut self, name: &str, channel: &DesiredChannel, mut following: Following<'_>) {
+        let topics = std::mem::take(&mut following.topics);
+        self.judged_updates(name, channel, &mut following, topics);
+        self.sequence(name, channel, following);
+    }
+
+    /// Each update is judged by what the earlier ones leave.
+    fn judged_updates(
         &mut self,
         name: &str,
         channel: &DesiredChannel,
-        seen: &ObservedChannel,
+        following: &mut Following<'_>,
+        topics: Vec<TopicUpdate>,
+    ) {
+        for update in topics {
+            let Following { seen, spec, current, running, .. } = &*following;
+            let judged = judge(current, running, spec, seen, &update, &self.wanted.own_msps);
+            if let Some(next) = judged.next.clone() {
+                following.running = next;
+            }
+            let id = config_step(name, &update.topic);
+            following.last.insert(update.topic.clone(), (id.clone(), 1));
+            self.config_update((name, channel, following.seen), id, update, Vec::new(), judged);
+        }
+    }
+
+    /// What is left when the updates that can be made now are made: of the consenters, one comes or goes at a time.
+    fn sequence(&mut self, name: &str, channel: &DesiredChannel, following: Following<'_>) {
+        let Following { seen, spec, mut running, mut last, .. } = following;
+        // One that is blocked is computed the same again.
+        let blocked = |planner: &Self, topic: &str| {
+            planner.steps.get(&config_step(name, topic)).is_some_and(|step| step.blocked.is_some())
+        };
+        let mut before: Vec<StepId> = last
+            .iter()
+            .filter(|(topic, _)| *topic == CONSENTERS || topic.starts_with(ORDERER_ORGANIZATION))
+            .map(|(_, (id, _))| id.clone())
+            .collect();
+        for _ in 0..LONGEST {
+            let Ok(found) = updates(&running, &spec, &seen.material) else { break };
+            let more = found.topics.into_iter().find(|update| {
+                let follows = update.topic == CONSENTERS || update.topic.starts_with(ORDERER_ORGANIZATION);
+                follows && !blocked(self, &update.topic)
+            });
+            let Some(update) = more else { break };
+            let judged = judge(&running, &running, &spec, seen, &update, &self.wanted.own_msps);
+            let next = judged.next.clone();
+            let number = last.get(&update.topic).map_or(0, |(_, number)| *number) + 1;
+            let id = match number {
+                1 => config_step(name, &update.topic),
+                number => config_step(name, &format!("{}/{number}", update.topic)),
+            };
+            last.insert(update.topic.clone(), (id.clone(), number));
+            let first = std::mem::replace(&mut before, vec![id.clone()]);
+            self.config_update((name, channel, seen), id, update, first, judged);
+            // What stops here is shown with its reason.
+            let Some(next) = next else { break };
+            running = next;
+        }
+        if let Ok(facts) = facts(running.config()) {
+            self.ends.insert(name.to_owned(), facts);
+        }
+    }
+
+    /// The steps that take an orderer out of a channel, or would.
+    pub(super) fn consenter_steps(&self, channel: &str) -> Vec<StepId> {
+        let first = config_step(channel, CONSENTERS);
+        let more = format!("{first}/");
+        self.steps.keys().filter(|id| **id == first || id.0.starts_with(&more)).cloned().collect()
+    }
+
+    /// `first` are the steps that it follows; then it is computed anew when its turn has come.
+    fn config_update(
+        &mut self,
+        (name, channel, seen): (&str, &DesiredChannel, &ObservedChannel),
+        id: StepId,
         update: TopicUpdate,
+        first: Vec<StepId>,
         judged: Judged,
     ) {
-        let TopicUpdate { topic, update, changes, elements, problems: _, irreversible, incomplete, after } = update;
+        let TopicUpdate { topic, update, changes, elements, problems: _, irreversible, incomplete, joining, after } =
+            update;
         let drift = seen
             .foreign
             .iter()
@@ -85,12 +183,20 @@ impl Planner<'_> {
             changes: changes.into_iter().map(field).collect(),
             elements,
             signing: judged.signing,
-            digest: incomplete.is_none().then(|| update.digest()),
+            digest: (incomplete.is_none() && first.is_empty()).then(|| update.digest()),
             drift,
             topic: topic.clone(),
         };
         let mut needs: Vec<StepId> = after.iter().map(|topic| config_step(name, topic)).collect();
         needs.extend(self.written(object_step(&channel.object)));
+        needs.extend(first);
+        // A consenter that comes holds the channel first, so that it counts as soon as it is one.
+        let new = channel.orderers.iter().filter(|orderer| {
+            let object = self.desired.objects.get(&node_object(Kind::Orderer, orderer));
+            let address = object.and_then(|wanted| wanted.spec.get("address")).and_then(Value::as_str);
+            address.is_some() && address == joining.as_deref()
+        });
+        needs.extend(new.map(|orderer| join_step("orderer", name, orderer)));
         let organization = topic.strip_prefix("member/").map(str::to_owned);
         if let Some(organization) = &organization {
             needs.extend(self.made(self.founding(organization)));
@@ -100,7 +206,7 @@ impl Planner<'_> {
             .needs(needs)
             .blocked(judged.blocked)
             .irreversible(irreversible);
-        self.add(config_step(name, &topic), planned);
+        self.add(id, planned);
     }
 
     /// The steps that an organization's public MSP comes from.
@@ -221,6 +327,20 @@ impl Planner<'_> {
             }
         }
     }
+}
+
+/// Where the updates of a channel have come to in a plan.
+pub(super) struct Following<'a> {
+    seen: &'a ObservedChannel,
+    spec: ChannelSpec,
+    /// The live configuration.
+    current: CurrentConfig,
+    /// What the updates so far make of it.
+    running: CurrentConfig,
+    /// Those that come next.
+    topics: Vec<TopicUpdate>,
+    /// Each topic's last step, and how many it has.
+    last: BTreeMap<String, (StepId, usize)>,
 }
 
 /// What comes of an update when its turn has come.

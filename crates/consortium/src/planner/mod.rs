@@ -43,6 +43,7 @@ pub fn plan(desired: &Desired, observed: &Observed, revision: Option<&str>) -> P
         steps: BTreeMap::new(),
         notes: BTreeSet::new(),
         ledgers: BTreeMap::new(),
+        ends: BTreeMap::new(),
     };
     planner.note_observations();
     planner.namespaces();
@@ -91,6 +92,8 @@ struct Planner<'a> {
     notes: BTreeSet<Note>,
     /// What the ledgers of live channels say.
     ledgers: BTreeMap<String, ChannelFacts>,
+    /// What they say when the steps are done.
+    ends: BTreeMap<String, ChannelFacts>,
 }
 
 /// Wanted objects by what is asked of them: without it, each channel would look through all of them.

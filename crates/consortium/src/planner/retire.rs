@@ -1,7 +1,7 @@
 //! Nodes that the file releases: they are taken down once no channel needs them.
 
 use super::channels::config_step;
-use super::config::{CONSENTERS, UNREAD};
+use super::config::{ORDERER_ORGANIZATION, UNREAD};
 use super::notes::{field, retires};
 use super::{Block, Draft, Planner, object_step};
 use crate::definition::LedgerFate;
@@ -48,8 +48,7 @@ impl Planner<'_> {
         let topics = [
             format!("member/{organization}"),
             format!("anchors/{organization}"),
-            format!("orderer-organization/{organization}"),
-            CONSENTERS.to_owned(),
+            format!("{ORDERER_ORGANIZATION}{organization}"),
             UNREAD.to_owned(),
         ];
         let mut needs = Vec::new();
@@ -60,6 +59,7 @@ impl Planner<'_> {
             needs.push(StepId(format!("remove/{membership}")));
             needs.push(membership);
             needs.extend(topics.iter().map(|topic| config_step(channel, topic)));
+            needs.extend(self.consenter_steps(channel));
         }
         needs
     }
@@ -72,21 +72,23 @@ fn still_needed(planner: &Planner<'_>, retired: &Retired, object: &ObjectRef, li
     for (channel, seen) in &planner.observed.channels {
         let config = match &seen.config {
             Observation::Present { value } => value,
-            Observation::Absent { .. } => continue,
-            Observation::Forbidden { .. } | Observation::Unreachable { .. } => {
+            // Only where no genesis block is pinned is it sure that there is no channel.
+            Observation::Absent { .. } if seen.genesis.is_absent() => continue,
+            Observation::Absent { .. } | Observation::Forbidden { .. } | Observation::Unreachable { .. } => {
                 let why = format!("cannot tell whether channel {channel} has it: its configuration was not read");
                 return Some(Block::not_seen(why));
             }
         };
         let comes = |topic: &str| planner.steps.contains_key(&config_step(channel, topic));
-        let facts = &config.facts;
+        // What the steps of this plan leave of it.
+        let facts = planner.ends.get(channel).unwrap_or(&config.facts);
         if facts.consenters.iter().any(|consenter| consenter == address) {
             let why = format!("it is a consenter of channel {channel}: take it out of the consenters first");
             return Some(why.into());
         }
         let orders = facts.orderer_organizations.get(msp_id);
         if orders.is_some_and(|endpoints| endpoints.iter().any(|endpoint| endpoint == address))
-            && !comes(&format!("orderer-organization/{organization}"))
+            && !comes(&format!("{ORDERER_ORGANIZATION}{organization}"))
         {
             return Some(format!("channel {channel} names it as an endpoint of {organization}").into());
         }

@@ -5,6 +5,7 @@ use tenter_fabric::msp::{MspDefinition, Pem};
 use tenter_fabric::policy::Role;
 use tenter_fabric::x509::{CertificateInfo, renewal_due, verify_chain};
 
+use super::approval::{self, ApprovalError};
 use super::{NotFounded, OrganizationFolder, Problem, Repository, consent, founding, organization_path, read};
 use crate::channel_config::{ConsenterMaterial, MspMaterial, chain};
 use crate::desired::channel_spec;
@@ -24,6 +25,7 @@ pub fn check(network: &Network, at: Option<Timestamp>) -> Vec<Diagnostic> {
         }
     }
     checker.channels(&repository);
+    checker.approvals(&repository);
     checker.problems.sort();
     checker.problems.dedup();
     checker.problems.into_iter().map(finding).collect()
@@ -151,6 +153,31 @@ impl Checker<'_> {
             let message =
                 format!("the TLS certificate of {node} does not name {}, the host of its address", quoted(host));
             self.problem(&path, rules::CERTIFICATE_NAMES, message, help);
+        }
+    }
+
+    fn approvals(&mut self, repository: &Repository) {
+        let Some(at) = self.at else { return };
+        for (hash, organization) in repository.approvals.keys() {
+            let verified = approval::verify(self.network, repository, (hash, organization), None, at);
+            let Err(error) = verified else { continue };
+            let again = "`tenter approve HASH --organization NAME` writes an approval that counts; remove this one";
+            let (rule, help) = match &error {
+                ApprovalError::Unreadable(_) | ApprovalError::Format(_) | ApprovalError::Misplaced { .. } => {
+                    (rules::APPROVAL_SHAPE, again.to_owned())
+                }
+                ApprovalError::NoMsp(name) => {
+                    let help = format!("{name} writes its folder with `tenter export {name}` and commits it");
+                    (rules::APPROVAL_UNVERIFIED, help)
+                }
+                ApprovalError::Expired(_) => {
+                    let help = "remove it; where its steps are still to be done, they need another approval";
+                    (rules::APPROVAL_EXPIRED, help.to_owned())
+                }
+                _ => (rules::APPROVAL, again.to_owned()),
+            };
+            let path = approval::path(hash, organization);
+            self.problem(&path, rule, format!("{} does not count: {}", quoted(&path), chain(&error)), help);
         }
     }
 

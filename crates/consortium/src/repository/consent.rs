@@ -7,17 +7,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tenter_fabric::identity::{IdentityError, SigningIdentity};
-use tenter_fabric::msp::{IdentityRefused, MspDefinition, Pem};
-use tenter_fabric::policy::Role;
-use tenter_fabric::x509::{CertificateInfo, X509Error};
+use tenter_fabric::msp::{IdentityRefused, MspDefinition};
+use tenter_fabric::x509::X509Error;
 
+pub use super::administrator::Signer;
+use super::administrator::{self, Refused};
 use super::{OrganizationFolder, Repository, read};
 use crate::channel_config::{Material, msp};
 use crate::network::Network;
@@ -86,21 +85,25 @@ pub enum ConsentError {
     Write(String),
 }
 
+impl ConsentError {
+    fn refused(refused: Refused, organization: &str) -> Self {
+        let organization = organization.to_owned();
+        match refused {
+            Refused::Unreadable(why) => Self::Unreadable(why),
+            Refused::Certificate(error) => Self::Certificate(error),
+            Refused::Stranger { subject, source } => Self::Stranger { subject, organization, source },
+            Refused::NotAnAdministrator { subject } => Self::NotAnAdministrator { subject, organization },
+            Refused::Covers => Self::Covers { organization },
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Container {
     format_version: u32,
     certificate: String,
     signature: String,
-}
-
-/// Who gave a consent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signer {
-    /// Subject of the certificate.
-    pub subject: String,
-    /// SHA-256 of the certificate, hex.
-    pub fingerprint: String,
 }
 
 /// The bytes that are signed: JSON with sorted keys of the consortium's name, the channels that the organization takes part
@@ -133,11 +136,8 @@ pub fn covered(network: &Network, organization: &str, folder: &OrganizationFolde
 
 /// Gives consent: the text of `consent.sig`.
 pub fn sign(identity: &SigningIdentity, covered: &[u8]) -> Result<String, ConsentError> {
-    let container = Container {
-        format_version: FORMAT,
-        certificate: identity.certificate().to_pem()?,
-        signature: STANDARD.encode(identity.sign(covered)?),
-    };
+    let (certificate, signature) = administrator::sign(identity, covered)?;
+    let container = Container { format_version: FORMAT, certificate, signature };
     serde_yaml::to_string(&container).map_err(|error| ConsentError::Write(error.to_string()))
 }
 
@@ -157,9 +157,6 @@ pub fn verify(
     if format_version != FORMAT {
         return Err(ConsentError::Format(format_version));
     }
-    let signature = STANDARD.decode(signature.trim()).map_err(|error| unreadable(error.to_string()))?;
-    let signer = CertificateInfo::from_pem(&certificate)?;
-    signer.check_valid_at(at)?;
     let own;
     let definition = if let Some(definition) = known {
         definition
@@ -168,21 +165,9 @@ pub fn verify(
         own = folder_msp(organization, msp_id, folder).map_err(unreadable)?;
         &own
     };
-    let subject = || signer.subject.clone();
-    let roles = definition.roles_of(&Pem::new(certificate.as_bytes())).map_err(|source| ConsentError::Stranger {
-        subject: subject(),
-        organization: organization.to_owned(),
-        source,
-    })?;
-    if !roles.contains(&Role::Admin) {
-        return Err(ConsentError::NotAnAdministrator { subject: subject(), organization: organization.to_owned() });
-    }
     let covered = covered(network, organization, folder)?;
-    signer
-        .public_key()?
-        .verify(&covered, &signature)
-        .map_err(|_| ConsentError::Covers { organization: organization.to_owned() })?;
-    Ok(Signer { subject: signer.subject.clone(), fingerprint: signer.certificate_fingerprint.clone() })
+    administrator::verify(definition, (&certificate, &signature), &covered, at)
+        .map_err(|refused| ConsentError::refused(refused, organization))
 }
 
 /// The MSP that an organization's folder brings.
@@ -193,7 +178,7 @@ pub fn folder_msp(organization: &str, msp_id: &str, folder: &OrganizationFolder)
 
 /// The organizations whose consent verifies. `known` are the MSPs that channels have, by organization.
 pub fn consented(network: &Network, known: &BTreeMap<String, MspDefinition>, at: Timestamp) -> BTreeSet<String> {
-    let (Repository { organizations, channels: _ }, _) = read(&network.repository.members);
+    let (Repository { organizations, .. }, _) = read(&network.repository.members);
     let verifies = |name: &str, folder: &OrganizationFolder| verify(network, name, folder, known.get(name), at).is_ok();
     organizations.into_iter().filter(|(name, folder)| verifies(name, folder)).map(|(name, _)| name).collect()
 }

@@ -1,5 +1,5 @@
 //! What the repository holds of the members beside the definition: `organizations/<name>/`, the public material of one,
-//! and `channels/<name>/`, a pinned genesis block.
+//! `channels/<name>/`, a pinned genesis block, and `approvals/<hash>/`, approvals of a plan.
 //!
 //! | path | what it is |
 //! |---|---|
@@ -8,9 +8,12 @@
 //! | `organizations/<name>/consent.sig` | the organization's consent, see [`consent`] |
 //! | `channels/<name>/genesis.pb` | the pinned genesis block |
 //! | `channels/<name>/genesis.yaml` | what it was made from, see [`GenesisNote`] |
+//! | `approvals/<hash>/<organization>.yaml` | the organization's approval of what a plan cannot undo, see [`approval`] |
 //!
 //! Everything here is written by others. What cannot be used is named, and counts as missing.
 
+mod administrator;
+pub mod approval;
 mod check;
 pub mod consent;
 mod founding;
@@ -37,6 +40,8 @@ pub struct Repository {
     pub organizations: BTreeMap<String, OrganizationFolder>,
     /// The pinned genesis blocks, by channel; only whole ones.
     pub channels: BTreeMap<String, PinnedGenesis>,
+    /// The files of approvals, by the plan's hash and the organization. Nothing is verified of them yet.
+    pub approvals: BTreeMap<(String, String), Blob>,
 }
 
 /// An organization's folder.

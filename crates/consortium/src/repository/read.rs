@@ -6,6 +6,7 @@ use tenter_fabric::block::Block;
 use tenter_fabric::msp::MspDefinition;
 use tenter_fabric::x509::CertificateInfo;
 
+use super::approval::{APPROVALS, is_hash};
 use super::{GenesisNote, OrganizationFolder, PinnedGenesis, Problem, Repository};
 use crate::channel_config::{ConsenterMaterial, MspMaterial, chain};
 use crate::diagnostic::quoted;
@@ -39,11 +40,13 @@ pub fn read(members: &MemberFiles) -> (Repository, Vec<Problem>) {
             reader.problem(path, rules::PRIVATE_KEY, message, help);
         } else if root == "organizations" {
             reader.organization_file(name, rest, path, blob);
+        } else if root == APPROVALS {
+            reader.approval(name, rest, path, blob);
         } else if root == "channels" {
             channels.entry(name.to_owned()).or_default().insert(rest.to_owned(), blob.clone());
         }
     }
-    let mut repository = Repository::default();
+    let mut repository = Repository { approvals: std::mem::take(&mut reader.approvals), ..Repository::default() };
     for (name, files) in &channels {
         if let Some(pinned) = reader.pinned(name, files) {
             repository.channels.insert(name.clone(), pinned);
@@ -67,6 +70,7 @@ fn holds_private_key(path: &str, bytes: &[u8]) -> bool {
 #[derive(Default)]
 struct Reader {
     folders: BTreeMap<String, BTreeMap<String, Blob>>,
+    approvals: BTreeMap<(String, String), Blob>,
     problems: Vec<Problem>,
 }
 
@@ -89,6 +93,21 @@ impl Reader {
             return;
         }
         files.insert(rest.to_owned(), blob.clone());
+    }
+
+    fn approval(&mut self, hash: &str, rest: &str, path: &str, blob: &Blob) {
+        let organization = rest.strip_suffix(".yaml").filter(|name| !name.is_empty() && !name.contains('/'));
+        let why = match organization {
+            _ if !is_hash(hash) => "is in a folder that is not named by the whole hash of a plan",
+            None => "is not named by an organization",
+            Some(_) if blob.0.len() > MAX_MATERIAL_BYTES => "is larger than an approval can be",
+            Some(organization) => {
+                self.approvals.insert((hash.to_owned(), organization.to_owned()), blob.clone());
+                return;
+            }
+        };
+        let help = "approvals are `approvals/<hash>/<organization>.yaml`: `tenter approve HASH --organization NAME` writes them";
+        self.problem(path, rules::APPROVAL_SHAPE, format!("{} {why}", quoted(path)), help);
     }
 
     fn folder(&mut self, name: &str, files: BTreeMap<String, Blob>) -> OrganizationFolder {

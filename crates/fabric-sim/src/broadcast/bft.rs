@@ -76,6 +76,18 @@ pub(super) fn check_consenters(config: &Config) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether the SmartBFT library accepts what the options say of batches. Only a change of the consensus type is held to that:
+/// a channel that runs takes both numbers from its batch settings.
+pub(super) fn check_batches(options: &Options) -> Result<(), String> {
+    // The library's own limit of a request, which the options do not reach before they are checked.
+    const REQUEST: u64 = 10 * 1024;
+    let (count, bytes) = (options.request_batch_max_count, options.request_batch_max_bytes);
+    if count == 0 || count > bytes || bytes < REQUEST {
+        return Err("config validation failed: the batches".to_owned());
+    }
+    Ok(())
+}
+
 /// Whether the SmartBFT library accepts the options.
 pub(super) fn check_options(options: &Options) -> Result<(), String> {
     let mut times = BTreeMap::new();

@@ -64,7 +64,9 @@ fn change_of_type(bundle: &Bundle, next: &Bundle) -> Result<(), String> {
     }
     let options = Options::decode(&then.metadata[..])
         .map_err(|_| format!("failed to unmarshal BFT metadata configuration: {UNREADABLE}"))?;
-    bft::check_options(&options).map_err(|_| "invalid BFT metadata configuration".to_owned())?;
+    bft::check_batches(&options)
+        .and_then(|()| bft::check_options(&options))
+        .map_err(|_| "invalid BFT metadata configuration".to_owned())?;
     same_consenters(bundle, next).map_err(|text| format!("invalid BFT consenter mapping configuration: {text}"))
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use prost::Message as _;
-use tenter_fabric_wire::common::{Block, BlockMetadata, Envelope, Metadata};
+use tenter_fabric_wire::common::{Block, BlockMetadata, Envelope, HeaderType, Metadata};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 
@@ -32,6 +32,12 @@ use crate::x509::Certificate;
 const POOL: Duration = Duration::from_mins(3);
 
 const NO_LEADER: &str = "no Raft leader";
+
+/// Whether consenters of a BFT channel let a message of this type into a block (`orderer/consensus/smartbft/verifier.go`).
+fn goes_into_bft_blocks(envelope: &Envelope) -> bool {
+    let allowed = [HeaderType::Config as i32, HeaderType::EndorserTransaction as i32];
+    block::open(envelope).is_ok_and(|opened| allowed.contains(&opened.channel.r#type))
+}
 
 /// What changes together.
 #[derive(Debug)]
@@ -151,10 +157,23 @@ impl Chain {
 
     /// Ends all its tasks.
     pub fn stop(&self) {
+        self.end_tasks();
+        self.errored.send_replace(true);
+    }
+
+    /// What comes of an eviction: whether this node is to follow the channel now. Fabric's BFT consenter only ends its
+    /// consensus: until the next start it calls itself a consenter, serves the blocks that it has, and gets no new ones.
+    pub fn leave(&self) -> bool {
+        if self.consensus == Consensus::Bft {
+            self.end_tasks();
+        }
+        self.consensus == Consensus::Raft
+    }
+
+    fn end_tasks(&self) {
         for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();
         }
-        self.errored.send_replace(true);
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -171,7 +190,7 @@ impl Chain {
         self.errored.subscribe()
     }
 
-    /// Whether this node is to follow the channel instead of ordering it.
+    /// Whether this node is no consenter of the channel any more.
     pub fn evicted(&self) -> watch::Receiver<bool> {
         self.evicted.subscribe()
     }
@@ -464,6 +483,11 @@ impl Chain {
             Consensus::Raft => self.submit(submission).await,
             Consensus::Bft if self.is_halted() => {
                 Err("failed to submit request: pool closed, request rejected".to_owned())
+            }
+            // Fabric's answer is the same: consenters refuse it only when they see it in a proposal, or forwarded to them.
+            Consensus::Bft if !goes_into_bft_blocks(envelope) => {
+                tracing::warn!(channel = self.name, "a message of this type is not allowed to be included in blocks");
+                Ok(())
             }
             Consensus::Bft => {
                 let me = self.clone();

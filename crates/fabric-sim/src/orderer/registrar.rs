@@ -165,6 +165,7 @@ impl Registrar {
             if evicted.wait_for(|evicted| *evicted).await.is_ok()
                 && let Some(registrar) = me.upgrade()
                 && let Some(chain) = weak.upgrade()
+                && chain.leave()
             {
                 registrar.demote(&evicted_from, &chain);
             }

@@ -19,6 +19,8 @@ use crate::settings::peer::{Builder, PeerSettings};
 /// The variable that templates are filled from.
 pub const TEMPLATE_VARIABLE: &str = "CHAINCODE_AS_A_SERVICE_BUILDER_CONFIG";
 const DIAL: Duration = Duration::from_secs(3);
+/// Written last: with it a build is whole.
+const BUILD_INFO: &str = "build-info.json";
 
 /// Why a package is not installed or found; the texts are Fabric's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -143,13 +145,30 @@ impl Store {
         Ok(Installed { id, label })
     }
 
+    /// Builds the installed packages that have no build, as a peer does when it starts. One that has a build keeps it,
+    /// whatever its templates would be filled with now.
+    pub fn build_missing(&self) {
+        for Installed { id, .. } in self.list() {
+            if self.build(&id).join(BUILD_INFO).exists() {
+                continue;
+            }
+            let built = self.load(&id).ok_or_else(|| "the package is gone".to_owned()).and_then(|bytes| {
+                let parsed = Package::parse(&bytes).map_err(|error| error.to_string())?;
+                self.run_builder(&id, &parsed)
+            });
+            if let Err(text) = built {
+                tracing::error!(id, "could not build chaincode: {text}");
+            }
+        }
+    }
+
     fn run_builder(&self, id: &str, package: &Package) -> Result<(), String> {
         let ccaas = package.metadata.r#type.eq_ignore_ascii_case("ccaas");
         let Some(builder) = self.builders.iter().find(|builder| ccaas && builder.is_ccaas()) else {
             return Err(if self.docker {
                 "docker build failed: docker image inspection failed: cannot connect to Docker endpoint".to_owned()
             } else {
-                "no DockerBuilder, cannot build".to_owned()
+                "docker build failed: docker build is disabled".to_owned()
             });
         };
         let connection = self.render(builder, package).map_err(|text| {
@@ -168,7 +187,7 @@ impl Store {
         }
         write(&dir.join("bld/metadata.json"), &package.metadata_bytes).map_err(failed)?;
         let info = serde_json::json!({ "builder_name": builder.name });
-        write(&dir.join("build-info.json"), info.to_string().as_bytes()).map_err(failed)
+        write(&dir.join(BUILD_INFO), info.to_string().as_bytes()).map_err(failed)
     }
 
     fn render(&self, builder: &Builder, package: &Package) -> Result<Connection, String> {

@@ -99,6 +99,7 @@ async fn serve_grpc(
     let incoming = Incoming::bind(&settings.listen, tls).await?;
     let local = incoming.local();
     let packages = Arc::new(Store::new(settings));
+    packages.build_missing();
     let service = Service {
         node: node.clone(),
         channels: channels.clone(),

@@ -169,7 +169,8 @@ impl PeerSettings {
             external_endpoint: source.text_or("peer.gossip.externalEndpoint", "")?,
             bootstrap: source.list("peer.gossip.bootstrap")?,
             gateway: GatewaySettings {
-                enabled: source.flag("peer.gateway.enabled", true)?,
+                // A peer without discovery has no Gateway either; Fabric says so in its log alone.
+                enabled: source.flag("peer.gateway.enabled", true)? && source.flag("peer.discovery.enabled", false)?,
                 endorsement_timeout: source.duration("peer.gateway.endorsementTimeout", Duration::from_secs(30))?,
                 broadcast_timeout: source.duration("peer.gateway.broadcastTimeout", Duration::from_secs(30))?,
                 dial_timeout: source.duration("peer.gateway.dialTimeout", Duration::from_mins(2))?,

@@ -19,6 +19,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming};
 
+use super::network::eventually;
+
 type Replies = ReceiverStream<Result<ChaincodeMessage, Status>>;
 
 /// What the test sees of it.
@@ -31,14 +33,19 @@ pub struct Running {
 }
 
 impl Running {
-    /// Serves on a port, 0 for any, as the package with this id.
+    /// Serves on a port, 0 for any, as the package with this id; with TLS, clients must have a certificate of these roots,
+    /// if there are any.
     pub async fn start(port: u16, package: &str, tls: Option<(&KeyPair, &str)>) -> Self {
         let acceptor = tls.map(|(pair, roots)| {
             let known = ClientRoots::default();
             known.add(roots.as_bytes());
-            server_tls(pair, true, known, "h2").unwrap()
+            server_tls(pair, !roots.is_empty(), known, "h2").unwrap()
         });
-        let incoming = Incoming::bind(&format!("127.0.0.1:{port}"), acceptor).await.unwrap();
+        // The one that was stopped on this port may take a moment to let go of it.
+        let incoming = eventually("the port to be free", async || {
+            Incoming::bind(&format!("127.0.0.1:{port}"), acceptor.clone()).await.ok()
+        })
+        .await;
         let (stop, mut stopped) = tokio::sync::watch::channel(false);
         let running = Self {
             port: incoming.local().port(),

@@ -26,7 +26,8 @@ use tonic::transport::Channel;
 
 use super::organization::Person;
 
-pub const TIMEOUT: Duration = Duration::from_secs(5);
+/// Real nodes on a busy machine take their time to join a channel.
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub async fn connect(port: u16, tlsca: &str, pair: Option<&KeyPair>) -> Result<Channel, String> {
     let trust = Trust::Roots(vec![tlsca.as_bytes().to_vec()]);

@@ -200,21 +200,28 @@ fn bft_consenters(profile: &Profile<'_>, identities: &[String]) -> Vec<BftConsen
         .collect()
 }
 
+/// What a SmartBFT leader sends while its consenters are away is lost. It goes on when the leader itself has given the
+/// request up (forward and complain timeouts), the others have missed its heartbeats, and they have changed the view: with
+/// the usual settings after a minute and a half. One that restarts a block behind would not even count for the change of
+/// view, because the heartbeats do not tell it, unless it asks the others when it starts.
 fn bft_options() -> smartbft::Options {
     let text = str::to_owned;
     smartbft::Options {
+        request_batch_max_count: 100,
+        request_batch_max_bytes: 10 << 20,
         request_batch_max_interval: text("50ms"),
         incoming_message_buffer_size: 200,
         request_pool_size: 400,
-        request_forward_timeout: text("2s"),
-        request_complain_timeout: text("20s"),
+        request_forward_timeout: text("1s"),
+        request_complain_timeout: text("5s"),
         request_auto_remove_timeout: text("3m"),
         request_max_bytes: 1 << 20,
-        view_change_resend_interval: text("5s"),
-        view_change_timeout: text("20s"),
-        leader_heartbeat_timeout: text("1m"),
+        view_change_resend_interval: text("2s"),
+        view_change_timeout: text("10s"),
+        leader_heartbeat_timeout: text("10s"),
         leader_heartbeat_count: 10,
         collect_timeout: text("1s"),
+        sync_on_start: true,
         ..smartbft::Options::default()
     }
 }

@@ -9,7 +9,10 @@ pub mod organization;
 pub mod update;
 pub mod world;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+use serde_json::Value;
 
 /// The recorded vectors: `FABRIC_VECTORS_DIR`, or `tests/vectors` of the repository.
 pub fn vectors() -> PathBuf {
@@ -17,7 +20,63 @@ pub fn vectors() -> PathBuf {
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors"), PathBuf::from)
 }
 
-/// The programs to run a suite on: always the simulator, and real Fabric where `FABRIC_BIN_DIR` has it.
+/// The suite that repeats a recorded call of a chaincode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suite {
+    /// `tests/recorded_lifecycle.rs`: a chaincode's life, block by block.
+    Life,
+    /// `tests/system.rs`: calls of cscc and qscc on peers that have block 0 at most.
+    System,
+}
+
+/// The suite of a recorded call, or why none repeats it.
+pub fn suite(case: &Value) -> Result<Suite, &'static str> {
+    let (chaincode, function) = (case["chaincode"].as_str(), case["function"].as_str());
+    if case["kind"] == "transaction" || !matches!(chaincode, Some("cscc" | "qscc")) {
+        return Ok(Suite::Life);
+    }
+    if case["case"].as_str().is_some_and(|name| name.starts_with("proposal-")) {
+        return Err("malformed on purpose, and only sound proposals are made here");
+    }
+    let of_later_block = function == Some("GetTransactionByID") && case["response"]["status"] == 200;
+    Ok(if of_later_block { Suite::Life } else { Suite::System })
+}
+
+/// The recorded calls of one suite, in the order in which they were recorded. Prints those that no suite repeats.
+pub fn recorded_calls(of: Suite) -> Vec<Value> {
+    let dir = vectors().join("recorded/lifecycle");
+    let read = |path: PathBuf| -> Value {
+        let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    };
+    let index = read(dir.join("index.json"));
+    let entries = index.as_array().unwrap();
+    let folders = std::fs::read_dir(dir.join("cases")).unwrap().count();
+    assert_eq!(entries.len(), folders, "index.json names another number of cases than there are folders");
+    let (mut found, mut left_out) = (Vec::new(), BTreeMap::<_, Vec<String>>::new());
+    for entry in entries {
+        let mut case = read(dir.join(entry["dir"].as_str().unwrap()).join("case.json"));
+        for key in ["case", "kind", "function"] {
+            if case[key].is_null() {
+                case[key] = entry[key].clone();
+            }
+        }
+        match suite(&case) {
+            Ok(suite) if suite == of => found.push(case),
+            Ok(_) => {}
+            Err(why) => left_out.entry(why).or_default().push(case["case"].as_str().unwrap().to_owned()),
+        }
+    }
+    // Once is enough.
+    if of == Suite::System {
+        for (why, names) in left_out {
+            println!("SKIPPED {}: {why}", names.join(", "));
+        }
+    }
+    found
+}
+
+/// The programs to run a suite on: always the simulator, and real Fabric where `deploy/fabric-programs` finds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     Simulator,
@@ -25,10 +84,11 @@ pub enum Target {
 }
 
 pub fn targets() -> Vec<Target> {
-    let mut all = vec![Target::Simulator];
-    match std::env::var_os("FABRIC_BIN_DIR").map(PathBuf::from) {
-        Some(dir) if dir.join("orderer").exists() && dir.join("peer").exists() => all.push(Target::Fabric(dir)),
-        _ => println!("FABRIC_BIN_DIR names no orderer and peer: running on the simulator only"),
-    }
-    all
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/fabric-programs");
+    let output = std::process::Command::new(script).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found = String::from_utf8(output.stdout).unwrap();
+    // `real DIR VERSION`, or `simulated`.
+    let dir = found.trim().strip_prefix("real ").map(|rest| PathBuf::from(rest.rsplit_once(' ').unwrap().0));
+    std::iter::once(Target::Simulator).chain(dir.map(Target::Fabric)).collect()
 }

@@ -210,7 +210,7 @@ impl Network {
         let tls = org.write_node(&dir, name, "peer");
         let node = self.node("peer", name, &dir, tls);
         let yaml = format!(
-            "peer:\n  id: {name}\n  networkId: test\n  listenAddress: 127.0.0.1:{port}\n  address: 127.0.0.1:{port}\n  chaincodeListenAddress: 127.0.0.1:{chaincode}\n  localMspId: {msp}\n  localMspType: bccsp\n  mspConfigPath: msp\n  fileSystemPath: data\n  authentication:\n    timewindow: 15m\n  gateway:\n    enabled: true\n  gossip:\n    bootstrap: 127.0.0.1:{beside}\n    useLeaderElection: false\n    orgLeader: true\n    externalEndpoint: 127.0.0.1:{port}\n    state:\n      enabled: false\n    pvtData:\n      implicitCollectionDisseminationPolicy:\n        requiredPeerCount: 0\n        maxPeerCount: 1\n  tls:\n    enabled: true\n    cert: {{file: tls/server.crt}}\n    key: {{file: tls/server.key}}\n    rootcert: {{file: tls/ca.crt}}\n  deliveryclient:\n    blockGossipEnabled: false\n    reconnectTotalTimeThreshold: 3600s\n  BCCSP:\n    Default: SW\n    SW: {{Hash: SHA2, Security: 256}}\n  handlers:\n    authFilters:\n      - name: DefaultAuth\n      - name: ExpirationCheck\n      - name: TimeWindowCheck\n    decorators:\n      - name: DefaultDecorator\n    endorsers:\n      escc: {{name: DefaultEndorsement}}\n    validators:\n      vscc: {{name: DefaultValidation}}\n  limits:\n    concurrency: {{endorserService: 2500, deliverService: 2500, gatewayService: 500}}\nchaincode:\n  externalBuilders:\n    - name: ccaas_builder\n      path: {dir}/builder\n      propagateEnvironment: [CHAINCODE_AS_A_SERVICE_BUILDER_CONFIG]\n  installTimeout: 30s\n  startuptimeout: 30s\n  executetimeout: 3s\n  runtimeParams: {{useWriteBatch: true, maxSizeWriteBatch: 1000, useGetMultipleKeys: true, maxSizeGetMultipleKeys: 1000}}\n  mode: net\n  system: {{_lifecycle: enable, cscc: enable, lscc: enable, qscc: enable}}\n  logging: {{level: info, shim: warning}}\nledger:\n  state:\n    stateDatabase: goleveldb\n    totalQueryLimit: 1000\n  history:\n    enableHistoryDatabase: true\n  pvtdataStore:\n    collElgProcMaxDbBatchSize: 5000\n    collElgProcDbBatchesInterval: 1000\n  snapshots:\n    rootDir: {dir}/data/snapshots\noperations:\n  listenAddress: 127.0.0.1:{operations}\nmetrics:\n  provider: prometheus\n",
+            "peer:\n  id: {name}\n  networkId: test\n  listenAddress: 127.0.0.1:{port}\n  address: 127.0.0.1:{port}\n  chaincodeListenAddress: 127.0.0.1:{chaincode}\n  localMspId: {msp}\n  localMspType: bccsp\n  mspConfigPath: msp\n  fileSystemPath: data\n  authentication:\n    timewindow: 15m\n  gateway:\n    enabled: true\n  discovery:\n    enabled: true\n    authCacheEnabled: true\n    authCacheMaxSize: 1000\n    authCachePurgeRetentionRatio: 0.75\n  gossip:\n    bootstrap: 127.0.0.1:{beside}\n    useLeaderElection: false\n    orgLeader: true\n    externalEndpoint: 127.0.0.1:{port}\n    state:\n      enabled: false\n    pvtData:\n      pullRetryThreshold: 10s\n      pushAckTimeout: 3s\n      transientstoreMaxBlockRetention: 1000\n      btlPullMargin: 10\n      reconcileBatchSize: 10\n      reconcileSleepInterval: 5s\n      reconciliationEnabled: true\n      implicitCollectionDisseminationPolicy:\n        requiredPeerCount: 0\n        maxPeerCount: 1\n  tls:\n    enabled: true\n    cert: {{file: tls/server.crt}}\n    key: {{file: tls/server.key}}\n    rootcert: {{file: tls/ca.crt}}\n  deliveryclient:\n    blockGossipEnabled: false\n    reconnectTotalTimeThreshold: 3600s\n  BCCSP:\n    Default: SW\n    SW: {{Hash: SHA2, Security: 256}}\n  handlers:\n    authFilters:\n      - name: DefaultAuth\n      - name: ExpirationCheck\n      - name: TimeWindowCheck\n    decorators:\n      - name: DefaultDecorator\n    endorsers:\n      escc: {{name: DefaultEndorsement}}\n    validators:\n      vscc: {{name: DefaultValidation}}\n  limits:\n    concurrency: {{endorserService: 2500, deliverService: 2500, gatewayService: 500}}\nchaincode:\n  externalBuilders:\n    - name: ccaas_builder\n      path: {dir}/builder\n      propagateEnvironment: [CHAINCODE_AS_A_SERVICE_BUILDER_CONFIG]\n  installTimeout: 30s\n  startuptimeout: 30s\n  executetimeout: 3s\n  runtimeParams: {{useWriteBatch: true, maxSizeWriteBatch: 1000, useGetMultipleKeys: true, maxSizeGetMultipleKeys: 1000}}\n  mode: net\n  system: {{_lifecycle: enable, cscc: enable, lscc: enable, qscc: enable}}\n  logging: {{level: info, shim: warning}}\nledger:\n  state:\n    stateDatabase: goleveldb\n    totalQueryLimit: 1000\n  history:\n    enableHistoryDatabase: true\n  pvtdataStore:\n    collElgProcMaxDbBatchSize: 5000\n    collElgProcDbBatchesInterval: 1000\n  snapshots:\n    rootDir: {dir}/data/snapshots\noperations:\n  listenAddress: 127.0.0.1:{operations}\nmetrics:\n  provider: prometheus\n",
             port = node.port,
             beside = other.map_or(node.port, |other| other.port),
             chaincode = node.admin,
@@ -218,7 +218,12 @@ impl Network {
             dir = dir.display(),
             operations = node.operations,
         );
-        std::fs::create_dir_all(dir.join("builder")).unwrap();
+        match &self.target {
+            Target::Fabric(programs) if programs.join("ccaas_builder").is_dir() => {
+                std::os::unix::fs::symlink(programs.join("ccaas_builder"), dir.join("builder")).unwrap();
+            }
+            _ => std::fs::create_dir_all(dir.join("builder")).unwrap(),
+        }
         std::fs::write(dir.join("core.yaml"), yaml).unwrap();
         node
     }
@@ -265,12 +270,13 @@ impl Network {
     }
 }
 
-/// Asks again until the answer is there; fails after 40 seconds.
+/// Asks again until the answer is there; fails after 90 seconds: with the settings of `genesis::bft_options`, real SmartBFT takes 20
+/// to replace its leader, and twice that where the first change of view fails.
 pub async fn eventually<T, F>(what: &str, mut ask: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {
-    let end = Instant::now() + Duration::from_secs(40);
+    let end = Instant::now() + Duration::from_secs(90);
     loop {
         if let Some(answer) = ask().await {
             return answer;

@@ -12,7 +12,15 @@ impl ChannelConfig {
     #[must_use]
     pub fn carrying_over(&self, current: &Self) -> Self {
         let mut config = self.clone();
-        config.take_over(current);
+        if config.consortium.is_none() {
+            config.consortium.clone_from(&current.consortium);
+        }
+        for (element, bytes) in &current.other_values {
+            config.other_values.entry(element.clone()).or_insert_with(|| bytes.clone());
+        }
+        for (element, mod_policy) in &current.mod_policies {
+            config.mod_policies.entry(element.clone()).or_insert_with(|| mod_policy.clone());
+        }
         let tree = config.to_config_group();
         let known = elements(CHANNEL, &tree);
         // What the tree does not show is dropped, so that equal trees are equal configurations.
@@ -26,18 +34,5 @@ impl ChannelConfig {
             known.keys().filter_map(|element| Some((element.clone(), *current.versions.get(element)?))).collect();
         config.sequence = current.sequence;
         config
-    }
-
-    /// Takes over what makes a difference to the tree; entries for elements that are not there make none.
-    pub(super) fn take_over(&mut self, current: &Self) {
-        if self.consortium.is_none() {
-            self.consortium.clone_from(&current.consortium);
-        }
-        for (element, bytes) in &current.other_values {
-            self.other_values.entry(element.clone()).or_insert_with(|| bytes.clone());
-        }
-        for (element, mod_policy) in &current.mod_policies {
-            self.mod_policies.entry(element.clone()).or_insert_with(|| mod_policy.clone());
-        }
     }
 }

@@ -25,9 +25,8 @@ impl CurrentConfig {
 
     /// An encoded `common.Config`, exactly as a config block or a peer's `GetChannelConfig` holds it.
     pub fn from_bytes(channel_id: impl Into<String>, bytes: &[u8]) -> Result<Self, ConfigError> {
-        let decoded = ChannelConfig::decode(bytes)?;
-        let config = ChannelConfig::from_tree(decoded.clone())?;
-        let group = decoded.channel_group.unwrap_or_default();
+        let (sequence, group) = ChannelConfig::decode(bytes)?;
+        let config = ChannelConfig::from_tree(sequence, &group)?;
         Ok(Self { channel_id: channel_id.into(), config, group })
     }
 
@@ -48,8 +47,7 @@ impl CurrentConfig {
 
     /// The configuration after an update with this tree.
     pub(super) fn next(&self, group: common::ConfigGroup) -> Result<Self, ConfigError> {
-        let sequence = self.config.sequence + 1;
-        let config = ChannelConfig::from_tree(common::Config { sequence, channel_group: Some(group.clone()) })?;
+        let config = ChannelConfig::from_tree(self.config.sequence + 1, &group)?;
         Ok(Self { channel_id: self.channel_id.clone(), config, group })
     }
 

@@ -74,10 +74,19 @@ impl Element {
     /// The name of the element at `path` as Fabric writes it in its messages: `[Value]  /Channel/Orderer/BatchSize`,
     /// with two blanks after groups and values and one after policies (`common/configtx/configmap.go`).
     pub fn at(self, path: &str) -> String {
+        [self.kind(), path].concat()
+    }
+
+    /// The name of the element `name` of the group at `path`.
+    fn of(self, path: &str, name: &str) -> String {
+        [self.kind(), path, "/", name].concat()
+    }
+
+    const fn kind(self) -> &'static str {
         match self {
-            Self::Group => format!("[Group]  {path}"),
-            Self::Value => format!("[Value]  {path}"),
-            Self::Policy => format!("[Policy] {path}"),
+            Self::Group => "[Group]  ",
+            Self::Value => "[Value]  ",
+            Self::Policy => "[Policy] ",
         }
     }
 }
@@ -265,7 +274,7 @@ impl OrdererConfig {
 
 /// The modification policy that configtxgen gives an element.
 fn usual_mod_policy(element: &str) -> &'static str {
-    if element == Element::Value.at("/Channel/OrdererAddresses") { ORDERER_ADMINS } else { ADMINS }
+    if element == "[Value]  /Channel/OrdererAddresses" { ORDERER_ADMINS } else { ADMINS }
 }
 
 fn hex_map<S: Serializer>(map: &BTreeMap<String, Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
+use prost::bytes::Bytes;
 use tenter_fabric_wire::{common, etcdraft, orderer, protos, smartbft};
 
 use super::consensus::port;
@@ -12,6 +13,7 @@ use super::{
     RaftOptions, key, map, tree, usual_mod_policy,
 };
 use crate::block::{Block, BlockError};
+use crate::exact::{self, Inexact};
 use crate::msp::{MspDefinition, MspError};
 use crate::policy::Policy;
 use crate::policy::defaults::Policies;
@@ -75,23 +77,28 @@ impl ChannelConfig {
 
     /// Reads an encoded `common.Config`, as a config block or a peer's `GetChannelConfig` holds it.
     pub fn from_config_bytes(bytes: &[u8]) -> Result<Self, ConfigError> {
-        Self::from_tree(Self::decode(bytes)?)
+        let (sequence, root) = Self::decode(bytes)?;
+        Self::from_tree(sequence, &root)
     }
 
-    /// Decodes a `common.Config`, and refuses parts that would be lost by encoding it again.
-    pub(super) fn decode(bytes: &[u8]) -> Result<common::Config, ConfigError> {
-        let config = common::Config::decode(bytes)?;
-        let Some(root) = &config.channel_group else {
+    /// Decodes a `common.Config` into its sequence and its tree, and refuses parts that would be lost by encoding it again.
+    pub(super) fn decode(bytes: &[u8]) -> Result<(u64, common::ConfigGroup), ConfigError> {
+        // Values are copied once out of shared bytes, and twice out of a slice.
+        let common::Config { sequence, channel_group } = common::Config::decode(Bytes::copy_from_slice(bytes))?;
+        let Some(root) = channel_group else {
             return Err(ConfigError::Missing { element: Element::Group.at(CHANNEL) });
         };
-        let sequence = common::Config { sequence: config.sequence, channel_group: None }.encoded_len();
-        let lengths = [root.encoded_len(), tree::go_length(root)].map(|root| sequence + tree::field_length(root));
-        if lengths.contains(&bytes.len()) { Ok(config) } else { Err(ConfigError::Unknown) }
+        let rest = common::Config { sequence, channel_group: None }.encoded_len();
+        let whole = |length: fn(&common::ConfigGroup) -> usize| rest + tree::field_length(length(&root)) == bytes.len();
+        if whole(common::ConfigGroup::encoded_len) || whole(tree::go_length) {
+            Ok((sequence, root))
+        } else {
+            Err(ConfigError::Unknown)
+        }
     }
 
     /// Reads a decoded tree.
-    pub(super) fn from_tree(config: common::Config) -> Result<Self, ConfigError> {
-        let root = config.channel_group.ok_or_else(|| ConfigError::Missing { element: Element::Group.at(CHANNEL) })?;
+    pub(super) fn from_tree(sequence: u64, root: &common::ConfigGroup) -> Result<Self, ConfigError> {
         let mut reader = Reader::default();
         let mut channel = reader.open(CHANNEL, root)?;
         let orderer = read_orderer(&mut reader, channel.child("Orderer")?)?;
@@ -103,7 +110,7 @@ impl ChannelConfig {
         let consortium: Option<common::Consortium> = channel.take(key::CONSORTIUM)?;
         let capabilities = channel.capabilities();
         let policies = std::mem::take(&mut channel.policies);
-        reader.close(channel)?;
+        reader.close(&channel)?;
         Ok(Self {
             capabilities,
             hashing_algorithm: hashing.name,
@@ -115,17 +122,17 @@ impl ChannelConfig {
             application,
             other_values: reader.other_values,
             mod_policies: reader.mod_policies,
-            versions: reader.versions,
-            sequence: config.sequence,
+            versions: reader.versions.into_iter().flatten().collect(),
+            sequence,
         })
     }
 }
 
-fn read_orderer(reader: &mut Reader, group: common::ConfigGroup) -> Result<OrdererConfig, ConfigError> {
+fn read_orderer(reader: &mut Reader, group: &common::ConfigGroup) -> Result<OrdererConfig, ConfigError> {
     let mut open = reader.open(ORDERER, group)?;
     let mut organizations = BTreeMap::new();
     for (name, child) in std::mem::take(&mut open.groups) {
-        organizations.insert(name.clone(), read_orderer_organization(reader, &open.path_of(&name), child)?);
+        organizations.insert(name.to_owned(), read_orderer_organization(reader, &open.path_of(name), child)?);
     }
     let size: orderer::BatchSize = open.demand(key::BATCH_SIZE)?;
     let timeout: orderer::BatchTimeout = open.demand(key::BATCH_TIMEOUT)?;
@@ -145,14 +152,14 @@ fn read_orderer(reader: &mut Reader, group: common::ConfigGroup) -> Result<Order
         policies: std::mem::take(&mut open.policies),
         organizations,
     };
-    reader.close(open)?;
+    reader.close(&open)?;
     Ok(config)
 }
 
-fn read_consensus(open: &mut Open) -> Result<(Consensus, ConsensusState), ConfigError> {
+fn read_consensus(open: &mut Open<'_>) -> Result<(Consensus, ConsensusState), ConfigError> {
     let kind: orderer::ConsensusType = open.demand(key::CONSENSUS_TYPE)?;
-    let element = || open.element(key::CONSENSUS_TYPE);
-    let unknown = || ConfigError::UnknownPart { element: element() };
+    let unknown = || ConfigError::UnknownPart { element: open.element(key::CONSENSUS_TYPE) };
+    let undecodable = |error: Inexact| error.of(open.element(key::CONSENSUS_TYPE));
     let state = match orderer::consensus_type::State::try_from(kind.state) {
         Ok(orderer::consensus_type::State::Normal) => ConsensusState::Normal,
         Ok(orderer::consensus_type::State::Maintenance) => ConsensusState::Maintenance,
@@ -160,7 +167,7 @@ fn read_consensus(open: &mut Open) -> Result<(Consensus, ConsensusState), Config
     };
     let consensus = match kind.r#type.as_str() {
         "etcdraft" => {
-            let metadata: etcdraft::ConfigMetadata = decode(&kind.metadata, &element)?;
+            let metadata: etcdraft::ConfigMetadata = exact::decode(&kind.metadata).map_err(undecodable)?;
             let consenters = metadata.consenters.into_iter().map(RaftConsenter::from_wire).collect::<Option<_>>();
             Consensus::EtcdRaft {
                 consenters: consenters.ok_or_else(unknown)?,
@@ -168,7 +175,7 @@ fn read_consensus(open: &mut Open) -> Result<(Consensus, ConsensusState), Config
             }
         }
         "BFT" => {
-            let options: smartbft::Options = decode(&kind.metadata, &element)?;
+            let options: smartbft::Options = exact::decode(&kind.metadata).map_err(undecodable)?;
             let options = BftOptions::from_wire(options);
             let orderers: common::Orderers = open.demand(key::ORDERERS)?;
             let consenters = orderers.consenter_mapping.into_iter().map(BftConsenter::from_wire).collect::<Option<_>>();
@@ -183,7 +190,7 @@ fn read_consensus(open: &mut Open) -> Result<(Consensus, ConsensusState), Config
 fn read_orderer_organization(
     reader: &mut Reader,
     path: &str,
-    group: common::ConfigGroup,
+    group: &common::ConfigGroup,
 ) -> Result<OrdererOrganization, ConfigError> {
     let mut open = reader.open(path, group)?;
     let endpoints: Option<common::OrdererAddresses> =
@@ -193,15 +200,15 @@ fn read_orderer_organization(
         endpoints: endpoints.map(|value| value.addresses).unwrap_or_default(),
         policies: std::mem::take(&mut open.policies),
     };
-    reader.close(open)?;
+    reader.close(&open)?;
     Ok(organization)
 }
 
-fn read_application(reader: &mut Reader, group: common::ConfigGroup) -> Result<ApplicationConfig, ConfigError> {
+fn read_application(reader: &mut Reader, group: &common::ConfigGroup) -> Result<ApplicationConfig, ConfigError> {
     let mut open = reader.open(APPLICATION, group)?;
     let mut organizations = BTreeMap::new();
     for (name, child) in std::mem::take(&mut open.groups) {
-        organizations.insert(name.clone(), read_application_organization(reader, &open.path_of(&name), child)?);
+        organizations.insert(name.to_owned(), read_application_organization(reader, &open.path_of(name), child)?);
     }
     let config = ApplicationConfig {
         capabilities: open.capabilities(),
@@ -209,14 +216,14 @@ fn read_application(reader: &mut Reader, group: common::ConfigGroup) -> Result<A
         policies: std::mem::take(&mut open.policies),
         organizations,
     };
-    reader.close(open)?;
+    reader.close(&open)?;
     Ok(config)
 }
 
 fn read_application_organization(
     reader: &mut Reader,
     path: &str,
-    group: common::ConfigGroup,
+    group: &common::ConfigGroup,
 ) -> Result<ApplicationOrganization, ConfigError> {
     let mut open = reader.open(path, group)?;
     let anchors: Option<protos::AnchorPeers> =
@@ -230,14 +237,17 @@ fn read_application_organization(
         .ok_or_else(|| ConfigError::UnknownPart { element: open.element(key::ANCHOR_PEERS) })?;
     let organization =
         ApplicationOrganization { msp: open.msp()?, anchors, policies: std::mem::take(&mut open.policies) };
-    reader.close(open)?;
+    reader.close(&open)?;
     Ok(organization)
 }
 
-/// Decodes a message, and refuses it if encoding it again gives other bytes.
-fn decode<M: Message + Default>(bytes: &[u8], element: &dyn Fn() -> String) -> Result<M, ConfigError> {
-    let message = M::decode(bytes).map_err(|source| ConfigError::Value { element: element(), source })?;
-    if message.encode_to_vec() == bytes { Ok(message) } else { Err(ConfigError::UnknownPart { element: element() }) }
+impl Inexact {
+    fn of(self, element: String) -> ConfigError {
+        match self {
+            Self::Decode(source) => ConfigError::Value { element, source },
+            Self::Unknown => ConfigError::UnknownPart { element },
+        }
+    }
 }
 
 /// Collects what does not depend on the kind of element.
@@ -245,66 +255,72 @@ fn decode<M: Message + Default>(bytes: &[u8], element: &dyn Fn() -> String) -> R
 struct Reader {
     other_values: BTreeMap<String, Vec<u8>>,
     mod_policies: BTreeMap<String, String>,
-    versions: BTreeMap<String, u64>,
+    /// Of groups, policies and values, in the order of their names as far as the tree has it: a map is quickly made of it.
+    versions: [Vec<(String, u64)>; 3],
 }
 
 /// A group whose values are being taken out.
-struct Open {
+struct Open<'a> {
     path: String,
-    values: BTreeMap<String, Vec<u8>>,
+    values: BTreeMap<&'a str, &'a [u8]>,
     policies: Policies,
-    groups: BTreeMap<String, common::ConfigGroup>,
+    groups: BTreeMap<&'a str, &'a common::ConfigGroup>,
 }
 
 impl Reader {
-    fn note(&mut self, element: String, version: u64, mod_policy: &str) {
+    fn note(&mut self, kind: Element, element: String, version: u64, mod_policy: &str) {
         if mod_policy != usual_mod_policy(&element) {
             self.mod_policies.insert(element.clone(), mod_policy.to_owned());
         }
-        self.versions.insert(element, version);
+        let [groups, policies, values] = &mut self.versions;
+        let versions = match kind {
+            Element::Group => groups,
+            Element::Policy => policies,
+            Element::Value => values,
+        };
+        versions.push((element, version));
     }
 
-    fn open(&mut self, path: &str, group: common::ConfigGroup) -> Result<Open, ConfigError> {
-        self.note(Element::Group.at(path), group.version, &group.mod_policy);
-        let mut open =
-            Open { path: path.to_owned(), values: BTreeMap::new(), policies: Policies::new(), groups: group.groups };
-        for (name, value) in group.values {
-            self.note(open.element(&name), value.version, &value.mod_policy);
-            open.values.insert(name, value.value);
+    fn open<'a>(&mut self, path: &str, group: &'a common::ConfigGroup) -> Result<Open<'a>, ConfigError> {
+        self.note(Element::Group, Element::Group.at(path), group.version, &group.mod_policy);
+        for (name, value) in &group.values {
+            self.note(Element::Value, Element::Value.of(path, name), value.version, &value.mod_policy);
         }
-        for (name, policy) in group.policies {
-            let element = Element::Policy.at(&open.path_of(&name));
-            let Some(wire) = policy.policy else {
+        let mut policies = Policies::new();
+        for (name, policy) in &group.policies {
+            let element = Element::Policy.of(path, name);
+            let Some(wire) = &policy.policy else {
                 return Err(ConfigError::Missing { element });
             };
-            self.note(element, policy.version, &policy.mod_policy);
-            open.policies.insert(name, Policy::from_wire(&wire));
+            self.note(Element::Policy, element, policy.version, &policy.mod_policy);
+            policies.insert(name.clone(), Policy::from_wire(wire));
         }
-        Ok(open)
+        let values = group.values.iter().map(|(name, value)| (name.as_str(), value.value.as_slice())).collect();
+        let groups = group.groups.iter().map(|(name, child)| (name.as_str(), child)).collect();
+        Ok(Open { path: path.to_owned(), values, policies, groups })
     }
 
     /// Keeps the values that nobody took; refuses groups that nobody took.
-    fn close(&mut self, open: Open) -> Result<(), ConfigError> {
+    fn close(&mut self, open: &Open<'_>) -> Result<(), ConfigError> {
         if let Some(name) = open.groups.keys().next() {
-            return Err(ConfigError::UnknownGroup { element: Element::Group.at(&open.path_of(name)) });
+            return Err(ConfigError::UnknownGroup { element: Element::Group.of(&open.path, name) });
         }
-        let kept: Vec<_> = open.values.keys().map(|name| open.element(name)).collect();
-        self.other_values.extend(kept.into_iter().zip(open.values.into_values()));
+        self.other_values.extend(open.values.iter().map(|(name, bytes)| (open.element(name), bytes.to_vec())));
         Ok(())
     }
 }
 
-impl Open {
+impl<'a> Open<'a> {
     fn path_of(&self, name: &str) -> String {
         format!("{}/{name}", self.path)
     }
 
     fn element(&self, name: &str) -> String {
-        Element::Value.at(&self.path_of(name))
+        Element::Value.of(&self.path, name)
     }
 
-    fn child(&mut self, name: &str) -> Result<common::ConfigGroup, ConfigError> {
-        self.groups.remove(name).ok_or_else(|| ConfigError::Missing { element: Element::Group.at(&self.path_of(name)) })
+    fn child(&mut self, name: &str) -> Result<&'a common::ConfigGroup, ConfigError> {
+        self.groups.remove(name).ok_or_else(|| ConfigError::Missing { element: Element::Group.of(&self.path, name) })
     }
 
     fn take<M: Message + Default>(&mut self, name: &str) -> Result<Option<M>, ConfigError> {
@@ -325,7 +341,7 @@ impl Open {
         let Some(bytes) = self.values.get(name) else {
             return Ok(None);
         };
-        let message = decode(bytes, &|| self.element(name))?;
+        let message = exact::decode(bytes).map_err(|error| error.of(self.element(name)))?;
         if !wanted(&message) {
             return Ok(None);
         }
@@ -350,8 +366,8 @@ impl Open {
     /// Takes the ACLs out, if that is what the value holds and there are any; else it is kept as bytes.
     fn acls(&mut self) -> BTreeMap<String, String> {
         let resource = |(name, bytes): (String, Vec<u8>)| {
-            let resource = protos::ApiResource::decode(bytes.as_slice()).ok()?;
-            (resource.encode_to_vec() == bytes).then_some((name, resource.policy_ref))
+            let resource: protos::ApiResource = exact::decode(&bytes).ok()?;
+            Some((name, resource.policy_ref))
         };
         let plain: Option<BTreeMap<String, String>> = self
             .values
@@ -370,6 +386,6 @@ impl Open {
         let Some(bytes) = self.values.remove(key::MSP) else {
             return Err(ConfigError::Missing { element });
         };
-        MspDefinition::from_bytes(&bytes).map_err(|source| ConfigError::Msp { element, source })
+        MspDefinition::from_bytes(bytes).map_err(|source| ConfigError::Msp { element, source })
     }
 }

@@ -1,6 +1,6 @@
 //! From [`ChannelConfig`] to Fabric's tree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
 use tenter_fabric_wire::{common, etcdraft, orderer, protos};
@@ -23,38 +23,88 @@ impl ChannelConfig {
 
     /// The tree of elements, with their versions.
     pub(crate) fn to_config_group(&self) -> common::ConfigGroup {
-        self.to_tree(None)
+        Writer { config: self, current: None, unchanged: &Unchanged::default() }.tree()
     }
 
-    /// The tree of elements, in which organisations that are as in `current` are its very groups.
-    pub(super) fn to_config_group_like(&self, current: &CurrentConfig) -> common::ConfigGroup {
-        let config = current.config();
-        let is_like = self.other_values == config.other_values && self.mod_policies == config.mod_policies;
-        self.to_tree(is_like.then_some(current))
+    /// The tree of elements with what only `current` knows, as [`Self::carrying_over`] has it, and without the organisations
+    /// that are as in `current`: those are named beside it.
+    pub(super) fn to_config_group_over(&self, current: &CurrentConfig) -> (common::ConfigGroup, Unchanged<'_>) {
+        let unchanged = Unchanged::of(self, current.config());
+        let tree = Writer { config: self, current: Some(current.config()), unchanged: &unchanged }.tree();
+        (tree, unchanged)
+    }
+}
+
+/// Organisations whose groups are as they were.
+#[derive(Default)]
+pub(super) struct Unchanged<'a> {
+    orderer: BTreeSet<&'a str>,
+    application: BTreeSet<&'a str>,
+}
+
+impl<'a> Unchanged<'a> {
+    fn of(config: &'a ChannelConfig, current: &ChannelConfig) -> Self {
+        // Any of these may be of an organisation.
+        let alike = config.other_values.iter().all(|(element, bytes)| current.other_values.get(element) == Some(bytes))
+            && config.mod_policies.iter().all(|(element, policy)| current.mod_policies.get(element) == Some(policy));
+        if !alike {
+            return Self::default();
+        }
+        Self {
+            orderer: equal(&config.orderer.organizations, &current.orderer.organizations),
+            application: equal(&config.application.organizations, &current.application.organizations),
+        }
     }
 
-    fn to_tree(&self, like: Option<&CurrentConfig>) -> common::ConfigGroup {
+    /// Those in the group of this name below the root.
+    pub(super) fn below(&self, group: &str) -> Option<&BTreeSet<&'a str>> {
+        match group {
+            "Orderer" => Some(&self.orderer),
+            "Application" => Some(&self.application),
+            _ => None,
+        }
+    }
+}
+
+/// The names that have the same in both.
+fn equal<'a, T: PartialEq>(one: &'a BTreeMap<String, T>, other: &BTreeMap<String, T>) -> BTreeSet<&'a str> {
+    one.iter().filter(|(name, value)| other.get(*name) == Some(*value)).map(|(name, _)| name.as_str()).collect()
+}
+
+/// Writes a configuration.
+struct Writer<'a> {
+    config: &'a ChannelConfig,
+    /// Where what the configuration does not speak of is taken from.
+    current: Option<&'a ChannelConfig>,
+    /// What is left out.
+    unchanged: &'a Unchanged<'a>,
+}
+
+impl Writer<'_> {
+    fn tree(&self) -> common::ConfigGroup {
+        let config = self.config;
         let mut values = Values::new();
-        let algorithm = common::HashingAlgorithm { name: self.hashing_algorithm.clone() };
+        let algorithm = common::HashingAlgorithm { name: config.hashing_algorithm.clone() };
         values.insert(key::HASHING_ALGORITHM, algorithm.encode_to_vec());
-        let structure = common::BlockDataHashingStructure { width: self.block_data_hashing_width };
+        let structure = common::BlockDataHashingStructure { width: config.block_data_hashing_width };
         values.insert(key::BLOCK_DATA_HASHING_STRUCTURE, structure.encode_to_vec());
-        if !self.orderer_addresses.is_empty() {
-            let addresses = common::OrdererAddresses { addresses: self.orderer_addresses.clone() };
+        if !config.orderer_addresses.is_empty() {
+            let addresses = common::OrdererAddresses { addresses: config.orderer_addresses.clone() };
             values.insert(key::ORDERER_ADDRESSES, addresses.encode_to_vec());
         }
-        if let Some(name) = &self.consortium {
+        let carried = self.current.and_then(|current| current.consortium.as_ref());
+        if let Some(name) = config.consortium.as_ref().or(carried) {
             values.insert(key::CONSORTIUM, common::Consortium { name: name.clone() }.encode_to_vec());
         }
-        capabilities(&mut values, &self.capabilities);
+        capabilities(&mut values, &config.capabilities);
         let groups = Groups::from([
-            ("Orderer".to_owned(), self.orderer_group(&self.orderer, like)),
-            ("Application".to_owned(), self.application_group(&self.application, like)),
+            ("Orderer".to_owned(), self.orderer_group(&config.orderer)),
+            ("Application".to_owned(), self.application_group(&config.application)),
         ]);
-        self.group(CHANNEL, values, &self.policies, groups)
+        self.group(CHANNEL, values, &config.policies, groups)
     }
 
-    fn orderer_group(&self, orderer: &OrdererConfig, like: Option<&CurrentConfig>) -> common::ConfigGroup {
+    fn orderer_group(&self, orderer: &OrdererConfig) -> common::ConfigGroup {
         let mut values = Values::new();
         let batch = &orderer.batch;
         let size = orderer::BatchSize {
@@ -70,11 +120,8 @@ impl ChannelConfig {
         }
         capabilities(&mut values, &orderer.capabilities);
         consensus(&mut values, orderer);
-        let groups = orderer.organizations.iter().map(|(name, organization)| {
-            let same = like.filter(|like| like.config().orderer.organizations.get(name) == Some(organization));
-            if let Some(group) = same.and_then(|like| like.group().groups.get("Orderer")?.groups.get(name)) {
-                return (name.clone(), group.clone());
-            }
+        let changed = |(name, _): &(&String, _)| !self.unchanged.orderer.contains(name.as_str());
+        let groups = orderer.organizations.iter().filter(changed).map(|(name, organization)| {
             let mut values = Values::from([(key::MSP, organization.msp.to_bytes())]);
             if !organization.endpoints.is_empty() {
                 let endpoints = common::OrdererAddresses { addresses: organization.endpoints.clone() };
@@ -86,7 +133,7 @@ impl ChannelConfig {
         self.group(ORDERER, values, &orderer.policies, groups.collect())
     }
 
-    fn application_group(&self, application: &ApplicationConfig, like: Option<&CurrentConfig>) -> common::ConfigGroup {
+    fn application_group(&self, application: &ApplicationConfig) -> common::ConfigGroup {
         let mut values = Values::new();
         capabilities(&mut values, &application.capabilities);
         if !application.acls.is_empty() {
@@ -95,11 +142,8 @@ impl ChannelConfig {
             });
             values.insert(key::ACLS, map::encode(acls));
         }
-        let groups = application.organizations.iter().map(|(name, organization)| {
-            let same = like.filter(|like| like.config().application.organizations.get(name) == Some(organization));
-            if let Some(group) = same.and_then(|like| like.group().groups.get("Application")?.groups.get(name)) {
-                return (name.clone(), group.clone());
-            }
+        let changed = |(name, _): &(&String, _)| !self.unchanged.application.contains(name.as_str());
+        let groups = application.organizations.iter().filter(changed).map(|(name, organization)| {
             let mut values = Values::from([(key::MSP, organization.msp.to_bytes())]);
             if !organization.anchors.is_empty() {
                 let anchor_peers = organization
@@ -115,34 +159,42 @@ impl ChannelConfig {
         self.group(APPLICATION, values, &application.policies, groups.collect())
     }
 
+    /// The configuration, and after it what it is carried over from.
+    fn sources(&self) -> impl Iterator<Item = &ChannelConfig> {
+        [self.config].into_iter().chain(self.current)
+    }
+
     fn mod_policy(&self, element: &str) -> String {
-        self.mod_policies.get(element).map_or_else(|| usual_mod_policy(element).to_owned(), Clone::clone)
+        let known = self.sources().find_map(|config| config.mod_policies.get(element));
+        known.map_or_else(|| usual_mod_policy(element).to_owned(), Clone::clone)
     }
 
     fn group(&self, path: &str, values: Values, policies: &Policies, groups: Groups) -> common::ConfigGroup {
         let element = Element::Group.at(path);
-        let prefix = Element::Value.at(&format!("{path}/"));
-        let kept = self
-            .other_values
-            .range(prefix.clone()..)
-            .map_while(|(element, bytes)| Some((element.strip_prefix(&prefix)?, bytes.clone())))
-            .filter(|(name, _)| !name.contains('/'));
+        let prefix = Element::Value.of(path, "");
         // A typed value replaces one that was kept as bytes.
-        let mut all: BTreeMap<String, Vec<u8>> = kept.map(|(name, bytes)| (name.to_owned(), bytes)).collect();
-        all.extend(values.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)));
+        let mut all: BTreeMap<String, Vec<u8>> =
+            values.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
+        for config in self.sources() {
+            let kept = config.other_values.range(prefix.clone()..);
+            let kept = kept.map_while(|(element, bytes)| Some((element.strip_prefix(&prefix)?, bytes)));
+            for (name, bytes) in kept.filter(|(name, _)| !name.contains('/')) {
+                all.entry(name.to_owned()).or_insert_with(|| bytes.clone());
+            }
+        }
         let values = all.into_iter().map(|(name, value)| {
-            let element = Element::Value.at(&format!("{path}/{name}"));
-            let version = self.version(&element);
+            let element = Element::Value.of(path, &name);
+            let version = self.config.version(&element);
             (name, common::ConfigValue { version, value, mod_policy: self.mod_policy(&element) })
         });
         let policies = policies.iter().map(|(name, policy)| {
-            let element = Element::Policy.at(&format!("{path}/{name}"));
-            let version = self.version(&element);
+            let element = Element::Policy.of(path, name);
+            let version = self.config.version(&element);
             let policy = Some(policy.to_wire());
             (name.clone(), common::ConfigPolicy { version, policy, mod_policy: self.mod_policy(&element) })
         });
         common::ConfigGroup {
-            version: self.version(&element),
+            version: self.config.version(&element),
             groups,
             values: values.collect(),
             policies: policies.collect(),
@@ -151,7 +203,7 @@ impl ChannelConfig {
     }
 }
 
-fn capabilities(values: &mut Values, capabilities: &std::collections::BTreeSet<String>) {
+fn capabilities(values: &mut Values, capabilities: &BTreeSet<String>) {
     if !capabilities.is_empty() {
         let entries = capabilities.iter().map(|name| (name.clone(), Vec::new()));
         values.insert(key::CAPABILITIES, map::encode(entries));

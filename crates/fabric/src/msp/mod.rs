@@ -10,6 +10,7 @@ mod verify;
 use std::collections::BTreeSet;
 
 use prost::Message as _;
+use prost::bytes::Bytes;
 use serde::Serialize;
 use tenter_fabric_wire::msp as wire;
 
@@ -188,15 +189,19 @@ impl MspDefinition {
     ///
     /// Refuses what would be lost by encoding it again.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, MspError> {
-        let config = wire::MspConfig::decode(bytes)?;
-        if config.r#type != FABRIC {
-            return Err(MspError::Kind { kind: config.r#type });
+        let mut outer = wire::MspConfig::decode(bytes)?;
+        if outer.r#type != FABRIC {
+            return Err(MspError::Kind { kind: outer.r#type });
         }
-        let definition = Self::from_wire(wire::FabricMspConfig::decode(config.config.as_slice())?)?;
-        if definition.to_bytes() != bytes {
-            return Err(MspError::Unknown { msp_id: definition.msp_id });
-        }
-        Ok(definition)
+        // Certificates are copied once out of shared bytes, and twice out of a slice.
+        let inner = Bytes::from(std::mem::take(&mut outer.config));
+        let config = wire::FabricMspConfig::decode(inner.clone())?;
+        // The definition has all that the message has: its encoding needs not be asked as well.
+        outer.config = config.encode_to_vec();
+        let is_whole = outer.config == inner && outer.encode_to_vec() == bytes;
+        let definition = Self::from_wire(config)?;
+        debug_assert!(!is_whole || definition.to_bytes() == bytes, "the definition has all of the message");
+        if is_whole { Ok(definition) } else { Err(MspError::Unknown { msp_id: definition.msp_id }) }
     }
 
     fn from_wire(config: wire::FabricMspConfig) -> Result<Self, MspError> {

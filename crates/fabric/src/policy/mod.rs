@@ -30,6 +30,7 @@ pub use received::{Received, ReceivedProblem};
 pub use require::Requirement;
 pub use verdict::{PolicyVerdict, SubmitterProblem, Verdict};
 
+use crate::exact;
 use crate::msp::Pem;
 
 const SIGNATURE: i32 = 1;
@@ -55,18 +56,17 @@ impl Policy {
     /// Reads `common.Policy`; never fails, because what is not understood is kept.
     pub(crate) fn from_wire(policy: &common::Policy) -> Self {
         let typed = match policy.r#type {
-            SIGNATURE => common::SignaturePolicyEnvelope::decode(policy.value.as_slice())
+            SIGNATURE => exact::decode(&policy.value)
                 .ok()
                 .and_then(|wire| SignaturePolicy::from_wire(&wire))
                 .map(Self::Signature),
-            IMPLICIT_META => common::ImplicitMetaPolicy::decode(policy.value.as_slice())
+            IMPLICIT_META => exact::decode::<common::ImplicitMetaPolicy>(&policy.value)
                 .ok()
+                .filter(|wire| common::implicit_meta_policy::Rule::try_from(wire.rule).is_ok())
                 .map(|wire| Self::ImplicitMeta(ImplicitMeta::from_wire(wire))),
             _ => None,
         };
-        typed
-            .filter(|typed| typed.to_wire() == *policy)
-            .unwrap_or_else(|| Self::Other { kind: policy.r#type, value: policy.value.clone() })
+        typed.unwrap_or_else(|| Self::Other { kind: policy.r#type, value: policy.value.clone() })
     }
 
     /// Reads a policy that is kept as bytes as Fabric does, which skips parts that it does not know.
@@ -421,22 +421,22 @@ impl Principal {
         use common::msp_principal::Classification;
         let bytes = wire.principal.as_slice();
         let typed = match Classification::try_from(wire.principal_classification) {
-            Ok(Classification::Role) => common::MspRole::decode(bytes)
+            Ok(Classification::Role) => exact::decode::<common::MspRole>(bytes)
                 .ok()
                 .and_then(|role| Some(Self::Role { role: Role::from_wire(role.role)?, msp_id: role.msp_identifier })),
             Ok(Classification::OrganizationUnit) => {
-                common::OrganizationUnit::decode(bytes).ok().map(|unit| Self::Unit {
+                exact::decode::<common::OrganizationUnit>(bytes).ok().map(|unit| Self::Unit {
                     msp_id: unit.msp_identifier,
                     unit: unit.organizational_unit_identifier,
                     certifiers: unit.certifiers_identifier,
                 })
             }
-            Ok(Classification::Identity) => msp::SerializedIdentity::decode(bytes)
+            Ok(Classification::Identity) => exact::decode::<msp::SerializedIdentity>(bytes)
                 .ok()
                 .map(|identity| Self::Identity { msp_id: identity.mspid, certificate: Pem::new(identity.id_bytes) }),
             Ok(Classification::Anonymity | Classification::Combined) | Err(_) => None,
         };
-        typed.filter(|typed| typed.to_wire() == *wire).unwrap_or_else(|| Self::Other {
+        typed.unwrap_or_else(|| Self::Other {
             classification: wire.principal_classification,
             principal: wire.principal.clone(),
         })

@@ -26,7 +26,9 @@ pub struct Network {
     /// Client role, listed in the peer's own `admincerts`.
     pub node_administrator: Issued,
     pub genesis: Vec<u8>,
-    folder: TempDir,
+    /// Whether the peer can install packages.
+    pub installs: bool,
+    _folder: TempDir,
 }
 
 impl Network {
@@ -60,7 +62,16 @@ impl Network {
         }
         peer.start().await.unwrap();
         let genesis = genesis(&hub, (&acme, revocations.as_deref()), &nodes);
-        Self { hub, acme, orderers: nodes, peer, node_administrator, genesis, folder }
+        Self {
+            hub,
+            acme,
+            orderers: nodes,
+            peer,
+            node_administrator,
+            genesis,
+            installs: programs.have_builder(),
+            _folder: folder,
+        }
     }
 
     pub fn participation(&self, orderer: usize) -> ParticipationClient {
@@ -81,15 +92,6 @@ impl Network {
 
     pub fn gateway(&self, identity: &SigningIdentity) -> GatewayClient {
         GatewayClient::new(self.peer.endpoint().unwrap(), identity.clone())
-    }
-
-    /// Gives the peer Fabric's builder for chaincode as a service, if it lies beside the peer's program.
-    pub fn bring_builder(&self) -> bool {
-        let Programs::Real { peer, .. } = Programs::find().unwrap() else { return false };
-        let builder = peer.parent().unwrap().join("ccaas_builder");
-        // Where the peer's settings say.
-        let place = self.folder.path().join(&self.acme.name).join(&self.peer.name).join("builder");
-        builder.is_dir() && std::os::unix::fs::symlink(builder, place).is_ok()
     }
 
     pub fn peer_deliver(&self, identity: &SigningIdentity) -> DeliverClient {

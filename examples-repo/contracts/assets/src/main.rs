@@ -20,7 +20,12 @@ impl Contract for Assets {
             "Read" => read(stub),
             "Transfer" => transfer(stub),
             "List" => list(stub),
-            other => Err(ContractError::new(format!("there is no function {other:?}: Create, Read, Transfer or List"))),
+            "SetPrice" => set_price(stub),
+            "Price" => price(stub),
+            other => {
+                let known = "Create, Read, Transfer, List, SetPrice or Price";
+                Err(ContractError::new(format!("there is no function {other:?}: {known}")))
+            }
         }
     }
 }
@@ -57,6 +62,27 @@ fn list(stub: &mut Stub) -> Result<Vec<u8>, ContractError> {
     let entries = stub.get_state_by_range("", "")?;
     let assets = entries.iter().map(|entry| parse(&entry.key, &entry.value));
     json(&assets.collect::<Result<Vec<Asset>, _>>()?)
+}
+
+/// Collection of what only its members see: its definition needs a collection of this name.
+const PRICES: &str = "prices";
+
+/// `SetPrice(id)`: puts the price of an asset where only the members of the collection see it. The price is transient data
+/// of this name, for arguments stand in the ledger.
+fn set_price(stub: &mut Stub) -> Result<Vec<u8>, ContractError> {
+    let [id] = stub.parameters()?;
+    let Asset { id, .. } = get(stub, &id)?;
+    let price = stub.transient().get("price").ok_or("the price is given as transient data: price=NUMBER")?;
+    let price = std::str::from_utf8(price).ok().and_then(|text| text.parse::<u64>().ok());
+    let price = price.ok_or("a price must be a whole number")?;
+    stub.put_private(PRICES, &id, price.to_string())?;
+    Ok(Vec::new())
+}
+
+/// `Price(id)`: gives the price of an asset.
+fn price(stub: &mut Stub) -> Result<Vec<u8>, ContractError> {
+    let [id] = stub.parameters()?;
+    stub.get_private(PRICES, &id)?.ok_or_else(|| format!("asset {id} has no price").into())
 }
 
 fn get(stub: &mut Stub, id: &str) -> Result<Asset, ContractError> {

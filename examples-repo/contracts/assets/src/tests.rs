@@ -42,6 +42,21 @@ fn calls_that_make_no_sense_are_refused() {
     check(ledger, "Create", &["a1", "ann"], Err("Create takes 3 arguments, not 2"));
     check(ledger, "Create", &["a1", "ann", "much"], Err(r#"a value must be a whole number, not "much""#));
     check(ledger, "Create", &["", "ann", "1"], Err("an asset must have an id"));
-    check(ledger, "Burn", &["a1"], Err("there is no function \"Burn\": Create, Read, Transfer or List"));
+    check(
+        ledger,
+        "Burn",
+        &["a1"],
+        Err("there is no function \"Burn\": Create, Read, Transfer, List, SetPrice or Price"),
+    );
     assert_eq!(ledger.get("a1"), None);
+}
+
+#[test]
+fn a_price_is_no_argument() {
+    let ledger = &mut Ledger::default();
+    check(ledger, "SetPrice", &["a1"], Err("asset a1 does not exist"));
+    ledger.invoke(&Assets, "Create", &["a1", "ann", "7"]).unwrap();
+    check(ledger, "SetPrice", &["a1", "42"], Err("SetPrice takes 1 argument, not 2"));
+    check(ledger, "SetPrice", &["a1"], Err("the price is given as transient data: price=NUMBER"));
+    check(ledger, "Price", &["a1"], Err("asset a1 has no price"));
 }

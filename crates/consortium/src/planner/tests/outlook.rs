@@ -8,9 +8,11 @@ use super::*;
 use crate::channel_config::lock_out;
 use crate::expiry::expiring;
 use crate::plan::{NoteLevel, Passing, PlannedStep, StepId};
+use crate::repository::approval::Approval;
 
 fn between(was: &str, asked: &str) -> Plan {
-    model::plan_between(&wanted(was), &wanted(asked), "main (0123abc)", Some("4567def")).unwrap()
+    let (was, asked) = (wanted(was).into(), wanted(asked).into());
+    model::plan_between(&was, &asked, "main (0123abc)", Some("4567def")).unwrap().plan
 }
 
 fn step<'a>(plan: &'a Plan, id: &str) -> &'a PlannedStep {
@@ -54,7 +56,8 @@ fn another_address_of_a_consenter_is_the_same_consenter() {
 
 #[test]
 fn everything_is_new_where_there_was_no_definition() {
-    let plan = model::plan_between(&Desired::default(), &wanted(EXAMPLE), "nothing", None).unwrap();
+    let nothing = model::Revision::default();
+    let plan = model::plan_between(&nothing, &wanted(EXAMPLE).into(), "nothing", None).unwrap().plan;
     assert!(plan.steps.contains_key(&StepId("genesis/settlement".into())), "{}", render(&plan));
     assert!(plan.steps.values().all(|planned| planned.blocked.is_none()), "{}", render(&plan));
 }
@@ -154,7 +157,8 @@ fn a_restart_tells_whether_the_channel_goes_on() {
 
 #[test]
 fn what_cannot_be_undone_waits_for_an_approval() {
-    let mut settings = Settings { approvals: ApprovalSettings { required: true, approved: Vec::new() }, ..settings() };
+    let mut settings =
+        Settings { approvals: ApprovalSettings { required: true, ..ApprovalSettings::default() }, ..settings() };
     let planned = |settings: &Settings, world: &mut Observed| {
         let desired = wanted_by(EXAMPLE, settings);
         look(world, &desired);
@@ -188,6 +192,93 @@ fn what_cannot_be_undone_waits_for_an_approval() {
 }
 
 #[test]
+fn a_signed_file_approves_where_the_settings_name_its_organization() {
+    let planned = |given: &[Approval], counted: &[&str]| {
+        let counted = counted.iter().map(|name| (*name).to_owned()).collect();
+        let approvals = ApprovalSettings { required: true, organizations: counted, ..ApprovalSettings::default() };
+        let desired = Desired { given: given.to_vec(), ..wanted_by(EXAMPLE, &Settings { approvals, ..settings() }) };
+        plan(&desired, &model::nothing(&desired, "404"), None)
+    };
+    let genesis = |plan: &Plan| step(plan, "genesis/settlement").clone();
+    let first = planned(&[], &["acme"]);
+    let digest = genesis(&first).approval.unwrap().digest;
+    let approval = |organization: &str, digest: &str| Approval {
+        hash: first.hash.clone(),
+        organization: organization.to_owned(),
+        reason: "as agreed".to_owned(),
+        expires: Timestamp::MAX,
+        steps: [(digest.to_owned(), "pin it".to_owned())].into(),
+    };
+    let of_acme = [approval("acme", &digest)];
+    let approved = planned(&of_acme, &["acme"]);
+    assert_eq!(genesis(&approved).blocked, None, "{}", render(&approved));
+    assert_eq!(genesis(&approved).approval.unwrap().by, ["acme"]);
+    assert!(approved.notes.iter().any(|note| note.code == "Approved" && note.message.contains("as agreed")));
+    assert_eq!(genesis(&planned(&of_acme, &["*"])).blocked, None);
+    // The daemon's own settings say whose word counts: nobody's, unless they name somebody.
+    for counted in [&[][..], &["globex"]] {
+        let plan = planned(&of_acme, counted);
+        let why = genesis(&plan).blocked.unwrap_or_default();
+        assert!(why.contains("acme did in the repository") && why.contains("spec.approvals.organizations"), "{why}");
+        assert_eq!(genesis(&plan).approval.unwrap().by, ["acme"], "it is shown all the same");
+    }
+    // What is approved is this step.
+    let other = planned(&[approval("acme", "0123")], &["acme"]);
+    assert!(genesis(&other).blocked.is_some());
+    assert!(other.notes.iter().all(|note| note.code != "Approved"));
+}
+
+/// An update that cannot be undone is approved as every such step is, or at its Proposal by the digest of its bytes; another
+/// update of the same capabilities is not.
+#[test]
+fn a_raised_capability_is_approved_and_no_other() {
+    let text = |channel: &str, application: &str| {
+        let capabilities = format!("      capabilities: {{channel: {channel}, application: {application}}}");
+        edited(("      members: [acme, globex]", &format!("      members: [acme, globex]\n{capabilities}")))
+    };
+    let approvals = |approved: &[&str], organizations: &[&str]| ApprovalSettings {
+        required: true,
+        approved: approved.iter().map(|digest| (*digest).to_owned()).collect(),
+        organizations: organizations.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    let mut world = converged(&text("V2_0", "V2_0"));
+    let mut planned = |levels: (&str, &str), approvals: ApprovalSettings, given: &[Approval], at: Option<&str>| {
+        let desired = wanted_by(&text(levels.0, levels.1), &Settings { approvals, ..settings() });
+        let desired = Desired { given: given.to_vec(), ..desired };
+        look(&mut world, &desired);
+        world.channels.get_mut("settlement").unwrap().approved = at.into_iter().map(str::to_owned).collect();
+        step(&plan(&desired, &world, None), "channel-config/settlement/capabilities").clone()
+    };
+    let check = |planned: &PlannedStep, approved: bool| {
+        assert_eq!(planned.blocked.is_none(), approved, "{planned:?}");
+        assert_eq!(planned.approval.as_ref().unwrap().given, approved, "{planned:?}");
+    };
+    let (raised, other) = (("V2_0", "V2_5"), ("V3_0", "V2_0"));
+    let open = planned(raised, approvals(&[], &[]), &[], None);
+    check(&open, false);
+    let digest = open.approval.unwrap().digest;
+    let file = Approval {
+        hash: String::new(),
+        organization: "acme".to_owned(),
+        reason: String::new(),
+        expires: Timestamp::MAX,
+        steps: [(digest.clone(), "raise it".to_owned())].into(),
+    };
+    let file = [file];
+    let Step::UpdateChannelConfig { digest: Some(update), .. } = open.step else { panic!("{:?}", open.step) };
+    check(&planned(raised, approvals(&[&digest], &[]), &[], None), true);
+    check(&planned(raised, approvals(&[], &["acme"]), &file, None), true);
+    check(&planned(raised, approvals(&[], &["globex"]), &file, None), false);
+    check(&planned(raised, approvals(&[], &[]), &[], Some(&update)), true);
+    check(&planned(raised, approvals(&[], &[]), &[], Some("0123")), false);
+    check(&planned(other, approvals(&[&digest], &["acme"]), &file, Some(&update)), false);
+    // Where no step has to wait, an update that cannot be undone does all the same: what is approved is told.
+    let asked = |approved: &[&str]| ApprovalSettings { required: false, ..approvals(approved, &[]) };
+    assert!(planned(raised, asked(&[]), &[], None).is_unapproved());
+    assert!(!planned(raised, asked(&[&digest]), &[], None).is_unapproved());
+}
+
+#[test]
 fn drift_of_an_object_names_who_wrote_it() {
     let mut world = converged(EXAMPLE);
     let live = world.objects.get_mut(&object(Kind::Peer, "trade-acme", "peer1")).unwrap();
@@ -212,4 +303,31 @@ fn certificates_that_end_within_the_horizon_are_named() {
     // Two roots of three organizations, and three consenters.
     assert_eq!((soon.len(), soon.iter().all(|code| code == "Expires")), (9, true), "{soon:?}");
     assert!(codes(end + SignedDuration::from_hours(24), 0).iter().all(|code| code == "Expired"));
+}
+
+const TLS: (&str, &str) = ("tls certificate", "2026-03-20T00:00:00Z");
+const ENROLMENT: (&str, &str) = ("enrolment certificate", "2026-02-20T00:00:00Z");
+
+#[test]
+fn certificates_of_nodes_and_authorities_that_end_within_the_horizon_are_named() {
+    let mut world = converged(EXAMPLE);
+    let now = "2026-03-01T00:00:00Z".parse::<Timestamp>().unwrap();
+    let mut ends = |kind, namespace: &str, name: &str, certificates: &[(&str, &str)]| {
+        let live = world.objects.get_mut(&object(kind, namespace, name)).unwrap();
+        live.certificates = certificates.iter().map(|(name, end)| ((*name).to_owned(), (*end).to_owned())).collect();
+    };
+    ends(Kind::Peer, "trade-acme", "peer1", &[TLS, ENROLMENT]);
+    ends(Kind::Orderer, "trade-hub", "orderer1", &[("tls certificate", "2026-05-20T00:00:00Z"), ("other", "soon")]);
+    ends(Kind::CertificateAuthority, "trade-acme", "ca", &[("clients root", "2026-03-30T00:00:00Z")]);
+    let notes = |days: i64| -> Vec<String> {
+        let found = expiring(&world, now, SignedDuration::from_hours(24 * days)).into_iter();
+        let first = |message: String| message.split(':').next().unwrap_or_default().to_owned();
+        found.map(|note| format!("{} {}: {}", note.code, note.subject, first(note.message))).collect()
+    };
+    let ended = "Expired Peer trade-acme/peer1: the enrolment certificate ended on 2026-02-20T00";
+    let authority = "Expires CertificateAuthority trade-acme/ca: the clients root ends on 2026-03-30T00";
+    let tls = "Expires Peer trade-acme/peer1: the tls certificate ends on 2026-03-20T00";
+    assert_eq!(notes(0), [ended]);
+    assert_eq!(notes(30), [ended, authority, tls]);
+    assert_eq!(notes(90).len(), 4, "the orderer's too; of what is no time nothing is said");
 }

@@ -252,10 +252,10 @@ impl Problems {
         }
         match (&old.consensus, &new.consensus) {
             (Consensus::EtcdRaft { consenters: old, .. }, Consensus::EtcdRaft { consenters: new, .. }) => {
-                self.raft_change(old, new, after);
+                self.raft_change(old, new, (before, after));
             }
             (Consensus::Bft { consenters: old, .. }, Consensus::Bft { consenters: new, .. }) => {
-                self.bft_change(old, new, after);
+                self.bft_change(old, new, (before, after));
             }
             (Consensus::Other { .. }, Consensus::Other { .. }) => {}
             (Consensus::EtcdRaft { consenters: raft, .. }, Consensus::Bft { consenters: bft, .. }) => {
@@ -268,7 +268,12 @@ impl Problems {
         }
     }
 
-    fn raft_change(&mut self, old: &[RaftConsenter], new: &[RaftConsenter], after: &ChannelConfig) {
+    fn raft_change(
+        &mut self,
+        old: &[RaftConsenter],
+        new: &[RaftConsenter],
+        (before, after): (&ChannelConfig, &ChannelConfig),
+    ) {
         let certificates = |list: &[RaftConsenter]| -> BTreeSet<Pem> {
             list.iter().map(|consenter| consenter.client_tls_cert.clone()).collect()
         };
@@ -282,14 +287,21 @@ impl Problems {
             self.add(CONSENSUS_TYPE, problem);
         }
         let authorities = TlsAuthorities::of(after);
-        for consenter in new.iter().filter(|consenter| !old.contains(consenter)) {
+        // Those that stay may lose the authority that stands for them, with the organization that has it.
+        let others = authorities != TlsAuthorities::of(before);
+        for consenter in new.iter().filter(|consenter| others || !old.contains(consenter)) {
             let path = format!("{CONSENSUS_TYPE}/consenters/{}:{}", consenter.host, consenter.port);
             self.tls(&path, &consenter.client_tls_cert, &authorities);
             self.tls(&path, &consenter.server_tls_cert, &authorities);
         }
     }
 
-    fn bft_change(&mut self, old: &[BftConsenter], new: &[BftConsenter], after: &ChannelConfig) {
+    fn bft_change(
+        &mut self,
+        old: &[BftConsenter],
+        new: &[BftConsenter],
+        (before, after): (&ChannelConfig, &ChannelConfig),
+    ) {
         let ids = |list: &[BftConsenter]| -> BTreeSet<u32> { list.iter().map(|consenter| consenter.id).collect() };
         let (added, removed) = (ids(new).difference(&ids(old)).count(), ids(old).difference(&ids(new)).count());
         if added > 1 || removed > 1 {
@@ -297,8 +309,9 @@ impl Problems {
             self.add("/Channel/Orderer/Orderers", problem);
         }
         let authorities = TlsAuthorities::of(after);
+        let others = authorities != TlsAuthorities::of(before);
         let judge = Judge::new(after);
-        for consenter in new.iter().filter(|consenter| !old.contains(consenter)) {
+        for consenter in new.iter().filter(|consenter| others || !old.contains(consenter)) {
             let path = format!("/Channel/Orderer/Orderers/{}", consenter.id);
             self.tls(&path, &consenter.client_tls_cert, &authorities);
             self.tls(&path, &consenter.server_tls_cert, &authorities);
@@ -345,6 +358,7 @@ impl Problems {
 }
 
 /// The TLS authorities of all the organisations that run orderers.
+#[derive(PartialEq)]
 struct TlsAuthorities {
     roots: Vec<CertificateInfo>,
     intermediates: Vec<CertificateInfo>,

@@ -1,9 +1,10 @@
 //! The difference of two trees as an update (`internal/configtxlator/update/update.go`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tenter_fabric_wire::common::{ConfigGroup, ConfigPolicy, ConfigValue};
 
+use super::super::write::Unchanged;
 use super::super::{key, map};
 
 /// Read set and write set.
@@ -34,25 +35,73 @@ impl<T: Clone> Members<T> {
 
 /// A member's place in the sets.
 enum Placed<T> {
-    Same(T),
+    Same,
     Changed { read: Option<T>, write: T },
 }
 
-fn compare<T: Clone>(
+/// A member of a group.
+trait Member: Clone {
+    /// What is listed of an unchanged one.
+    fn bare(&self) -> Self;
+
+    /// It, with everything in it at version 0.
+    fn fresh(&self) -> Self;
+}
+
+impl Member for ConfigValue {
+    fn bare(&self) -> Self {
+        Self { version: self.version, ..Self::default() }
+    }
+
+    fn fresh(&self) -> Self {
+        Self { version: 0, ..self.clone() }
+    }
+}
+
+impl Member for ConfigPolicy {
+    fn bare(&self) -> Self {
+        Self { version: self.version, ..Self::default() }
+    }
+
+    fn fresh(&self) -> Self {
+        Self { version: 0, ..self.clone() }
+    }
+}
+
+impl Member for ConfigGroup {
+    fn bare(&self) -> Self {
+        Self { version: self.version, ..Self::default() }
+    }
+
+    fn fresh(&self) -> Self {
+        let mut group = self.clone();
+        reset_versions(&mut group);
+        group
+    }
+}
+
+/// Compares the members of one kind. Those of `original` that are in `unchanged` are not in `updated`, and stay.
+fn compare<T: Member>(
     original: &BTreeMap<String, T>,
     updated: &BTreeMap<String, T>,
-    existing: impl Fn(&T, &T) -> Placed<T>,
-    new: impl Fn(&T) -> T,
+    unchanged: &BTreeSet<&str>,
+    existing: impl Fn(&str, &T, &T) -> Placed<T>,
 ) -> Members<T> {
-    let (mut read, mut write, mut same) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let (mut read, mut write) = (BTreeMap::new(), BTreeMap::new());
+    let kept = original.iter().filter(|(name, _)| unchanged.contains(name.as_str()));
+    let mut same: BTreeMap<String, T> = kept.map(|(name, member)| (name.clone(), member.bare())).collect();
+    let mut joined = false;
+    let mut found = same.len();
     for (name, after) in updated {
         let Some(before) = original.get(name) else {
-            write.insert(name.clone(), new(after));
+            write.insert(name.clone(), after.fresh());
+            joined = true;
             continue;
         };
-        match existing(before, after) {
-            Placed::Same(member) => {
-                same.insert(name.clone(), member);
+        found += 1;
+        match existing(name, before, after) {
+            Placed::Same => {
+                same.insert(name.clone(), before.bare());
             }
             Placed::Changed { read: seen, write: changed } => {
                 read.extend(seen.map(|seen| (name.clone(), seen)));
@@ -60,35 +109,28 @@ fn compare<T: Clone>(
             }
         }
     }
-    Members { read, write, same, joined_or_left: !original.keys().eq(updated.keys()) }
+    Members { read, write, same, joined_or_left: joined || found < original.len() }
 }
 
 fn place_value(before: &ConfigValue, after: &ConfigValue) -> Placed<ConfigValue> {
     if before.mod_policy == after.mod_policy && before.value == after.value {
-        return Placed::Same(ConfigValue { version: before.version, ..ConfigValue::default() });
+        return Placed::Same;
     }
     Placed::Changed { read: None, write: ConfigValue { version: before.version + 1, ..after.clone() } }
 }
 
 fn place_policy(before: &ConfigPolicy, after: &ConfigPolicy) -> Placed<ConfigPolicy> {
     if before.mod_policy == after.mod_policy && before.policy == after.policy {
-        return Placed::Same(ConfigPolicy { version: before.version, ..ConfigPolicy::default() });
+        return Placed::Same;
     }
     Placed::Changed { read: None, write: ConfigPolicy { version: before.version + 1, ..after.clone() } }
 }
 
-fn place_group(before: &ConfigGroup, after: &ConfigGroup) -> Placed<ConfigGroup> {
-    match group_update(before, after) {
-        None => Placed::Same(ConfigGroup { version: before.version, ..ConfigGroup::default() }),
+fn place_group(sets: Option<Sets>) -> Placed<ConfigGroup> {
+    match sets {
+        None => Placed::Same,
         Some(Sets { read, write }) => Placed::Changed { read: Some(read), write },
     }
-}
-
-/// A group that is new, with everything in it at version 0.
-fn new_group(group: &ConfigGroup) -> ConfigGroup {
-    let mut group = group.clone();
-    reset_versions(&mut group);
-    group
 }
 
 fn reset_versions(group: &mut ConfigGroup) {
@@ -98,15 +140,36 @@ fn reset_versions(group: &mut ConfigGroup) {
     group.groups.values_mut().for_each(reset_versions);
 }
 
-/// The update of a group; `None` if nothing in it changes.
+/// The update of a root; `None` if nothing in it changes.
+pub(super) fn update(original: &ConfigGroup, updated: &ConfigGroup, unchanged: &Unchanged<'_>) -> Option<Sets> {
+    let none = BTreeSet::new();
+    group_update(original, updated, &none, |name, before, after| {
+        let kept = unchanged.below(name).unwrap_or(&none);
+        group_update(before, after, kept, |_, before, after| whole_update(before, after))
+    })
+}
+
+/// The update of a group of which nothing is left out.
+fn whole_update(original: &ConfigGroup, updated: &ConfigGroup) -> Option<Sets> {
+    group_update(original, updated, &BTreeSet::new(), |_, before, after| whole_update(before, after))
+}
+
+/// The update of a group, without the groups of `unchanged` in `updated`; `None` if nothing in it changes.
 ///
 /// A group itself changes when members join or leave it or its modification policy changes, not when a member changes.
-pub(super) fn group_update(original: &ConfigGroup, updated: &ConfigGroup) -> Option<Sets> {
-    let new_value = |value: &ConfigValue| ConfigValue { version: 0, ..value.clone() };
-    let new_policy = |policy: &ConfigPolicy| ConfigPolicy { version: 0, ..policy.clone() };
-    let mut values = compare(&original.values, &updated.values, place_value, new_value);
-    let mut policies = compare(&original.policies, &updated.policies, place_policy, new_policy);
-    let mut groups = compare(&original.groups, &updated.groups, place_group, new_group);
+fn group_update(
+    original: &ConfigGroup,
+    updated: &ConfigGroup,
+    unchanged: &BTreeSet<&str>,
+    child: impl Fn(&str, &ConfigGroup, &ConfigGroup) -> Option<Sets>,
+) -> Option<Sets> {
+    let none = BTreeSet::new();
+    let mut values = compare(&original.values, &updated.values, &none, |_, before, after| place_value(before, after));
+    let mut policies =
+        compare(&original.policies, &updated.policies, &none, |_, before, after| place_policy(before, after));
+    let mut groups = compare(&original.groups, &updated.groups, unchanged, |name, before, after| {
+        place_group(child(name, before, after))
+    });
     let membership = values.joined_or_left || policies.joined_or_left || groups.joined_or_left;
     let itself = membership || original.mod_policy != updated.mod_policy;
     if !itself && values.is_untouched() && policies.is_untouched() && groups.is_untouched() {

@@ -21,6 +21,7 @@ pub use reject::{MAX_REASON, Rejection, RejectionError};
 pub use sign::{ConfigSignature, SignatureError};
 
 use super::tree::{self, Elements};
+use super::write::Unchanged;
 use super::{CHANNEL, ChannelConfig, ConfigChange, ConfigError, CurrentConfig, diff};
 use crate::hash::sha256_hex;
 
@@ -110,21 +111,24 @@ impl ConfigUpdate {
     /// What the wanted configuration does not speak of is carried over ([`ChannelConfig::carrying_over`]). Equal inputs
     /// give equal bytes. The result is configtxlator's, and values whose meaning is the same are no difference.
     pub fn compute(current: &CurrentConfig, wanted: &ChannelConfig) -> Option<Self> {
-        let mut wanted = wanted.clone();
-        wanted.take_over(current.config());
-        let mut tree = wanted.to_config_group_like(current);
+        let (mut tree, unchanged) = wanted.to_config_group_over(current);
         compute::keep_equal(&mut tree, current.group());
-        Self::between(current.channel_id(), current.group(), &tree)
+        Self::between(current.channel_id(), current.group(), &tree, &unchanged)
     }
 
     /// Computes the update between two encoded `common.Config`, byte by byte as configtxlator does.
     pub fn compute_from_bytes(channel_id: &str, current: &[u8], updated: &[u8]) -> Result<Option<Self>, UpdateError> {
-        let root = |bytes| Ok::<_, ConfigError>(ChannelConfig::decode(bytes)?.channel_group.unwrap_or_default());
-        Ok(Self::between(channel_id, &root(current)?, &root(updated)?))
+        let root = |bytes| Ok::<_, ConfigError>(ChannelConfig::decode(bytes)?.1);
+        Ok(Self::between(channel_id, &root(current)?, &root(updated)?, &Unchanged::default()))
     }
 
-    fn between(channel_id: &str, current: &common::ConfigGroup, updated: &common::ConfigGroup) -> Option<Self> {
-        let sets = compute::group_update(current, updated)?;
+    fn between(
+        channel_id: &str,
+        current: &common::ConfigGroup,
+        updated: &common::ConfigGroup,
+        unchanged: &Unchanged<'_>,
+    ) -> Option<Self> {
+        let sets = compute::update(current, updated, unchanged)?;
         let message = common::ConfigUpdate {
             channel_id: channel_id.to_owned(),
             read_set: Some(sets.read),

@@ -30,13 +30,18 @@ pub struct ConfigSignature {
 }
 
 impl ConfigSignature {
+    /// Takes a signature out of an envelope. Nothing is verified.
+    pub(crate) fn from_wire(message: common::ConfigSignature) -> Self {
+        Self { header: message.signature_header, signature: message.signature }
+    }
+
     /// Reads an encoded `common.ConfigSignature`. Nothing is verified.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SignatureError> {
         let message = common::ConfigSignature::decode(bytes)?;
         if message.encoded_len() != bytes.len() {
             return Err(SignatureError::Unknown);
         }
-        Ok(Self { header: message.signature_header, signature: message.signature })
+        Ok(Self::from_wire(message))
     }
 
     /// The encoded `common.ConfigSignature`.

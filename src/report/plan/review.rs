@@ -1,0 +1,247 @@
+//! A plan for pull requests: remarks, cases, and the comment.
+
+use tenter_consortium::diagnostic::Span;
+use tenter_consortium::plan::{Note, NoteLevel, PlannedStep, Step, StepId};
+
+use super::steps::{meanwhile_text, step_text, symbol};
+use super::{PlanReport, headline, short_revision, summary};
+use crate::report::markdown::{self, Markdown, Section};
+use crate::report::review::{Case, Level, Remark, Review, RuleText};
+use crate::report::{Style, count, printable};
+
+impl PlanReport {
+    /// For a pull request.
+    pub fn review(&self) -> Review {
+        let Self { plan, file, basis: _ } = self;
+        let order = plan.ordered();
+        let steps = || order.iter().filter_map(|id| plan.steps.get(id));
+        let mut remarks: Vec<Remark> = steps().flat_map(step_remarks).collect();
+        remarks.extend(plan.notes.iter().map(note_remark));
+        let case = |planned: &PlannedStep| Case {
+            name: headline(&planned.step),
+            group: "steps".to_owned(),
+            failure: planned.blocked.clone(),
+            output: planned.irreversible.as_ref().map(|why| format!("cannot be undone: {why}")),
+        };
+        let mut rules: Vec<RuleText> = PLAN_RULES.iter().map(PlanRule::text).collect();
+        for note in &remarks {
+            if rules.iter().all(|rule| rule.id != note.rule) {
+                let title = format!("{} of the plan.", note.rule.trim_start_matches("plan/"));
+                let explanation = "The message says what is so and what to do next.".to_owned();
+                rules.push(RuleText { id: note.rule.clone(), title, explanation, level: note.level });
+            }
+        }
+        Review {
+            command: "plan",
+            file: file.clone(),
+            remarks,
+            rules,
+            cases: steps().map(case).collect(),
+            markdown: self.markdown(&order),
+        }
+    }
+
+    fn markdown(&self, order: &[StepId]) -> Markdown {
+        let Self { plan, file, basis } = self;
+        let plain = Style::default();
+        let revision =
+            plan.revision.as_deref().map(|revision| format!(" at {}", markdown::code(short_revision(revision))));
+        let heading = format!("Tenter plan for {}{}", markdown::code(&plan.consortium), revision.unwrap_or_default());
+        let mut head = vec![format!("**{}**", markdown::escaped(&summary(plan, plain)))];
+        head.extend(basis.warning().map(|warning| markdown::escaped(&warning)));
+        let numbered =
+            || order.iter().enumerate().filter_map(|(place, id)| plan.steps.get(id).map(|step| (place + 1, step)));
+        let mut items = alike(
+            "⛔",
+            ("is blocked", "are blocked"),
+            numbered().map(|(number, planned)| (number, planned, &planned.blocked)),
+        );
+        let final_ones = numbered().map(|(number, planned)| (number, planned, &planned.irreversible));
+        items.extend(alike("⚠️", ("cannot be undone", "cannot be undone"), final_ones));
+        for (number, planned) in numbered() {
+            let name = markdown::code(&headline(&planned.step));
+            if let Some(missing) = missing_signatures(&planned.step) {
+                items.push(format!("- ✍️ {number}. {name} needs more signatures: {}", markdown::escaped(missing)));
+            }
+            let halted = planned.effects.restart.iter().flat_map(|restart| &restart.meanwhile);
+            for channel in halted.filter(|channel| !channel.goes_on()) {
+                let text = markdown::escaped(&meanwhile_text(channel));
+                items.push(format!("- ⏸️ {number}. {name} restarts a node: {text}"));
+            }
+        }
+        for Note { level, code, subject, message } in &plan.notes {
+            let sign = match level {
+                NoteLevel::Info => "ℹ️",
+                NoteLevel::Warning => "⚠️",
+                NoteLevel::Error => "❌",
+            };
+            let code = markdown::code(code);
+            items.push(format!("- {sign} {code} {}: {}", markdown::escaped(subject), markdown::escaped(message)));
+        }
+        if let Some(first) = items.first_mut() {
+            // A list begins after an empty line.
+            first.insert(0, '\n');
+        }
+        head.extend(items);
+        if let Some(approve) = self.approve() {
+            head.push(format!("\nWhat cannot be undone is approved with {}", markdown::code(&approve)));
+        }
+        let mut lines = Vec::new();
+        for (number, planned) in numbered() {
+            let sign = match symbol(planned, plain).as_str() {
+                "+" | ">" => '+',
+                "-" => '-',
+                "." => ' ',
+                _ => '!',
+            };
+            lines.push(format!("{sign} {number}. {}", printable(&headline(&planned.step))));
+            lines.extend(step_text(number, planned, file, plain).lines().skip(1).map(str::to_owned));
+        }
+        let sections = if lines.is_empty() {
+            Vec::new()
+        } else {
+            vec![Section { summary: format!("All {}", count(plan.steps.len(), "step")), language: "diff", lines }]
+        };
+        Markdown { marker: format!("plan:{}", plan.consortium), heading, head, sections }
+    }
+}
+
+/// List items for steps of which something is so, those with the same reason in one.
+fn alike<'a>(
+    sign: &str,
+    (one, many): (&str, &str),
+    steps: impl Iterator<Item = (usize, &'a PlannedStep, &'a Option<String>)>,
+) -> Vec<String> {
+    let mut reasons: Vec<(&str, Vec<(usize, &PlannedStep)>)> = Vec::new();
+    for (number, planned, reason) in steps {
+        let Some(reason) = reason.as_deref() else { continue };
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, steps)) => steps.push((number, planned)),
+            None => reasons.push((reason, vec![(number, planned)])),
+        }
+    }
+    let items = reasons.into_iter().map(|(reason, steps)| {
+        let reason = markdown::escaped(reason);
+        if let [(number, planned)] = steps.as_slice() {
+            return format!("- {sign} {number}. {} {one}: {reason}", markdown::code(&headline(&planned.step)));
+        }
+        let numbers: Vec<String> = steps.iter().map(|(number, _)| number.to_string()).collect();
+        format!("- {sign} {} ({}) {many}: {reason}", count(steps.len(), "step"), numbers.join(", "))
+    });
+    items.collect()
+}
+
+/// What a step's remarks are called.
+struct PlanRule {
+    id: &'static str,
+    title: &'static str,
+    explanation: &'static str,
+    level: Level,
+}
+
+impl PlanRule {
+    fn text(&self) -> RuleText {
+        let Self { id, title, explanation, level } = self;
+        RuleText {
+            id: (*id).to_owned(),
+            title: (*title).to_owned(),
+            explanation: (*explanation).to_owned(),
+            level: *level,
+        }
+    }
+}
+
+const BLOCKED: &str = "plan/blocked";
+const UNSEEN: &str = "plan/unseen";
+const IRREVERSIBLE: &str = "plan/irreversible";
+const SIGNATURES: &str = "plan/signatures";
+const HALTS: &str = "plan/halts";
+
+const PLAN_RULES: [PlanRule; 5] = [
+    PlanRule {
+        id: BLOCKED,
+        title: "A gate stops the step.",
+        explanation: "The step will not be done by this plan; the message says what would open the gate.",
+        level: Level::Error,
+    },
+    PlanRule {
+        id: UNSEEN,
+        title: "The step cannot be done yet, and no gate stops it.",
+        explanation: "A server could not be reached or refused to tell, or what others have to bring is not there. The next \
+                      look may tell.",
+        level: Level::Warning,
+    },
+    PlanRule {
+        id: IRREVERSIBLE,
+        title: "The step cannot be undone.",
+        explanation: "Reverting the commit will not take it back.",
+        level: Level::Warning,
+    },
+    PlanRule {
+        id: SIGNATURES,
+        title: "Other organizations must sign.",
+        explanation: "The policies that guard the change ask for more signatures than this daemon can give.",
+        level: Level::Notice,
+    },
+    PlanRule {
+        id: HALTS,
+        title: "A channel stands still while a node restarts.",
+        explanation: "Too few of the channel's nodes are left meanwhile: it has no quorum, or a member has no peer.",
+        level: Level::Warning,
+    },
+];
+
+/// Who else must sign or approve, in words.
+fn missing_signatures(step: &Step) -> Option<&str> {
+    match step {
+        Step::UpdateChannelConfig { signing, .. } | Step::DeployChaincode { signing, .. } => signing.missing.as_deref(),
+        _ => None,
+    }
+}
+
+fn step_remarks(planned: &PlannedStep) -> Vec<Remark> {
+    let span = planned.reasons.first().map(|origin| Span::on_line(origin.line, origin.column, origin.column + 1));
+    let name = headline(&planned.step);
+    let remark = |rule: &str, level, message: String| Remark {
+        rule: rule.to_owned(),
+        level,
+        message,
+        help: None,
+        file: None,
+        span,
+        related: Vec::new(),
+    };
+    let mut remarks = Vec::new();
+    if let Some(why) = &planned.blocked {
+        let (rule, level) = if planned.is_gated() { (BLOCKED, Level::Error) } else { (UNSEEN, Level::Warning) };
+        remarks.push(remark(rule, level, format!("{name} is blocked: {why}")));
+    }
+    if let Some(why) = &planned.irreversible {
+        remarks.push(remark(IRREVERSIBLE, Level::Warning, format!("{name} cannot be undone: {why}")));
+    }
+    if let Some(missing) = missing_signatures(&planned.step) {
+        remarks.push(remark(SIGNATURES, Level::Notice, format!("{name} needs more signatures: {missing}")));
+    }
+    let halted = planned.effects.restart.iter().flat_map(|restart| &restart.meanwhile);
+    for channel in halted.filter(|channel| !channel.goes_on()) {
+        remarks.push(remark(HALTS, Level::Warning, format!("{name} restarts a node: {}", meanwhile_text(channel))));
+    }
+    remarks
+}
+
+fn note_remark(note: &Note) -> Remark {
+    let Note { level, code, subject, message } = note;
+    Remark {
+        rule: format!("plan/{code}"),
+        level: match level {
+            NoteLevel::Info => Level::Notice,
+            NoteLevel::Warning => Level::Warning,
+            NoteLevel::Error => Level::Error,
+        },
+        message: format!("{subject}: {message}"),
+        help: None,
+        file: None,
+        span: None,
+        related: Vec::new(),
+    }
+}
