@@ -41,8 +41,9 @@ const MOVED: usize = 10;
 /// Carry out the plan, and wait until everything is so.
 ///
 /// Shows the plan, asks, takes the Consortium's Lease, writes what the plan says, and plans again until nothing is left to
-/// do. The controllers (tenter operator, or tenter run) do their part meanwhile. A plan file (tenter plan --out) is applied only
-/// to the world that it was made from.
+/// do. The controllers (tenter operator) do their part meanwhile. Where tenter run or tenter sync follows a repository, that has
+/// the Lease and applies by itself: commit the change instead. A plan file (tenter plan --out) is applied only to the world that
+/// it was made from.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tenter apply --consortium trade .
@@ -174,6 +175,11 @@ impl Progress {
 pub async fn run(global: &Global, args: Args) -> Result<Outcome, CliError> {
     let cluster = Cluster::connect(global).await?;
     let consortium = cluster.required_consortium(global).await?;
+    if consortium.spec.suspend {
+        let message = format!("Consortium {}/{} is suspended", global.namespace, consortium.name_any());
+        let hint = "its controllers leave everything alone, so nothing would come of what is applied; set spec.suspend to false";
+        return Err(CliError::new(Exit::Blocked, message, hint));
+    }
     let file = args.definition.path.as_deref().map(PlanFile::read).transpose()?.flatten();
     let inputs = match &file {
         None => args.definition.inputs(global, Some(&cluster), Some(&consortium)).await?,
@@ -261,7 +267,7 @@ async fn take_lease(cluster: &Cluster, name: &str, patience: Duration) -> Result
             LeaseError::Held { .. } => CliError::new(
                 Exit::Blocked,
                 error.to_string(),
-                "a daemon that follows the repository applies by itself; commit the change, or set spec.suspend of the Consortium",
+                "a daemon that follows the repository applies by itself: commit the change; or run the controllers alone (tenter operator)",
             ),
             LeaseError::Api { error: answer, .. } => {
                 CliError { message: error.to_string(), ..super::cluster::failed("take the Lease", name, answer) }

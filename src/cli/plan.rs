@@ -12,7 +12,7 @@ use tenter_consortium::model::{self, Compared, Revision};
 use tenter_consortium::network::Network;
 use tenter_consortium::objects::{ApprovalSettings, ImageSettings, NamespaceSettings, Subject, SubjectKind};
 use tenter_consortium::plan::{Plan, PlannedStep, Unseen};
-use tenter_consortium::settings::Settings;
+use tenter_consortium::settings::{Settings, acts_for_others};
 use tenter_consortium::snapshot::{Snapshot, SnapshotError};
 
 use super::args::Global;
@@ -240,6 +240,9 @@ impl DefinitionArgs {
         let located = self.locate(cluster, consortium).await?;
         let network = load(&located)?;
         let settings = if let Some(object) = consortium {
+            if let Some(why) = acts_for_others(&object.spec.organizations, &located.facts) {
+                return Err(CliError::plain(Exit::Blocked, why));
+            }
             Settings::of(&object.name_any(), &global.namespace, &object.spec)
         } else {
             let name = global.consortium.as_deref().unwrap_or(&network.name);

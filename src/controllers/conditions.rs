@@ -1,6 +1,6 @@
 //! The conditions `Ready`, `Reconciling` and `Stalled` (kstatus), as pure functions.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tenter_consortium::objects::Condition;
 
 /// The name of the condition that says whether an object is as wanted.
@@ -76,6 +76,21 @@ impl Verdict {
         match self {
             Self::Ready { message, .. } | Self::Reconciling { message, .. } | Self::Stalled { message, .. } => message,
         }
+    }
+}
+
+/// How long what programs bring about is waited for before a person has to look.
+const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(30);
+
+/// A wait since some time: `Stalled` once it has lasted longer than anything that comes by itself. The reason stays, so that it is
+/// still seen what is waited for; the object is looked at as before, and goes on when it comes.
+pub fn overdue(verdict: Verdict, since: Timestamp, now: Timestamp) -> Verdict {
+    match verdict {
+        Verdict::Reconciling { reason, message } if now.duration_since(since) > LONGEST_WAIT => {
+            let (since, minutes) = (rfc3339(since), LONGEST_WAIT.as_mins());
+            Verdict::stalled(reason, format!("{message}; it has been so since {since}, longer than {minutes} min: have a look"))
+        }
+        other => other,
     }
 }
 
@@ -156,6 +171,19 @@ mod tests {
         check(Verdict::ready("Running", ""), READY);
         check(Verdict::reconciling("Starting", ""), RECONCILING);
         check(Verdict::stalled("ImageNotAllowed", ""), STALLED);
+    }
+
+    #[test]
+    fn a_wait_is_bounded() {
+        let waits = || Verdict::reconciling("QuorumLost", "2 of 3 are down");
+        let after = |minutes: i64| overdue(waits(), at(10), at(10 + 60 * minutes));
+        assert_eq!(after(30), waits());
+        let Verdict::Stalled { reason, message } = after(31) else { panic!("it waits for ever") };
+        assert_eq!(reason, "QuorumLost");
+        assert!(message.starts_with("2 of 3 are down; ") && message.contains("1970-01-01T00:00:10Z"), "{message}");
+        assert_eq!(after(31), after(300), "said once, not at every look");
+        let ready = Verdict::ready("Active", "");
+        assert_eq!(overdue(ready.clone(), at(10), at(100_000)), ready);
     }
 
     #[test]

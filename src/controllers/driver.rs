@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Debug;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,7 +24,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::apply;
-use super::conditions::{Verdict, conditions, state};
+use super::conditions::{Verdict, conditions, overdue, state};
 use super::context::Context;
 use super::definitions::Seen;
 use super::events;
@@ -144,6 +143,10 @@ pub trait Controlled: Send + Sync + 'static {
     /// Whether what its objects wait for is seen only by asking, as with Fabric nodes: see [`pace`].
     const ASKS: bool = false;
 
+    /// Reasons of waits that end when another organization, or a person, does its part, which may take days. Any other wait that
+    /// lasts needs a person: see [`overdue`].
+    const BY_OTHERS: &'static [&'static str] = &[];
+
     /// Adds what else is watched: objects that the kind's objects own, or that concern them.
     fn watch(&self, controller: Controller<Self::Object>, _ctx: &Context) -> Controller<Self::Object> {
         controller
@@ -202,13 +205,7 @@ impl<C: Controlled> Driver<C> {
     /// Reconciles one object once. Returns when to look again; `None` when the object is gone or names no consortium.
     pub async fn reconcile(&self, namespace: &str, name: &str) -> Option<Duration> {
         let key = (namespace.to_owned(), name.to_owned());
-        // A bug that one object brings out must not end the daemon, and with it every other object's upkeep.
-        let attempt = AssertUnwindSafe(self.attempt(namespace, name)).catch_unwind().map(|caught| {
-            caught.unwrap_or_else(|_| {
-                let message = "the reconciliation panicked; the daemon's log has the place: report it as a bug";
-                Err(Failure::new("Panicked", message))
-            })
-        });
+        let attempt = Failure::caught("the reconciliation", self.attempt(namespace, name));
         let outcome = timeout(TIME_LIMIT, attempt).await.unwrap_or_else(|_| {
             let message = format!("the reconciliation took longer than {} s and is tried again", TIME_LIMIT.as_secs());
             Err(Failure::new("TimeLimit", message))
@@ -269,26 +266,33 @@ impl<C: Controlled> Driver<C> {
             return Ok(object.consortium().map(|_| NOT_OURS));
         };
         let object = self.begin(object).await?;
-        let pass = self.rounds(&scope, &object).await?;
-        self.write_status(&object, pass.status, &pass.verdict).await?;
-        Ok(Some(self.paced(namespace, name, &pass.verdict, pass.requeue)))
+        let Pass { status, verdict, requeue } = self.rounds(&scope, &object).await?;
+        let Some(since) = self.waits_since(namespace, name, &verdict) else {
+            self.write_status(&object, status, &verdict).await?;
+            return Ok(Some(requeue));
+        };
+        let now = self.ctx.now();
+        let bounded = !C::BY_OTHERS.contains(&verdict.reason());
+        let verdict = if bounded { overdue(verdict, since, now) } else { verdict };
+        self.write_status(&object, status, &verdict).await?;
+        let waited = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+        Ok(Some(if C::ASKS { pace(waited, requeue) } else { requeue }))
     }
 
-    /// When to look again at an object that is as the verdict says.
-    fn paced(&self, namespace: &str, name: &str, verdict: &Verdict, asked: Duration) -> Duration {
+    /// Since when an object waits for what the verdict says, if it waits.
+    fn waits_since(&self, namespace: &str, name: &str, verdict: &Verdict) -> Option<Timestamp> {
         let key = (namespace.to_owned(), name.to_owned());
         let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
         let Verdict::Reconciling { reason, .. } = verdict else {
             waits.remove(&key);
-            return asked;
+            return None;
         };
         let now = self.ctx.now();
         let wait = waits.entry(key).or_insert_with(|| (reason.clone(), now));
         if wait.0 != *reason {
             *wait = (reason.clone(), now);
         }
-        let waited = Duration::try_from(now.duration_since(wait.1)).unwrap_or_default();
-        if C::ASKS { pace(waited, asked) } else { asked }
+        Some(wait.1)
     }
 
     /// The daemon's settings for the object, or `None` if it is not this daemon's to act on.

@@ -2,6 +2,9 @@
 
 use std::error::Error as _;
 use std::fmt::Display;
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt as _;
 
 /// Why a reconciliation stopped. It becomes the `Ready` condition's reason and message, so both are for people.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +27,15 @@ impl Failure {
     /// A failure that stays until somebody changes something.
     pub fn terminal(reason: impl Into<String>, message: impl Into<String>) -> Self {
         Self { reason: reason.into(), message: message.into(), terminal: true }
+    }
+
+    /// What came of an attempt that may panic, as a failure of that attempt alone: a bug that one object or commit brings out
+    /// must not end the daemon, and with it everything else's upkeep. `what` is an attempt: `the reconciliation`.
+    pub async fn caught<T>(what: &str, attempt: impl Future<Output = Result<T, Self>>) -> Result<T, Self> {
+        AssertUnwindSafe(attempt).catch_unwind().await.unwrap_or_else(|_| {
+            let message = format!("{what} panicked; the daemon's log has the place: report it as a bug");
+            Err(Self::new("Panicked", message))
+        })
     }
 
     /// The API server did not do what was asked of it. `what` says what, for example `read Secret acme/ca-tls`.
@@ -62,6 +74,13 @@ mod tests {
     use kube::core::Status;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_failure() {
+        let failed = Failure::caught("the look", async { if true { panic!("on purpose") } else { Ok(()) } }).await.unwrap_err();
+        assert_eq!(failed.reason, "Panicked");
+        assert!(Failure::caught("the look", async { Ok(()) }).await.is_ok());
+    }
 
     #[test]
     fn forbidden_names_the_way_out() {

@@ -8,6 +8,9 @@ use tenter_consortium::objects::{FIELD_MANAGER, LABEL_CONSORTIUM, LABEL_NODE, LA
 
 use super::apply::MANAGED_BY;
 
+/// Annotation of an Orderer or Peer: the uid of its Pod that is to be restarted as soon as the others can do without it. It says
+/// nothing any more once another Pod is there.
+pub const RESTART: &str = "tenter.dev/restart";
 /// Label that says what part of the network an object is: `orderer`, `peer`, `certificate-authority`, ...
 pub const COMPONENT: &str = "app.kubernetes.io/component";
 /// Label of Kubernetes' convention: which of several of its kind an object is.

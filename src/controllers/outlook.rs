@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::conditions::Verdict;
+use super::schedule::RESYNC;
 
 /// What is being waited for, which sets how soon it is looked at again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,11 @@ impl Outlook {
     /// As its spec says.
     pub fn ready(reason: &str, message: String) -> Self {
         Self { verdict: Verdict::ready(reason, message), pause: SPARSE }
+    }
+
+    /// As it will stay: looked at again only so that what is left of it elsewhere goes in the end.
+    pub fn past(reason: &str, message: String) -> Self {
+        Self { verdict: Verdict::ready(reason, message), pause: RESYNC }
     }
 
     /// On the way.

@@ -116,20 +116,53 @@ async fn config_of(nodes: &Nodes, node: &Node, channel: &str, pinned: Option<&st
 }
 
 /// Config blocks that are looked at for the author of a change, newest first.
-const HISTORY: usize = 16;
+const AUTHORS: usize = 16;
+/// Config blocks among which an update is looked for, newest first.
+const UPDATES: usize = 256;
 
-/// The config blocks of a channel down to one whose sequence is `until`, newest first, as one of the nodes has them: at
-/// most sixteen. `newest` is the configuration in force.
-pub async fn history(
+/// Config blocks of a channel, newest first.
+#[derive(Debug, Default)]
+struct History {
+    blocks: Vec<Block>,
+    /// Whether there are older ones that were asked for and not read.
+    cut: bool,
+}
+
+/// The block of the channel's configurations since sequence `until` that `shows` says something of, with that. `newest` is the
+/// configuration in force. Absent only if all of them were looked at.
+pub async fn find_since<T>(
+    nodes: &Nodes,
+    sources: &[Node],
+    newest: (&str, &LiveChannel),
+    until: u64,
+    shows: impl Fn(&Block) -> Option<T>,
+) -> Observation<(u64, T)> {
+    let (channel, live) = newest;
+    let history = match history(nodes, sources, channel, live, (until, UPDATES)).await {
+        Observation::Present { value } => value,
+        other => return other.unseen(),
+    };
+    match history.blocks.iter().find_map(|block| Some((block.number(), shows(block)?))) {
+        Some(value) => Observation::Present { value },
+        None if history.cut => {
+            let evidence = format!("the last {UPDATES} config blocks do not show it, and older ones were not read");
+            Observation::Unreachable { evidence }
+        }
+        None => Observation::Absent { evidence: format!("no config block after sequence {until} shows it") },
+    }
+}
+
+/// The config blocks of a channel down to one whose sequence is `until`, as one of the nodes has them, no more than `most`.
+async fn history(
     nodes: &Nodes,
     sources: &[Node],
     channel: &str,
     newest: &LiveChannel,
-    until: u64,
-) -> Observation<Vec<Block>> {
+    range: (u64, usize),
+) -> Observation<History> {
     let mut evidence = Vec::new();
     for source in sources.iter().take(SOURCES) {
-        match history_of(nodes, source, channel, newest, until).await {
+        match history_of(nodes, source, channel, newest, range).await {
             Ok(value) => return Observation::Present { value },
             Err(why) => evidence.push(why),
         }
@@ -142,17 +175,21 @@ async fn history_of(
     source: &Node,
     channel: &str,
     newest: &LiveChannel,
-    until: u64,
-) -> Result<Vec<Block>, String> {
-    let mut found: Vec<Block> = Vec::new();
+    (until, most): (u64, usize),
+) -> Result<History, String> {
+    let mut found = History::default();
     let mut number = newest.block;
-    while found.len() < HISTORY {
+    loop {
         let block = read_block(nodes, source, channel, number).await?;
         let sequence = block.config().map_err(|error| format!("{source}, block {number}: {}", chain(&error)))?.sequence;
         if sequence <= until || number == 0 {
             break;
         }
-        found.push(block);
+        if found.blocks.len() == most {
+            found.cut = true;
+            break;
+        }
+        found.blocks.push(block);
         // The block before says which configuration was in force when it was cut.
         let before = read_block(nodes, source, channel, number.saturating_sub(1)).await?;
         let Some(earlier) = before.last_config_index().filter(|earlier| *earlier < number) else { break };
@@ -178,8 +215,8 @@ pub async fn foreign_changes(
     known: &BTreeSet<String>,
 ) -> Vec<ForeignChange> {
     let Ok(current) = CurrentConfig::from_bytes(channel, &newest.config) else { return Vec::new() };
-    let blocks = history(nodes, sources, channel, newest, 0).await;
-    let changes = blocks.value().into_iter().flatten().filter_map(|block| {
+    let history = history(nodes, sources, channel, newest, (0, AUTHORS)).await;
+    let changes = history.value().into_iter().flat_map(|history| &history.blocks).filter_map(|block| {
         let author = live_channel(block).ok()?.author.filter(|author| !known.contains(&author.digest))?;
         let update = ConfigUpdate::from_bytes(block.config_origin().ok()??.update).ok()?;
         let elements = update.elements(&current).into_iter().map(|touched| touched.element).collect();

@@ -1,7 +1,7 @@
 //! A definition in a local folder, followed with the file system's notifications.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -40,18 +40,15 @@ pub fn read(path: &Path) -> Result<(PathBuf, Vec<u8>), SourceError> {
 /// What lies beside a definition: the folders in `organizations/`, and what it names in its repository.
 pub fn facts(file: &Path, definition: &[u8]) -> RepositoryFacts {
     let root = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut organizations: Vec<String> = std::fs::read_dir(root.join("organizations"))
-        .into_iter()
-        .flatten()
-        .filter_map(Result::ok)
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
+    let place = OnDisk(root);
+    // One that cannot be read is among what is refused of the members' files.
+    let mut organizations = place.names("organizations").unwrap_or_default();
+    organizations.retain(|name| matches!(place.entry(&format!("organizations/{name}")), Entry::Folder));
     organizations.sort();
     RepositoryFacts {
         organizations,
-        files: items::read(&OnDisk(root), &document::repository_paths(definition)),
-        members: items::members(&OnDisk(root)),
+        files: items::read(&place, &document::repository_paths(definition)),
+        members: items::members(&place),
         commits: BTreeMap::new(),
     }
 }
@@ -69,7 +66,10 @@ impl Place for OnDisk<'_> {
             match std::fs::symlink_metadata(&at) {
                 Ok(found) if found.is_symlink() => return Entry::Other("is a symbolic link, or leads through one"),
                 Ok(found) => metadata = Some(found),
-                Err(_) => return Entry::Nothing,
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                    return Entry::Nothing;
+                }
+                Err(_) => return Entry::Other("cannot be looked at"),
             }
         }
         let Some(metadata) = metadata else { return Entry::Nothing };
@@ -97,8 +97,8 @@ impl Place for OnDisk<'_> {
 /// An error of the file system in words that do not differ between systems.
 fn describe(error: &std::io::Error) -> String {
     match error.kind() {
-        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        std::io::ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
+        ErrorKind::NotFound => "there is no such file".to_owned(),
+        ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
         _ => error.to_string(),
     }
 }

@@ -12,7 +12,7 @@ use tenter_consortium::network::Network;
 use tenter_consortium::objects::{ConsortiumSource, ConsortiumSpec, KeyReference, TrustedKey};
 use tenter_consortium::ownership::unconsented;
 use tenter_consortium::repository;
-use tenter_consortium::settings::{trust_problem, verifies};
+use tenter_consortium::settings::{acts_for_others, trust_problem, verifies};
 use tenter_consortium::status::ConsortiumStatus;
 
 use super::conclude::{Problem, line};
@@ -256,14 +256,8 @@ fn judge(
         }
         (None, false) => None,
     };
-    if spec.organizations.iter().any(|name| name == "*") && !facts.organizations.is_empty() {
-        let message = format!(
-            "spec.organizations is `*`, but the repository's organizations/ folder shows that others take part: name the \
-             organizations that this daemon acts for (the folder has {})",
-            facts.organizations.join(", ")
-        );
-        let reason = "OrganizationsNotNamed".to_owned();
-        return Newest::failed(Some(commit), Problem { reason, message: line(&message), terminal: true });
+    if let Some(problem) = for_others(spec, &facts) {
+        return Newest::failed(Some(commit), problem);
     }
     match definition {
         Err(error) => Newest::failed(Some(commit), problem(&error)),
@@ -296,13 +290,23 @@ fn agreed(
     Newest { problem: Some(problem), good: None, ..newest }
 }
 
+/// What is wrong with acting on a definition where these facts stand beside it.
+fn for_others(spec: &ConsortiumSpec, facts: &RepositoryFacts) -> Option<Problem> {
+    let message = line(&acts_for_others(&spec.organizations, facts)?);
+    Some(Problem { reason: "OrganizationsNotNamed".to_owned(), message, terminal: true })
+}
+
 /// Reads a definition from a local folder.
-pub fn from_folder(path: &Path, now: Timestamp) -> Newest {
+pub fn from_folder(path: &Path, spec: &ConsortiumSpec, now: Timestamp) -> Newest {
     match folder::read(path) {
         Err(error) => Newest::failed(None, problem(&error)),
         Ok((file, bytes)) => {
             let facts = folder::facts(&file, &bytes);
-            read(folder::revision(&bytes, &facts), &bytes, &file.display().to_string(), &facts, now)
+            let revision = folder::revision(&bytes, &facts);
+            match for_others(spec, &facts) {
+                Some(problem) => Newest::failed(Some(revision), problem),
+                None => read(revision, &bytes, &file.display().to_string(), &facts, now),
+            }
         }
     }
 }
@@ -397,5 +401,22 @@ mod tests {
         let facts = RepositoryFacts { organizations: vec!["acme".to_owned()], ..RepositoryFacts::default() };
         let shared = Fetched { facts, ..fetched };
         check(shared, &["*"], Some("OrganizationsNotNamed"));
+    }
+
+    #[test]
+    fn a_folder_on_a_disk_is_held_to_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("network.yaml"), GOOD).unwrap();
+        let reason = |organizations: &[&str]| {
+            from_folder(folder.path(), &spec(organizations), Timestamp::UNIX_EPOCH).problem.map(|problem| problem.reason)
+        };
+        assert_eq!(reason(&["*"]), None);
+        // A link is not followed, and what cannot be read is not nothing.
+        std::os::unix::fs::symlink("/nowhere", folder.path().join("organizations")).unwrap();
+        assert_eq!(reason(&["*"]).as_deref(), Some("OrganizationsNotNamed"));
+        std::fs::remove_file(folder.path().join("organizations")).unwrap();
+        std::fs::create_dir_all(folder.path().join("organizations/acme")).unwrap();
+        assert_eq!(reason(&["*"]).as_deref(), Some("OrganizationsNotNamed"));
+        assert_eq!(reason(&["hub"]), None);
     }
 }

@@ -164,11 +164,14 @@ pub async fn run(shared: Arc<Shared>, name: String, mut generation: watch::Recei
 impl Loop {
     /// One turn, within its limit.
     async fn bounded_turn(&mut self) -> Next {
-        if let Ok(next) = timeout(TURN_LIMIT, self.turn()).await {
-            return next;
-        }
-        let message = format!("a turn of the loop took longer than {} s", TURN_LIMIT.as_secs());
-        let failure = Failure::new("TurnTimeout", message);
+        let turn = Failure::caught("a turn of the loop", async { Ok(self.turn().await) });
+        let failure = match timeout(TURN_LIMIT, turn).await {
+            Ok(Ok(next)) => return next,
+            Ok(Err(panicked)) => panicked,
+            Err(_) => {
+                Failure::new("TurnTimeout", format!("a turn of the loop took longer than {} s", TURN_LIMIT.as_secs()))
+            }
+        };
         let ctx = self.shared.engine.ctx.clone();
         match apply::get::<Consortium>(&ctx, &ctx.namespace, &self.name).await {
             Ok(Some(object)) => self.failed(&object, &failure).await,
@@ -358,7 +361,7 @@ impl Loop {
         let overtaken = engine.ctx.definitions.seen().overtaken(&self.name);
         let began = engine.ctx.definitions.moment();
         let newest = if let Some(folder) = &options.folder {
-            from_folder(folder, engine.ctx.now())
+            from_folder(folder, &object.spec, engine.ctx.now())
         } else {
             if let Some(last) = &self.last_fetch
                 && last.generation == generation

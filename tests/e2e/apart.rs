@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{Api, Patch, PatchParams};
+use k8s_openapi::api::core::v1::Service;
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::json;
 use tenter::sync::follow::lease_name;
 
@@ -58,6 +59,13 @@ async fn controllers_and_the_loop_run_apart_and_a_person_applies() {
     assert_eq!(holder(&world, &lease_name(&world.name)).await, None, "it has let go of the Lease");
     let again = world.run(&["apply", here, "--yes"]);
     assert_eq!(again.status.code(), Some(0), "there is nothing to do: {}", String::from_utf8_lossy(&again.stderr));
+
+    // Suspended, its controllers would do nothing about what is applied.
+    world.consortium(json!({"source": {"intervalSeconds": 600}, "suspend": true})).await;
+    let suspended = world.run(&["apply", here, "--yes"]);
+    let said = String::from_utf8_lossy(&suspended.stderr).into_owned();
+    assert!(suspended.status.code() == Some(7) && said.contains("is suspended"), "{said}");
+    world.consortium(json!({"source": {"intervalSeconds": 600}, "suspend": false})).await;
 
     // The sync loop, beside the same controllers.
     let sync = world.spawn("sync", &["sync", "--listen", "127.0.0.1:0"]);
@@ -146,4 +154,30 @@ async fn of_two_daemons_one_writes() {
     assert!(start.elapsed() > Duration::from_secs(10), "not before its time: {:?}", start.elapsed());
     println!("a Lease that nobody renews was taken over after {:.1} s", start.elapsed().as_secs_f32());
     world.applied(&commit).await;
+    in_sync(&world).await;
+
+    // The same of the controllers' Lease: what is deleted meanwhile is put back by who holds it next, and by nobody before.
+    let taken = json!({"spec": {
+        "holderIdentity": "elsewhere_0_0_1_0", "leaseDurationSeconds": 15,
+        "renewTime": Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string(),
+    }});
+    leases.patch("tenter-operator", &PatchParams::default(), &Patch::Merge(taken)).await.expect("the Lease");
+    world
+        .eventually("the second daemon's controllers to stop", async || {
+            let log = second.log();
+            if log.contains("the controllers stop: their Lease is lost") { Ok(()) } else { Err(log) }
+        })
+        .await;
+    let services = Api::<Service>::namespaced(world.client.clone(), &world.organization("acme"));
+    services.delete("peer1", &DeleteParams::default()).await.expect("the Service");
+    world
+        .eventually("the controllers' Lease to be taken over, and the Service to be put back", async || {
+            let back = services.get_opt("peer1").await.map_err(|error| error.to_string())?.is_some();
+            let holder = holder(&world, "tenter-operator").await;
+            let elsewhere = holder.as_deref() == Some("elsewhere_0_0_1_0");
+            assert!(!(back && elsewhere), "the controllers act without their Lease");
+            if back { Ok(()) } else { Err(format!("{holder:?} has the Lease")) }
+        })
+        .await;
+    in_sync(&world).await;
 }

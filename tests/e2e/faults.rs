@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::world::World;
+use crate::world::{World, skip};
 
 /// Processes that are stopped, until this is dropped.
 pub struct Stopped(Vec<Pid>);
@@ -27,9 +27,7 @@ pub async fn stop(world: &World, orderers: &[&str]) -> Option<Stopped> {
     for orderer in orderers {
         let pod = pods.get(&format!("{orderer}-0")).await.expect("the Pod");
         let Some(process) = process(&pod.metadata.uid.expect("a uid"), "orderer") else {
-            println!(
-                "SKIPPED: the processes of the cluster's Pods are not on this machine, or only root may stop them"
-            );
+            skip("orderers that hang: the processes of the cluster's Pods are not on this machine, or only root may stop them");
             return None;
         };
         kill_process(process, Signal::STOP).expect("stop it");

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::changes::in_sync;
 use crate::rights::{RIGHTS, apply, manifests};
 use crate::scenarios::{announce, small};
-use crate::world::World;
+use crate::world::{World, skip};
 
 /// A git server for one world, until it is dropped.
 struct Served(Child);
@@ -62,9 +62,7 @@ async fn the_manifests_run_a_daemon_in_the_cluster() {
     announce("a daemon in the cluster");
     let world = World::new("inside").await;
     let Some(address) = address().await else {
-        println!(
-            "SKIPPED a daemon in the cluster: Pods of this cluster are not known to reach a git server of this machine"
-        );
+        skip("a daemon in the cluster: Pods of this cluster are not known to reach a git server of this machine");
         return;
     };
     let (_server, url) = serve(&world, &address);

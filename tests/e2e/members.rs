@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Node, Secret, Service};
-use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::broadcasts::{Broadcasts, Fault};
@@ -229,7 +229,7 @@ impl Consortium {
     pub async fn proposals(&self, name: &str, about: &str) -> Vec<(String, Value)> {
         let world = self.world(name);
         let list = world.objects("Proposal", &world.namespace).list(&ListParams::default()).await.expect("proposals");
-        let about = list.items.into_iter().filter(|object| object.data["spec"]["changes"].to_string().contains(about));
+        let about = list.items.into_iter().filter(|object| concerns(object, about));
         about.map(|object| (object.metadata.name.unwrap_or_default(), object.data["status"].clone())).collect()
     }
 
@@ -237,9 +237,8 @@ impl Consortium {
     pub async fn digest(&self, name: &str, about: &str) -> Option<String> {
         let world = self.world(name);
         let list = world.objects("Proposal", &world.namespace).list(&ListParams::default()).await.expect("proposals");
-        let found = list.items.into_iter().find(|object| {
-            object.data["spec"]["changes"].to_string().contains(about) && object.data["status"]["phase"] == "Collecting"
-        });
+        let open = |object: &DynamicObject| object.data["status"]["phase"] == "Collecting";
+        let found = list.items.into_iter().find(|object| concerns(object, about) && open(object));
         found.and_then(|object| object.data["spec"]["digest"].as_str().map(str::to_owned))
     }
 
@@ -420,6 +419,15 @@ async fn change_without_the_third(consortium: &mut Consortium) {
     let reverse = consortium.proposals("initech", "500").await;
     let reverse: Vec<_> = reverse.iter().filter(|(_, status)| status["phase"] != "Committed").collect();
     assert!(reverse.is_empty(), "a daemon that was stopped proposes what stood before: {reverse:?}");
+}
+
+/// Whether a proposal changes something to a number, or names anything else that it is asked for. Ports and digests hold numbers too.
+fn concerns(proposal: &DynamicObject, about: &str) -> bool {
+    let changes = &proposal.data["spec"]["changes"];
+    if about.parse::<u32>().is_ok() {
+        return changes.as_array().is_some_and(|all| all.iter().any(|change| change["to"] == about));
+    }
+    changes.to_string().contains(about)
 }
 
 /// What a cloud does for a Service of type `LoadBalancer`: gives it an address, here that of the cluster's node.

@@ -561,6 +561,12 @@ async fn http_get(address: std::net::SocketAddr, path: &str) -> String {
     answer.split_once("\r\n\r\n").expect("an HTTP answer").1.to_owned()
 }
 
+/// Says what of a scenario this cluster cannot do. On a cluster of its own (deploy/e2e sets `TENTER_E2E_WHOLE`) nothing is left out.
+pub fn skip(what: &str) {
+    assert!(std::env::var_os("TENTER_E2E_WHOLE").is_none(), "left out, on a cluster that should do all: {what}");
+    println!("SKIPPED {what}");
+}
+
 /// Which Fabric the cluster's images hold, as `deploy/fabric-programs` says it.
 pub fn fabric() -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/fabric-programs");

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chaincode::read_package;
 use crate::definition::ChaincodeEntry;
+use crate::document::RepositoryFacts;
 use crate::network::{Network, Organization};
 use crate::objects::{
     ApprovalSettings, ChannelSpec, ConsortiumSpec, ImageSettings, NamespaceSettings, SigningMode, Subject, TrustedKey,
@@ -86,6 +87,22 @@ impl Settings {
 /// Whether a daemon that acts for `allowed` acts for an organization.
 pub fn organization_allowed(organization: &str, allowed: &[String]) -> bool {
     allowed.iter().any(|pattern| pattern == "*" || pattern == organization)
+}
+
+/// Why a daemon that acts for `allowed` must not act on a definition beside which these facts stand: who acts for all would
+/// make authorities, keys and nodes for members that host themselves.
+pub fn acts_for_others(allowed: &[String], facts: &RepositoryFacts) -> Option<String> {
+    if !allowed.iter().any(|pattern| pattern == "*") {
+        return None;
+    }
+    let shows = match (facts.organizations.as_slice(), facts.members.refused.get("organizations")) {
+        ([], None) => return None,
+        ([], Some(why)) => format!("folder, which shows who else takes part, {why}"),
+        (names, _) => format!("folder shows that others take part ({})", names.join(", ")),
+    };
+    Some(format!(
+        "spec.organizations is `*`, and the repository's organizations/ {shows}: name the organizations that this daemon acts for"
+    ))
 }
 
 /// Whether a namespace may be used: a name, or a prefix that ends in `*`. Namespaces of Kubernetes itself never are.

@@ -82,6 +82,8 @@ impl Controlled for ChaincodeController {
     type Object = Chaincode;
     type Observed = Observed;
     type Action = Action;
+    const BY_OTHERS: &'static [&'static str] =
+        &["Approving", "ChannelPending"];
     const INDEPENDENT: bool = true;
     const ASKS: bool = true;
 

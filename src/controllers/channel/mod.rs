@@ -151,6 +151,8 @@ impl Controlled for ChannelController {
     type Object = Channel;
     type Observed = Observed;
     type Action = Action;
+    const BY_OTHERS: &'static [&'static str] =
+        &["Updating", "Preparing", "MaterialMissing", "NoOwnConsenter", "GenesisMissing"];
     const INDEPENDENT: bool = true;
     const ASKS: bool = true;
 

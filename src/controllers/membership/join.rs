@@ -131,8 +131,23 @@ fn serving(channel: &str, heights: &BTreeMap<NodeRef, Observation<Ordering>>) ->
     Observation::Unreachable { evidence }
 }
 
+/// What came of an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Performed {
+    /// It is done.
+    Done,
+    /// The peer has the channel's ledger and does not serve it: a join stopped half way. A peer that starts completes it, or
+    /// removes what there is of it (`deletePartialLedgers` in `core/ledger/kvledger/kv_ledger_provider.go`).
+    HalfJoined,
+}
+
 /// Does one thing that was decided on what was seen.
-pub async fn perform(nodes: &Nodes, spec: &MembershipSpec, seen: &Seen, action: &Action) -> Result<(), Failure> {
+pub async fn perform(
+    nodes: &Nodes,
+    spec: &MembershipSpec,
+    seen: &Seen,
+    action: &Action,
+) -> Result<Performed, Failure> {
     let (Action::Join(reference) | Action::Record(reference)) = action;
     let missing = |what: &str| Failure::new("JoinPeer", format!("{what}; it is looked at again"));
     let node = seen.peers.get(reference).ok_or_else(|| missing("the peer has no object"))?;
@@ -141,17 +156,8 @@ pub async fn perform(nodes: &Nodes, spec: &MembershipSpec, seen: &Seen, action: 
         Action::Join(_) => {
             let joined =
                 nodes.join_peer(node, &pinned.block).await.map_err(|error| Failure::new("JoinPeer", chain(&error)))?;
-            if joined == Joined::Before && channel::peer(nodes, node, &spec.channel).await.live.is_absent() {
-                return Err(Failure::new(
-                    "LedgerNotServed",
-                    format!(
-                        "{reference} has a ledger of channel {} and does not serve it: a join stopped half way; restart the \
-                         peer (delete Pod {reference}-0)",
-                        spec.channel
-                    ),
-                ));
-            }
-            Ok(())
+            let half = joined == Joined::Before && channel::peer(nodes, node, &spec.channel).await.live.is_absent();
+            Ok(if half { Performed::HalfJoined } else { Performed::Done })
         }
         Action::Record(_) => {
             let labels = BTreeMap::from([
@@ -161,7 +167,8 @@ pub async fn perform(nodes: &Nodes, spec: &MembershipSpec, seen: &Seen, action: 
             ]);
             records::record(nodes.store(), reference, &spec.channel, labels, &pinned.hash)
                 .await
-                .map_err(|error| Failure::new("RecordJoin", chain(&error)))
+                .map_err(|error| Failure::new("RecordJoin", chain(&error)))?;
+            Ok(Performed::Done)
         }
     }
 }

@@ -7,19 +7,22 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
+use serde_json::json;
 use tenter_consortium::objects::{LABEL_CHANNEL, MembershipSpec};
 use tenter_consortium::observed::NodeRef;
 use tenter_consortium::status::{MembershipPhase, MembershipStatus, NodeChannelStatus, OpenProposal};
 
 use self::decide::{Action, Asked, Heights, decide};
-use self::join::{Parties, Seen, look, perform};
+use self::join::{Parties, Performed, Seen, look, perform};
 use super::channel::config::{ProposalSeen, line};
 use super::channel::form::{foreign_consenters, own_consenters};
 use super::channel::status::{node_status, orderer_status, ratio};
 use super::driver::DecisionOf;
+use super::labels::{self, RESTART};
 use super::{Cleanup, Context, Controlled, Decision, Failure, Scope, Verdict, apply, gates, proposal};
 use crate::nodes::{Node, NodeKind, Nodes};
 use crate::resources::{Channel, Membership, Peer, Proposal, TenterObject as _};
@@ -117,6 +120,19 @@ async fn asked(ctx: &Context, spec: &MembershipSpec, channel: &Channel) -> Resul
     })
 }
 
+/// Asks for a restart of a peer whose join stopped half way. Its own controller does it when the others can do without it.
+async fn restart(ctx: &Context, channel: &str, peer: &NodeRef) -> Result<(), Failure> {
+    let NodeRef { namespace, name } = peer;
+    let half = format!("{peer} has a ledger of channel {channel} and does not serve it: a join stopped half way");
+    let pod = apply::own::<Pod>(ctx, namespace, &labels::pod(name)).await?;
+    let Some(uid) = pod.and_then(|pod| pod.metadata.uid) else {
+        return Err(Failure::new("LedgerNotServed", format!("{half}; it has no Pod to restart")));
+    };
+    let patch = json!({"metadata": {"annotations": {RESTART: uid}}});
+    apply::merge::<Peer>(ctx, namespace, name, &patch).await?;
+    Err(Failure::new("LedgerNotServed", format!("{half}; it is restarted, which completes it")))
+}
+
 fn status(seen: &Seen, decision: &decide::Decision) -> MembershipStatus {
     let orderers = seen.view.orderers.iter().map(|(node, view)| orderer_status(node, view, Some("orderer")));
     let peers = seen.view.peers.iter().map(|(node, view)| node_status(node, &view.channel, None));
@@ -135,6 +151,8 @@ impl Controlled for MembershipController {
     type Object = Membership;
     type Observed = Seen;
     type Action = Action;
+    const BY_OTHERS: &'static [&'static str] =
+        &["AdmissionProposed", "ChannelNotOrdering", "ChannelPending", "Leaving", "NotAdmitted", "NotProposed"];
     const INDEPENDENT: bool = true;
     const ASKS: bool = true;
 
@@ -210,7 +228,11 @@ impl Controlled for MembershipController {
             Action::Record(_) => ctx.writes.count("ConfigMap"),
             Action::Join(_) => ctx.fabric_changes.count("JoinPeer"),
         }
-        perform(&self.nodes, &object.spec, observed, action).await
+        let (Action::Join(peer) | Action::Record(peer)) = action;
+        match perform(&self.nodes, &object.spec, observed, action).await? {
+            Performed::Done => Ok(()),
+            Performed::HalfJoined => restart(ctx, &object.spec.channel, peer).await,
+        }
     }
 
     async fn cleanup(&self, _ctx: &Context, object: &Membership) -> Result<Cleanup, Failure> {

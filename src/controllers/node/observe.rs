@@ -58,7 +58,7 @@ pub async fn observe<K: NodeKind>(
         enrolment,
         tls,
         live: [live.0, live.1, live.2, live.3, live.4].into_iter().flatten().collect(),
-        pod: pod.map(|pod| PodFacts::of(&pod)),
+        pod: pod.map(|pod| PodFacts::of_node(&pod, object.annotations())),
         volume: None,
         channels,
         neighbours: Neighbourhood::default(),

@@ -1,9 +1,13 @@
 //! What a Pod says of itself, and what is wrong with it.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt as _;
+
+use crate::controllers::labels::RESTART;
 
 /// Label of a Pod that names the revision of its `StatefulSet` that it was made from.
 const REVISION: &str = "controller-revision-hash";
@@ -28,9 +32,11 @@ pub struct PodFacts {
     /// The image that it was made with.
     pub image: Option<String>,
     /// The annotations of its template.
-    pub annotations: std::collections::BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
     /// What keeps it from running, if anything does.
     pub trouble: Option<Trouble>,
+    /// Whether a restart of it was asked for; see [`RESTART`].
+    pub restart_asked: bool,
 }
 
 /// What keeps a Pod from running.
@@ -68,7 +74,15 @@ impl PodFacts {
             image: pod.spec.as_ref().and_then(|spec| spec.containers.first()?.image.clone()),
             annotations: pod.annotations().clone(),
             trouble: unschedulable.or_else(|| containers.iter().find_map(container_trouble)),
+            restart_asked: false,
         }
+    }
+
+    /// Reads the Pod of a node with these annotations.
+    pub fn of_node(pod: &Pod, annotations: &BTreeMap<String, String>) -> Self {
+        let facts = Self::of(pod);
+        let restart_asked = annotations.get(RESTART).is_some_and(|uid| *uid == facts.uid);
+        Self { restart_asked, ..facts }
     }
 
     /// Whether it serves: ready, and not on its way out.
@@ -78,12 +92,12 @@ impl PodFacts {
 
     /// Whether it waits for a restart, or may come to: Kubernetes has not looked at the newest template yet.
     pub fn may_be_outdated(&self, stateful_set: &StatefulSet) -> bool {
-        update_revision(stateful_set).is_none_or(|revision| self.revision.as_deref() != Some(revision))
+        self.restart_asked || update_revision(stateful_set).is_none_or(|revision| self.revision.as_deref() != Some(revision))
     }
 
-    /// Whether it was made from an older template than the `StatefulSet` has now.
+    /// Whether it was made from an older template than the `StatefulSet` has now, or is to be restarted for another reason.
     pub fn is_outdated(&self, stateful_set: &StatefulSet) -> bool {
-        update_revision(stateful_set).is_some_and(|revision| self.revision.as_deref() != Some(revision))
+        self.restart_asked || update_revision(stateful_set).is_some_and(|revision| self.revision.as_deref() != Some(revision))
     }
 }
 
@@ -182,5 +196,7 @@ mod tests {
         assert!(!pod.is_outdated(&set(2, 1, "r2")), "not looked at yet");
         assert!(pod.may_be_outdated(&set(2, 1, "r1")), "not looked at yet");
         assert!(!pod.may_be_outdated(&set(1, 1, "r1")));
+        let asked = PodFacts { restart_asked: true, ..pod };
+        assert!(asked.is_outdated(&set(1, 1, "r1")) && asked.may_be_outdated(&set(1, 1, "r1")));
     }
 }

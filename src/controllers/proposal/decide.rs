@@ -290,15 +290,15 @@ fn stand(view: &View, now: Timestamp) -> Decision {
     match standing {
         Standing::Committed { block } => {
             let message = format!("block {block} of channel {} shows it", view.channel);
-            return Decision::new(Phase::Committed, Outlook::ready("Committed", message));
+            return Decision::new(Phase::Committed, Outlook::past("Committed", message));
         }
         Standing::AlreadyThere => {
             let message = format!("channel {} has what it asks for already, by another update", view.channel);
-            return Decision::new(Phase::Superseded, Outlook::ready("AlreadyTrue", message));
+            return Decision::new(Phase::Superseded, Outlook::past("AlreadyTrue", message));
         }
         Standing::Stale { why } => {
             let message = format!("it no longer applies, and signatures for it are void: {why}");
-            return Decision::new(Phase::Superseded, Outlook::ready("Stale", message));
+            return Decision::new(Phase::Superseded, Outlook::past("Stale", message));
         }
         Standing::Applies => {}
     }
@@ -306,10 +306,8 @@ fn stand(view: &View, now: Timestamp) -> Decision {
         let message = format!("it must not be submitted: {}", view.problems.join("; "));
         return Decision::new(Phase::Rejected, Outlook::stalled("CheckFailed", message));
     }
-    let taken = matches!(&view.attempt, Some(Attempt { answer: Answer::Taken { .. } | Answer::Unknown(_), .. }));
-    if !view.wanted && !taken {
-        let message = format!("channel {} no longer asks for it", view.channel);
-        return Decision::new(Phase::Superseded, Outlook::ready("NotWanted", message));
+    if !view.wanted {
+        return unwanted(view, now);
     }
     if let Some(stop) = gate(view) {
         return stop;
@@ -322,6 +320,19 @@ fn stand(view: &View, now: Timestamp) -> Decision {
             Decision::new(Phase::Collecting, Outlook::waiting(Wait::Soon, "NotJudged", message))
         }
     }
+}
+
+/// An update that applies and is no longer asked for: an orderer that took it may still order it, for as long as is waited for any;
+/// it is never handed over again.
+fn unwanted(view: &View, now: Timestamp) -> Decision {
+    let unwanted = format!("channel {} no longer asks for it", view.channel);
+    if let Some(Attempt { last, answer: Answer::Taken { .. } | Answer::Unknown(_), .. }) = &view.attempt
+        && now.duration_since(*last) < PATIENCE
+    {
+        let message = format!("{unwanted}, and an orderer may have taken it before; whether a config block shows it is waited for");
+        return Decision::new(Phase::Submitted, Outlook::waiting(Wait::Soon, "Submitted", message));
+    }
+    Decision::new(Phase::Superseded, Outlook::ready("NotWanted", unwanted))
 }
 
 /// Why something that cannot be undone is not done yet.

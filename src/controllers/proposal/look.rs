@@ -14,7 +14,7 @@ use tenter_consortium::status::{ProposalSignature, ProposalVote, RefusedSignatur
 use tenter_fabric::block::{Block, ConfigOrigin};
 use tenter_fabric::client::TransportError;
 use tenter_fabric::client::broadcast::BroadcastError;
-use tenter_fabric::config::CurrentConfig;
+use tenter_fabric::config::{ChannelConfig, CurrentConfig};
 use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate, Freshness};
 use tenter_fabric::identity::SigningIdentity;
 use tenter_fabric::policy::{Judge, KnownIdentity, Received, Requirement, Role};
@@ -195,23 +195,9 @@ impl Seen {
         current: &CurrentConfig,
     ) -> Observation<Standing> {
         let digest = self.update.digest();
-        if live.sequence > base_sequence {
-            let history = channel::history(nodes, &self.orderers, self.update.channel_id(), live, base_sequence).await;
-            let blocks = match history {
-                Observation::Present { value } => value,
-                other => return other.map(|_| Standing::Applies),
-            };
-            let shown = blocks.iter().find_map(|block| {
-                let origin = block.config_origin().ok().flatten();
-                Some((block, origin.filter(|origin| origin.update == self.update.bytes())?))
-            });
-            if let Some((block, origin)) = shown {
-                self.count(block, origin);
-                return Observation::Present { value: Standing::Committed { block: block.number() } };
-            }
-        }
+        // One that was committed has raised the versions of what it wrote, and cannot apply again.
         let value = match self.update.freshness(current) {
-            Freshness::Applies => Standing::Applies,
+            Freshness::Applies => return Observation::Present { value: Standing::Applies },
             Freshness::AlreadyThere => Standing::AlreadyThere,
             Freshness::Stale { element, expected, found } => {
                 let version = |version: Option<u64>| version.map_or_else(|| "absent".to_owned(), |it| it.to_string());
@@ -224,14 +210,27 @@ impl Seen {
                 Standing::Stale { why }
             }
         };
-        Observation::Present { value }
+        let shown = |block: &Block| {
+            let origin = block.config_origin().ok().flatten().filter(|origin| origin.update == self.update.bytes())?;
+            Some((block.config(), origin))
+        };
+        let newest = (self.update.channel_id(), live);
+        match channel::find_since(nodes, &self.orderers, newest, base_sequence, shown).await {
+            Observation::Present { value: (block, (config, origin)) } => {
+                if let Ok(config) = config {
+                    self.count(&config, origin);
+                }
+                Observation::Present { value: Standing::Committed { block } }
+            }
+            Observation::Absent { .. } => Observation::Present { value },
+            other => other.unseen(),
+        }
     }
 
     /// Adds the signatures that a committed update came with: those of other members may have been seen by nobody here. An
     /// orderer passes over signatures that count for nothing, so who made one is judged by the configuration in the block.
-    fn count(&mut self, block: &Block, origin: ConfigOrigin) {
-        let Ok(config) = block.config() else { return };
-        let judge = Judge::new(&config);
+    fn count(&mut self, config: &ChannelConfig, origin: ConfigOrigin) {
+        let judge = Judge::new(config);
         let counted = origin.signatures.into_iter().filter(|made| made.signer(&self.update, &judge).is_ok());
         self.collected.extend(counted.collect::<Vec<_>>());
     }

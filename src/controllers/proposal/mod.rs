@@ -34,7 +34,7 @@ use self::decide::{Action, Answer, Attempt, Standing, VOTED_DOWN, View, decide};
 use self::look::{Place, Seen, look, own_organizations};
 use super::apply::MANAGED_BY;
 use super::channel::config::ProposalSeen;
-use super::conditions::READY;
+use super::conditions::{READY, state};
 use super::driver::DecisionOf;
 use super::vote::counted;
 use super::{Cleanup, Context, Controlled, Decision, Failure, Scope, apply};
@@ -220,6 +220,12 @@ fn settled(object: &Proposal) -> Option<u64> {
     status.block.filter(|_| status.phase == Some(ProposalPhase::Committed))
 }
 
+/// Whether nothing that a channel does can bring a proposal back: versions of elements only rise.
+fn is_past(object: &Proposal) -> bool {
+    let ready = object.status.as_ref().and_then(|status| state(&status.conditions));
+    settled(object).is_some() || matches!(ready, Some((_, "AlreadyTrue" | "Stale")))
+}
+
 /// The update in a Proposal, if it is what its digest says.
 fn update(object: &Proposal) -> Result<ConfigUpdate, Failure> {
     let wrong = |why: String| {
@@ -243,6 +249,8 @@ impl Controlled for ProposalController {
     type Object = Proposal;
     type Observed = Observed;
     type Action = Action;
+    const BY_OTHERS: &'static [&'static str] =
+        &["SignaturesMissing", "VotesMissing"];
     const ASKS: bool = true;
 
     fn watch(&self, controller: Controller<Proposal>, ctx: &Context) -> Controller<Proposal> {
@@ -251,7 +259,7 @@ impl Controlled for ProposalController {
             store
                 .state()
                 .iter()
-                .filter(|proposal| proposal.spec.channel == channel.spec.channel && settled(proposal).is_none())
+                .filter(|proposal| proposal.spec.channel == channel.spec.channel && !is_past(proposal))
                 .map(|proposal| ObjectRef::from_obj(proposal.as_ref()))
                 .collect::<Vec<_>>()
         };

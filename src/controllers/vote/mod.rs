@@ -57,6 +57,7 @@ impl Controlled for VoteController {
     type Object = Vote;
     type Observed = View;
     type Action = std::convert::Infallible;
+    const BY_OTHERS: &'static [&'static str] = &["NoProposal"];
 
     fn watch(&self, controller: Controller<Vote>, ctx: &Context) -> Controller<Vote> {
         let store = controller.store();
