@@ -16,7 +16,7 @@ mod support;
 
 use prost::Message as _;
 use serde_json::Value;
-use support::vectors;
+use support::{enough, vectors};
 use tenter_fabric_sim::msp::{Identity, Level, Msp};
 use tenter_fabric_wire::common::msp_principal::Classification;
 use tenter_fabric_wire::common::msp_role::MspRoleType;
@@ -79,6 +79,6 @@ fn verdicts_are_those_of_real_orderers() {
         }
     }
     println!("{judged} verdicts");
-    assert!(judged >= 100, "only {judged} verdicts were found");
+    enough(judged, 100, "verdicts");
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

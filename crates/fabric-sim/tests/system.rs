@@ -23,7 +23,7 @@ use serde_json::Value;
 use support::client::{connect, proposal, propose};
 use support::network::{Network, Node};
 use support::organization::{Authority, Organization, Person};
-use support::{Suite, Target, recorded_calls, vectors};
+use support::{Suite, Target, enough, recorded_calls, vectors};
 
 fn throwaway(path: &str) -> String {
     std::fs::read_to_string(vectors().join("recorded/throwaway-keys").join(path)).unwrap()
@@ -133,6 +133,6 @@ async fn proposals_are_answered_as_recorded() {
         }
     }
     println!("{count} proposals");
-    assert!(count > 30, "only {count} proposals were found");
+    enough(count, 31, "proposals");
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 use serde_json::Value;
-use support::vectors;
+use support::{enough, vectors};
 use tenter_fabric_sim::broadcast::{self, Aftermath, Failure, Kind, Orderer, Rejection};
 use tenter_fabric_sim::channel::{Bundle, Consensus};
 use tenter_fabric_sim::msp::{Identity, Level, LocalMsp, Msp};
@@ -175,7 +175,7 @@ fn differences(case: &Case) -> Vec<String> {
 fn check(folder: &str, least: usize) {
     let all = cases(&vectors().join("recorded").join(folder));
     println!("{} cases in {folder}", all.len());
-    assert!(all.len() >= least, "only {} cases were found", all.len());
+    enough(all.len(), least, "cases");
     let wrong: Vec<String> = all.iter().flat_map(differences).collect();
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -6,10 +6,12 @@
 mod node;
 mod organization;
 mod programs;
+mod vectors;
 
 pub use node::{Kind, Node, NodeOptions};
 pub use organization::Organization;
 pub use programs::Programs;
+pub use vectors::{enough, own_vectors, vectors};
 
 use std::future::Future;
 use std::time::{Duration, Instant};

@@ -26,7 +26,7 @@ use tenter_fabric::client::endorser::{EndorserClient, EndorserError, sign};
 use tenter_fabric::client::gateway::{CommitStatus, GatewayClient, GatewayError, PreparedTransaction};
 use tenter_fabric::client::{DirectDialer, Endpoint, FailureKind, Limits, TlsSettings, TransportError};
 use tenter_fabric::identity::{PublicIdentity, SigningIdentity};
-use tenter_fabric_testnet::Organization;
+use tenter_fabric_testnet::{Organization, vectors};
 use tenter_fabric_wire::common::{Envelope, Header, Payload};
 use tenter_fabric_wire::gateway::{
     CommitStatusRequest, CommitStatusResponse, EndorseRequest, EndorseResponse, ErrorDetail, EvaluateRequest,
@@ -42,9 +42,7 @@ const CHANNEL: &str = "cc1";
 const NAME: &str = "simple";
 
 fn recorded() -> PathBuf {
-    let folder = std::env::var_os("FABRIC_VECTORS_DIR")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors")), PathBuf::from);
-    folder.join("recorded/lifecycle")
+    vectors().join("recorded/lifecycle")
 }
 
 fn json(path: &str) -> Value {

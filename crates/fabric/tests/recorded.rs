@@ -22,14 +22,12 @@ use tenter_fabric::client::deliver::{DeliverClient, DeliverError};
 use tenter_fabric::client::endorser::{EndorserClient, EndorserError};
 use tenter_fabric::client::participation::{ParticipationClient, ParticipationError, Removal};
 use tenter_fabric::client::{DirectDialer, Endpoint, FailureKind, Limits, TlsSettings, TransportError};
-use tenter_fabric_testnet::Organization;
+use tenter_fabric_testnet::{Organization, enough, vectors};
 
 const CHANNELS: &str = "/participation/v1/channels";
 
 fn recorded() -> PathBuf {
-    let folder = std::env::var_os("FABRIC_VECTORS_DIR")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors")), PathBuf::from);
-    folder.join("recorded")
+    vectors().join("recorded")
 }
 
 fn json(path: &str) -> Value {
@@ -123,7 +121,7 @@ async fn participation_answers_are_told_apart() {
             replayed += 1;
         }
     }
-    assert!(replayed >= 60, "only {replayed} steps were found");
+    enough(replayed, 60, "steps");
 }
 
 async fn replay_step(client: &ParticipationClient, server: &Server, step: &Value, scenario: &str) {
@@ -253,7 +251,7 @@ async fn deliver_answers_are_told_apart() {
         replay_deliver(&organization, &case).await;
         replayed += 1;
     }
-    assert!(replayed >= 60, "only {replayed} cases were found");
+    enough(replayed, 60, "cases");
 }
 
 /// The recorded chain that a case reads from.
@@ -411,7 +409,7 @@ async fn endorser_answers_are_told_apart() {
         replay_proposal(&organization, &case, name).await;
         replayed += 1;
     }
-    assert!(replayed >= 60, "only {replayed} proposals were found");
+    enough(replayed, 60, "proposals");
 }
 
 async fn replay_proposal(organization: &Organization, case: &Value, name: &str) {

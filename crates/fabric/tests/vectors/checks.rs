@@ -10,6 +10,7 @@ use tenter_fabric::config::{
 use tenter_fabric::msp::Pem;
 use tenter_fabric::policy::Policy;
 
+use crate::enough;
 use crate::updates::{Broadcast, broadcasts, own_broadcast};
 
 /// What orderers take and is warned of all the same, with the reason.
@@ -69,7 +70,7 @@ fn harm_is_found_and_nothing_else() {
     for (name, problem) in stricter {
         assert!(STRICTER.iter().any(|(text, _)| problem.contains(text)), "{name}: {problem}");
     }
-    assert_eq!(outcomes.len(), 3, "{outcomes:?}");
+    enough(outcomes.len(), 3, "kinds of outcomes");
 }
 
 /// Checks the update from a recorded configuration to what `edit` makes of it.

@@ -18,7 +18,7 @@ use tenter_fabric_wire::common::{Envelope, Header, Payload, SignatureHeader};
 use tenter_fabric_wire::lifecycle::InstallChaincodeArgs;
 use tenter_fabric_wire::protos::{ChaincodeActionPayload, Proposal, SignedProposal, Transaction};
 
-use crate::{json, read, root};
+use crate::{enough, json, read, root};
 
 const NAME: &str = "simple";
 const CHANNEL: &str = "cc1";
@@ -126,7 +126,7 @@ fn packages_are_taken_and_refused_as_peers_do() {
         assert_eq!(taken.is_err(), refused || stricter, "{}: {taken:?}, {}", case.name, case.message());
         seen += 1;
     }
-    assert!(seen >= 9, "only {seen} packages were found");
+    enough(seen, 9, "packages");
 }
 
 /// Whatever was sent is read, and written again as it was.
@@ -155,7 +155,7 @@ fn calls_are_written_as_they_were_sent() {
         assert_eq!(proposal(&again.to_bytes()).payload, was.payload, "{}", case.name);
         seen += 1;
     }
-    assert!(seen >= 60, "only {seen} calls were found");
+    enough(seen, 60, "calls");
 }
 
 /// The identity of a case, if its key is kept.
@@ -236,7 +236,7 @@ fn definitions_are_refused_as_peers_do() {
             refused += 1;
         }
     }
-    assert!(refused >= 6, "only {refused} refusals were found");
+    enough(refused, 6, "refusals");
 }
 
 #[test]
@@ -324,7 +324,7 @@ fn answers_are_endorsements_or_not() {
             (other, _) => panic!("{}: {other:?}", case.name),
         }
     }
-    assert!(seen >= 20, "only {seen} endorsements were found");
+    enough(seen, 20, "endorsements");
 }
 
 /// Each recorded transaction, assembled again of its proposal and the endorsements in it.
@@ -409,7 +409,7 @@ fn blocks_tell_what_became_of_each_transaction() {
     }
     let commit = |block, code| (block, NAME.to_owned(), 1, code, "AcmeMSP".to_owned());
     assert_eq!(commits, [commit(2, ValidationCode::ENDORSEMENT_POLICY_FAILURE), commit(5, ValidationCode::VALID)]);
-    assert!(told >= 11, "only {told} transactions were found");
+    enough(told, 11, "transactions");
 }
 
 /// Orderers do not judge transactions.

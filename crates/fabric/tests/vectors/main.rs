@@ -15,15 +15,7 @@ mod updates;
 
 use std::path::{Path, PathBuf};
 
-/// The folder of vectors.
-fn root() -> PathBuf {
-    std::env::var_os("FABRIC_VECTORS_DIR").map_or_else(own, PathBuf::from)
-}
-
-/// The repository's own folder of vectors, for tests that begin with a certain one of them.
-fn own() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors")
-}
+use tenter_fabric_testnet::{enough, own_vectors as own, vectors as root};
 
 /// The folders in a folder, sorted; at least one.
 fn cases(folder: &str) -> Vec<PathBuf> {
