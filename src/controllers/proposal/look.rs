@@ -328,6 +328,7 @@ impl Seen {
                         may_be_taken |= matches!(error, BroadcastError::Transport(_));
                         unavailable.push(chain(&error));
                     }
+                    error if error.is_elsewhere() => unavailable.push(chain(&error)),
                     error @ (BroadcastError::Unknown { .. } | BroadcastError::Transport(_)) => {
                         return Ok(Answer::Unknown(chain(&error)));
                     }
