@@ -361,7 +361,9 @@ impl<C: Controlled> Driver<C> {
                     let observed = &observed;
                     async move {
                         tracing::info!(object = object.describe(), ?action, "acting");
-                        self.controller.act(&self.ctx, object, observed, action).await
+                        self.controller.act(&self.ctx, object, observed, action).await?;
+                        tracing::debug!(object = object.describe(), ?action, "acted");
+                        Ok(())
                     }
                     .boxed()
                 })

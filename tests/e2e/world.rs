@@ -1,11 +1,13 @@
 //! One scenario's world: a Consortium in a namespace of its own, a git repository, and a daemon that runs on this
 //! machine and reaches Fabric through the API server.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Secret};
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, ObjectMeta, Patch, PatchParams,
@@ -22,6 +24,21 @@ pub const LIMIT: Duration = Duration::from_mins(4);
 const SOONEST: Duration = Duration::from_millis(100);
 /// Longest such pause.
 const LATEST: Duration = Duration::from_secs(2);
+
+/// Tenter's own kinds.
+pub const KINDS: [&str; 11] = [
+    "Consortium",
+    "Organization",
+    "CertificateAuthority",
+    "Orderer",
+    "Peer",
+    "Channel",
+    "Membership",
+    "Chaincode",
+    "Proposal",
+    "Vote",
+    "Identity",
+];
 
 /// The image tag of the Fabric programs that `deploy/images` packed.
 const MIRROR: &str = "localhost/tenter";
@@ -76,12 +93,16 @@ impl Program {
         self.spawn(&["run", "--listen", "127.0.0.1:0"], &self.log_file(), "cache")
     }
 
+    /// What the program logs: also when it has done something, so that it can be killed then.
+    const LOG: &str = "info,kube_client=error,tenter::controllers::driver=debug";
+
     /// Starts the program; what it prints is appended to `log`.
     fn spawn(&self, arguments: &[&str], log: &Path, cache: &str) -> Child {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("the log");
         self.command()
             .args(arguments)
             .env("TENTER_CACHE_DIR", self.directory.join(cache))
+            .env("RUST_LOG", Self::LOG)
             .stdout(log.try_clone().expect("the log"))
             .stderr(log)
             .spawn()
@@ -117,6 +138,18 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The point of the daemon's work that a line of its log shows: `Channel, before Propose`.
+fn point(line: &str) -> Option<String> {
+    if line.contains(" a new revision ") {
+        return Some("a new revision".to_owned());
+    }
+    let when = [(" acting ", "before"), (" acted ", "after")].iter().find(|(word, _)| line.contains(word))?.1;
+    let kind = line.split("object=\"").nth(1)?.split(' ').next()?;
+    let action = line.split("action=").nth(1)?;
+    let action: String = action.chars().take_while(|&letter| letter.is_alphanumeric() || letter == '(').collect();
+    Some(format!("{kind}, {when} {}", action.trim_end_matches('(')))
 }
 
 /// Whether two scenarios of one run may share a name: they may not, so each gives its own.
@@ -237,8 +270,9 @@ impl World {
         }
     }
 
-    /// From now on kills the daemon in the middle of its work, `times` times in all, and starts it again at once: when it
-    /// takes up a revision, and at the first and the second thing that it then does. One that the scenario stopped stays so.
+    /// From now on kills the daemon in the middle of its work, `times` times in all, and starts it again at once: when it takes up a
+    /// revision, and before and after each kind of thing that it does, each of these points once; when there are no new ones, at
+    /// the fourth to sixth thing that it does. One that the scenario stopped stays so.
     pub fn kill_again_and_again(&self, times: usize) {
         self.kill_at_points(times, None);
     }
@@ -250,11 +284,11 @@ impl World {
     }
 
     fn kill_at_points(&self, times: usize, idle: Option<Duration>) {
-        const WORK: [&str; 2] = [" a new revision ", " acting "];
         let (daemon, program) = (Arc::downgrade(&self.daemon), self.program());
         std::thread::spawn(move || {
             let read = || std::fs::read_to_string(program.log_file()).unwrap_or_default();
             let mut seen = read().len();
+            let mut killed_at = BTreeSet::new();
             for kill in 0..times {
                 // What has begun since the last kill, and when that was seen.
                 let mut last = (0, Instant::now());
@@ -262,18 +296,18 @@ impl World {
                     std::thread::sleep(Duration::from_millis(20));
                     let Some(daemon) = daemon.upgrade() else { return };
                     let log = read();
-                    let begun = log.get(seen..).unwrap_or_default().lines();
-                    let begun = begun.filter(|line| WORK.iter().any(|work| line.contains(work))).count();
-                    if begun != last.0 {
-                        last = (begun, Instant::now());
+                    let points: Vec<String> = log.get(seen..).unwrap_or_default().lines().filter_map(point).collect();
+                    if points.len() != last.0 {
+                        last = (points.len(), Instant::now());
                     }
                     let mut daemon = daemon.lock().unwrap_or_else(PoisonError::into_inner);
                     let Daemon { child: Some(child), kills } = &mut *daemon else {
                         last.1 = Instant::now();
                         continue;
                     };
-                    let waits = begun > 0 && idle.is_some_and(|idle| last.1.elapsed() > idle);
-                    if begun <= kill % 3 && !waits {
+                    let new = points.iter().find(|&point| !killed_at.contains(point)).cloned();
+                    let waits = !points.is_empty() && idle.is_some_and(|idle| last.1.elapsed() > idle);
+                    if new.is_none() && points.len() <= 3 + kill % 3 && !waits {
                         continue;
                     }
                     child.kill().expect("kill");
@@ -281,6 +315,8 @@ impl World {
                     seen = read().len();
                     *child = program.daemon();
                     *kills += 1;
+                    println!("{}: killed at {}", program.consortium, new.as_deref().unwrap_or("a wait, or a point as before"));
+                    killed_at.extend(new);
                     break;
                 }
             }
@@ -366,13 +402,24 @@ impl World {
 
     /// Sum of a metric of the daemon over all its labels.
     pub async fn metric(&self, name: &str) -> f64 {
-        let address = self.listen_address().await;
-        let text = http_get(address, "/metrics").await;
-        let of = |line: &str| line.starts_with(name) && line[name.len()..].starts_with(['{', ' ']);
+        self.metric_of(name, |_| true).await
+    }
+
+    /// Sum of a metric of the daemon over the labels that count: `{kind="Pod"}`.
+    pub async fn metric_of(&self, name: &str, counts: impl Fn(&str) -> bool) -> f64 {
+        let text = self.page("/metrics").await;
+        let of = |line: &str| {
+            line.starts_with(name) && line[name.len()..].starts_with(['{', ' ']) && counts(&line[name.len()..])
+        };
         let values: Vec<f64> =
             text.lines().filter(|line| of(line)).filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
         assert!(!values.is_empty(), "the daemon has no metric {name}:\n{text}");
         values.iter().sum()
+    }
+
+    /// A page that the daemon serves.
+    async fn page(&self, path: &str) -> String {
+        http_get(self.listen_address().await, path).await
     }
 
     /// The address that the daemon listens on: it logs the one it was given.
@@ -476,16 +523,7 @@ impl World {
     pub async fn public_text(&self) -> String {
         let mut text = String::new();
         for namespace in self.namespaces().await {
-            for kind in [
-                "Consortium",
-                "Organization",
-                "CertificateAuthority",
-                "Orderer",
-                "Peer",
-                "Channel",
-                "Membership",
-                "Proposal",
-            ] {
+            for kind in KINDS {
                 let list = self.objects(kind, &namespace).list(&ListParams::default()).await.expect("objects");
                 text.push_str(&serde_json::to_string(&list.items).expect("JSON"));
             }
@@ -493,8 +531,42 @@ impl World {
             text.push_str(&serde_json::to_string(&maps.expect("config maps").items).expect("JSON"));
             let events = Api::<Event>::namespaced(self.client.clone(), &namespace).list(&ListParams::default()).await;
             text.push_str(&serde_json::to_string(&events.expect("events").items).expect("JSON"));
+            let sets = Api::<StatefulSet>::namespaced(self.client.clone(), &namespace).list(&ListParams::default()).await;
+            text.push_str(&serde_json::to_string(&sets.expect("StatefulSets").items).expect("JSON"));
+            let rest = Api::<Deployment>::namespaced(self.client.clone(), &namespace).list(&ListParams::default()).await;
+            text.push_str(&serde_json::to_string(&rest.expect("Deployments").items).expect("JSON"));
+        }
+        if self.daemon_runs() {
+            for page in ["/", "/metrics", &format!("/snapshots/{}", self.name)] {
+                text.push_str(&self.page(page).await);
+            }
         }
         text
+    }
+
+    /// Private keys are in no place that others may read.
+    pub async fn keys_are_nowhere_but_in_secrets(&self) {
+        let canaries = self.canaries().await;
+        assert!(canaries.len() > 5, "the network has keys: {}", canaries.len());
+        let plan = self.run(&["plan", self.repository().to_str().expect("UTF-8")]);
+        let status = self.run(&["status", "-o", "json"]);
+        let said = |output: Output| {
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+        };
+        let places = [
+            ("log", self.log()),
+            ("objects, events, config maps and pages", self.public_text().await),
+            ("plan", said(plan)),
+            ("status", said(status)),
+        ];
+        for (place, text) in places {
+            assert!(text.len() > 20, "{place} was read");
+            for canary in &canaries {
+                let at = text.find(canary.as_str());
+                let before = at.map(|at| &text[text.floor_char_boundary(at.saturating_sub(300))..at]);
+                assert!(at.is_none(), "a private key is in the {place}, after: {}", before.unwrap_or_default());
+            }
+        }
     }
 }
 

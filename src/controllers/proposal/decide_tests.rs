@@ -80,7 +80,7 @@ fn what_is_no_longer_wanted_is_dropped_unless_an_orderer_may_have_it() {
     check(&under_way, Phase::Submitted, "Submitted", &[]);
     // Lost, it stays so: handing it over again would put on the ledger what was taken back.
     for answer in [taken(), Answer::Unknown("the connection broke".to_owned())] {
-        let lost = View { attempt: Some(attempt(answer, 1, 16)), ..dropped.clone() };
+        let lost = View { attempt: Some(attempt(answer, 16, 1)), ..dropped.clone() };
         check(&lost, Phase::Superseded, "NotWanted", &[]);
     }
     let refused = View { attempt: Some(attempt(Answer::Refused("no".to_owned()), 1, 1)), ..dropped };
