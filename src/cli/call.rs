@@ -15,13 +15,14 @@ use super::args::Global;
 use super::cluster::Cluster;
 use super::exit::Exit;
 use super::outcome::{CliError, Outcome, Report};
-use crate::controllers::apply::list;
+use crate::controllers::apply::{self, list};
+use crate::controllers::identity::secret_name;
 use crate::controllers::labels::{IDENTITY_READER, identity_secret};
 use crate::nodes::chaincode::{CallError, Called};
 use crate::nodes::identity::signing_identity;
 use crate::nodes::{Node, NodeKind, chain};
 use crate::report::Style;
-use crate::resources::Chaincode;
+use crate::resources::{Chaincode, Identity};
 use kube::ResourceExt as _;
 
 /// What both subcommands take.
@@ -174,11 +175,18 @@ async fn caller(global: &Global, cluster: &Cluster, target: &Target) -> Result<C
         Some(name) => chaincode.spec.members.iter().filter(|member| member.organization == *name).collect(),
         None => chaincode.spec.members.iter().collect(),
     };
-    let secret = target.identity.as_deref().map_or_else(|| IDENTITY_READER.to_owned(), identity_secret);
     let mut why = Vec::new();
     for member in members {
         let store = cluster.engine.nodes.store();
         let Some(peer) = member.peers.first() else { continue };
+        let secret = match &target.identity {
+            None => IDENTITY_READER.to_owned(),
+            // Who may use an identity may read its Secret, and perhaps not its object.
+            Some(name) => match apply::get::<Identity>(&cluster.engine.ctx, &member.namespace, name).await {
+                Ok(Some(object)) => secret_name(&object),
+                Ok(None) | Err(_) => identity_secret(name),
+            },
+        };
         match signing_identity(store, &member.namespace, &secret, &member.msp_id).await {
             Observation::Present { value: identity } => {
                 let arguments = target.arguments.iter().map(|argument| argument.clone().into_bytes());

@@ -88,7 +88,10 @@ pub fn overdue(verdict: Verdict, since: Timestamp, now: Timestamp) -> Verdict {
     match verdict {
         Verdict::Reconciling { reason, message } if now.duration_since(since) > LONGEST_WAIT => {
             let (since, minutes) = (rfc3339(since), LONGEST_WAIT.as_mins());
-            Verdict::stalled(reason, format!("{message}; it has been so since {since}, longer than {minutes} min: have a look"))
+            Verdict::stalled(
+                reason,
+                format!("{message}; it has been so since {since}, longer than {minutes} min: have a look"),
+            )
         }
         other => other,
     }

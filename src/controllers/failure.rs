@@ -77,7 +77,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_a_failure() {
-        let failed = Failure::caught("the look", async { if true { panic!("on purpose") } else { Ok(()) } }).await.unwrap_err();
+        let failed =
+            Failure::caught("the look", async { if true { panic!("on purpose") } else { Ok(()) } }).await.unwrap_err();
         assert_eq!(failed.reason, "Panicked");
         assert!(Failure::caught("the look", async { Ok(()) }).await.is_ok());
     }

@@ -104,6 +104,18 @@ async fn a_contract_is_served_upgraded_and_kept() {
     let refused = call(&world, "invoke", &["assets", "Create", "a1", "bob", "1"]).expect_err("it exists already");
     assert!(refused.contains("exists"), "what the contract says reaches the caller: {refused}");
 
+    // An application's own identity.
+    let acme = world.organization("acme");
+    let object = json!({
+        "apiVersion": "tenter.dev/v1alpha1", "kind": "Identity", "metadata": {"name": "app", "namespace": acme},
+        "spec": {"consortium": world.name, "organization": "acme", "role": "client", "revoked": false},
+    });
+    let object = serde_json::from_value(object).expect("an object");
+    world.objects("Identity", &acme).create(&PostParams::default(), &object).await.expect("an Identity");
+    world.phase("Identity", &acme, "app", "Enrolled").await;
+    let by_app = ["--organization", "acme", "--identity", "app", "assets", "Create", "a2", "alice", "7"];
+    call(&world, "invoke", &by_app).expect("a valid transaction");
+
     // Another program: what was written stays, and the program that nobody calls any more goes.
     let old = services(&world, "acme").await;
     let second = with_contract(&file, &image("2.0"), "2.0", &[]);

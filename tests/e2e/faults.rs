@@ -27,7 +27,9 @@ pub async fn stop(world: &World, orderers: &[&str]) -> Option<Stopped> {
     for orderer in orderers {
         let pod = pods.get(&format!("{orderer}-0")).await.expect("the Pod");
         let Some(process) = process(&pod.metadata.uid.expect("a uid"), "orderer") else {
-            skip("orderers that hang: the processes of the cluster's Pods are not on this machine, or only root may stop them");
+            skip(
+                "orderers that hang: the processes of the cluster's Pods are not on this machine, or only root may stop them",
+            );
             return None;
         };
         kill_process(process, Signal::STOP).expect("stop it");

@@ -315,7 +315,11 @@ impl World {
                     seen = read().len();
                     *child = program.daemon();
                     *kills += 1;
-                    println!("{}: killed at {}", program.consortium, new.as_deref().unwrap_or("a wait, or a point as before"));
+                    println!(
+                        "{}: killed at {}",
+                        program.consortium,
+                        new.as_deref().unwrap_or("a wait, or a point as before")
+                    );
                     killed_at.extend(new);
                     break;
                 }
@@ -531,9 +535,11 @@ impl World {
             text.push_str(&serde_json::to_string(&maps.expect("config maps").items).expect("JSON"));
             let events = Api::<Event>::namespaced(self.client.clone(), &namespace).list(&ListParams::default()).await;
             text.push_str(&serde_json::to_string(&events.expect("events").items).expect("JSON"));
-            let sets = Api::<StatefulSet>::namespaced(self.client.clone(), &namespace).list(&ListParams::default()).await;
+            let sets =
+                Api::<StatefulSet>::namespaced(self.client.clone(), &namespace).list(&ListParams::default()).await;
             text.push_str(&serde_json::to_string(&sets.expect("StatefulSets").items).expect("JSON"));
-            let rest = Api::<Deployment>::namespaced(self.client.clone(), &namespace).list(&ListParams::default()).await;
+            let rest =
+                Api::<Deployment>::namespaced(self.client.clone(), &namespace).list(&ListParams::default()).await;
             text.push_str(&serde_json::to_string(&rest.expect("Deployments").items).expect("JSON"));
         }
         if self.daemon_runs() {

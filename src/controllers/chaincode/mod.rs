@@ -82,8 +82,7 @@ impl Controlled for ChaincodeController {
     type Object = Chaincode;
     type Observed = Observed;
     type Action = Action;
-    const BY_OTHERS: &'static [&'static str] =
-        &["Approving", "ChannelPending"];
+    const BY_OTHERS: &'static [&'static str] = &["ApprovalMissing", "ChannelPending"];
     const INDEPENDENT: bool = true;
     const ASKS: bool = true;
 

@@ -142,12 +142,7 @@ pub enum Performed {
 }
 
 /// Does one thing that was decided on what was seen.
-pub async fn perform(
-    nodes: &Nodes,
-    spec: &MembershipSpec,
-    seen: &Seen,
-    action: &Action,
-) -> Result<Performed, Failure> {
+pub async fn perform(nodes: &Nodes, spec: &MembershipSpec, seen: &Seen, action: &Action) -> Result<Performed, Failure> {
     let (Action::Join(reference) | Action::Record(reference)) = action;
     let missing = |what: &str| Failure::new("JoinPeer", format!("{what}; it is looked at again"));
     let node = seen.peers.get(reference).ok_or_else(|| missing("the peer has no object"))?;

@@ -300,7 +300,8 @@ fn run(
                 Ok(Decision::act(vec![NodeAction::Restart { uid: pod.uid.clone() }], in_phase(phase), verdict))
             }
             Err(why) => {
-                let cause = if pod.restart_asked { "is to be started anew" } else { "runs with what was wanted before" };
+                let cause =
+                    if pod.restart_asked { "is to be started anew" } else { "runs with what was wanted before" };
                 let message = format!("{me} {cause}, and waits to be restarted: {why}");
                 let verdict = if waited_long(conditions, now) {
                     Verdict::stalled(RESTART_BLOCKED, message)

@@ -92,12 +92,14 @@ impl PodFacts {
 
     /// Whether it waits for a restart, or may come to: Kubernetes has not looked at the newest template yet.
     pub fn may_be_outdated(&self, stateful_set: &StatefulSet) -> bool {
-        self.restart_asked || update_revision(stateful_set).is_none_or(|revision| self.revision.as_deref() != Some(revision))
+        self.restart_asked
+            || update_revision(stateful_set).is_none_or(|revision| self.revision.as_deref() != Some(revision))
     }
 
     /// Whether it was made from an older template than the `StatefulSet` has now, or is to be restarted for another reason.
     pub fn is_outdated(&self, stateful_set: &StatefulSet) -> bool {
-        self.restart_asked || update_revision(stateful_set).is_some_and(|revision| self.revision.as_deref() != Some(revision))
+        self.restart_asked
+            || update_revision(stateful_set).is_some_and(|revision| self.revision.as_deref() != Some(revision))
     }
 }
 

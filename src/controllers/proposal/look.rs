@@ -14,8 +14,8 @@ use tenter_consortium::status::{ProposalSignature, ProposalVote, RefusedSignatur
 use tenter_fabric::block::{Block, ConfigOrigin};
 use tenter_fabric::client::TransportError;
 use tenter_fabric::client::broadcast::BroadcastError;
-use tenter_fabric::config::{ChannelConfig, CurrentConfig};
 use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate, Freshness};
+use tenter_fabric::config::{ChannelConfig, CurrentConfig};
 use tenter_fabric::identity::SigningIdentity;
 use tenter_fabric::policy::{Judge, KnownIdentity, Received, Requirement, Role};
 use tenter_fabric::x509::CertificateInfo;

@@ -249,8 +249,7 @@ impl Controlled for ProposalController {
     type Object = Proposal;
     type Observed = Observed;
     type Action = Action;
-    const BY_OTHERS: &'static [&'static str] =
-        &["SignaturesMissing", "VotesMissing"];
+    const BY_OTHERS: &'static [&'static str] = &["SignaturesMissing", "VotesMissing"];
     const ASKS: bool = true;
 
     fn watch(&self, controller: Controller<Proposal>, ctx: &Context) -> Controller<Proposal> {

@@ -79,9 +79,8 @@ impl BroadcastError {
     /// Whether the orderer does not order for the channel: it only follows it, or has not joined it, or not any more. Others of
     /// the channel may take the envelope (`orderer/common/multichannel/registrar.go`; the second text is that of 2.5).
     pub fn is_elsewhere(&self) -> bool {
-        let elsewhere = |text: &str| {
-            text == "channel does not exist" || text.starts_with("channel creation request not allowed")
-        };
+        let elsewhere =
+            |text: &str| text == "channel does not exist" || text.starts_with("channel creation request not allowed");
         matches!(self, Self::BadRequest { text, .. } if elsewhere(text))
     }
 
