@@ -502,7 +502,8 @@ impl Member {
         let signed = SignedCall::new(call, identity, nonce().unwrap(), Timestamp::now()).unwrap();
         let mut endorsements = vec![self.nodes.endorse(&peer, &signed).await.unwrap()];
         for (host, port, roots) in others {
-            endorsements.push(self.nodes.endorse_elsewhere((host, *port), roots, &signed, identity).await.unwrap());
+            endorsements
+                .push(self.nodes.endorse_elsewhere((msp_id, host, *port), roots, &signed, identity).await.unwrap());
         }
         self.nodes.transact((&peer, &orderers), &signed, &endorsements, identity).await.unwrap();
     }

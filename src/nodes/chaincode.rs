@@ -21,8 +21,10 @@ pub enum TransactionError {
     #[error(transparent)]
     Node(#[from] NodeError),
     /// Another member's peer did not endorse it.
-    #[error("peer {address} of another member did not endorse: {why}")]
+    #[error("{address} of {msp_id} did not endorse: {why}")]
     Elsewhere {
+        /// Whose peer it is.
+        msp_id: String,
         /// Where it is.
         address: String,
         /// What happened.
@@ -125,12 +127,16 @@ impl Nodes {
     /// against the TLS roots that its organization has there.
     pub async fn endorse_elsewhere(
         &self,
-        (host, port): (&str, u16),
+        (msp_id, host, port): (&str, &str, u16),
         roots_pem: &str,
         call: &SignedCall,
         identity: &SigningIdentity,
     ) -> Result<Endorsed, TransactionError> {
-        let elsewhere = |why: String| TransactionError::Elsewhere { address: format!("{host}:{port}"), why };
+        let elsewhere = |why: String| TransactionError::Elsewhere {
+            msp_id: msp_id.to_owned(),
+            address: format!("peer {host}:{port}"),
+            why,
+        };
         let tls = TlsSettings { roots_pem: roots_pem.to_owned(), client: None };
         let endpoint = Endpoint::new(
             Target::new(host.to_owned(), port),

@@ -210,11 +210,29 @@ async fn transact(
     let member = object.spec.members.iter().find(|member| member.msp_id == first.msp_id);
     let member = member.ok_or_else(|| Failure::new("NoMember", format!("{} is of no member", object.describe())))?;
     let identity = node_admin(nodes, member).await?;
-    let peers: Vec<&Node> =
-        endorsers.iter().filter_map(|msp_id| joined.iter().find(|node| node.msp_id == *msp_id)).collect();
-    let others: Vec<&String> =
-        endorsers.iter().filter(|msp_id| !joined.iter().any(|node| node.msp_id == **msp_id)).collect();
-    submit(nodes, observed, call, (&peers, &others), &identity).await.map_err(|error| failed("Transaction", &error))
+    let (mut endorsers, mut silent) = (endorsers.clone(), BTreeSet::new());
+    // Each turn does without one more member, so they end.
+    loop {
+        let peers: Vec<&Node> =
+            endorsers.iter().filter_map(|msp_id| joined.iter().find(|node| node.msp_id == *msp_id)).collect();
+        let others: Vec<&String> =
+            endorsers.iter().filter(|msp_id| !joined.iter().any(|node| node.msp_id == **msp_id)).collect();
+        let error = match submit(nodes, observed, call.clone(), (&peers, &others), &identity).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let TransactionError::Elsewhere { msp_id, .. } = &error else { return Err(failed("Transaction", &error)) };
+        silent.insert(msp_id.clone());
+        let Some(others) = without(observed, &silent) else { return Err(failed("Transaction", &error)) };
+        tracing::info!(chaincode = object.describe(), "endorsed by others: {}", chain(&error));
+        endorsers = others;
+    }
+}
+
+/// Others who approved and are enough without these members, by MSP ID.
+fn without(observed: &Observed, silent: &BTreeSet<String>) -> Option<BTreeSet<String>> {
+    let approved = observed.view.progress.value()?.approved();
+    observed.policy.as_ref()?.met_by(&approved.difference(silent).cloned().collect()).endorsers
 }
 
 /// Collects endorsements of own peers and of other members' anchors, and has the transaction ordered.
@@ -248,13 +266,14 @@ async fn elsewhere(
     identity: &SigningIdentity,
 ) -> Result<Endorsed, TransactionError> {
     let none = || TransactionError::Elsewhere {
-        address: msp_id.to_owned(),
+        msp_id: msp_id.to_owned(),
+        address: "its anchor peer".to_owned(),
         why: "it has no anchor peer in the channel's configuration".to_owned(),
     };
     let (anchors, roots) = observed.anchors.get(msp_id).ok_or_else(none)?;
     let mut last = none();
     for (host, port) in anchors {
-        match nodes.endorse_elsewhere((host, *port), roots, call, identity).await {
+        match nodes.endorse_elsewhere((msp_id, host, *port), roots, call, identity).await {
             Ok(endorsed) => return Ok(endorsed),
             Err(error) => last = error,
         }

@@ -50,6 +50,8 @@ pub struct Observed {
     /// Anchor peers of the channel's members and the TLS roots that verify them, PEM, by MSP ID; known while something is to
     /// be committed.
     pub anchors: BTreeMap<String, (Vec<(String, u16)>, String)>,
+    /// What a commit must satisfy; known while something is to be committed.
+    pub policy: Option<LifecyclePolicy>,
     /// The Consortium object's name.
     pub consortium: String,
     /// Where elsewhere peers may be sent, by the daemon's settings.
@@ -115,7 +117,7 @@ pub async fn look(ctx: &Context, scope: &Scope, nodes: &Nodes, object: &Chaincod
         };
         view.services.insert(member.organization.clone(), service);
     }
-    let mut anchors = BTreeMap::new();
+    let (mut anchors, mut policy) = (BTreeMap::new(), None);
     if let Observation::Present { value: progress } = &view.progress {
         if progress.next.is_change() {
             let sources: Vec<Node> = own_orderers.iter().chain(&seen.joined).cloned().collect();
@@ -127,13 +129,17 @@ pub async fn look(ctx: &Context, scope: &Scope, nodes: &Nodes, object: &Chaincod
                 view.refused = problems.iter().map(ToString::to_string).collect();
             }
             anchors = config.value().map(anchors_of).unwrap_or_default();
-            view.lifecycle = config.map(|current| met(&current, progress, &seen.joined));
+            policy = config.value().map(|current| LifecyclePolicy::live(current.config()));
+            view.lifecycle = match &policy {
+                Some(policy) => Observation::Present { value: met(policy, progress, &seen.joined) },
+                None => config.unseen(),
+            };
         } else if progress.definition.init_required {
             view.initialized = act::initialized(nodes, &seen, object).await;
         }
     }
     let servers = settings.chaincode_servers.clone();
-    Ok(Observed { view, seen, orderers, anchors, consortium: scope.consortium.name_any(), servers })
+    Ok(Observed { view, seen, orderers, anchors, policy, consortium: scope.consortium.name_any(), servers })
 }
 
 /// How many blocks own orderers have.
@@ -168,8 +174,7 @@ fn anchors_of(current: &CurrentConfig) -> BTreeMap<String, (Vec<(String, u16)>, 
 }
 
 /// How the policy is met: by own peers if they are enough, because others have to be dialled.
-fn met(current: &CurrentConfig, progress: &Progress, joined: &[Node]) -> Lifecycle {
-    let policy = LifecyclePolicy::live(current.config());
+fn met(policy: &LifecyclePolicy, progress: &Progress, joined: &[Node]) -> Lifecycle {
     let approved = progress.approved();
     let own: BTreeSet<String> =
         approved.iter().filter(|msp_id| joined.iter().any(|node| node.msp_id == **msp_id)).cloned().collect();

@@ -292,3 +292,49 @@ async fn a_lost_race_is_looked_up_again_and_is_done() {
         daemon.is_done(&world, 2).await;
     }
 }
+
+/// A member that approved may be gone for good: others who approved endorse instead.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_anchor_is_done_without() {
+    if !Programs::find().unwrap().have_builder() {
+        println!("SKIPPED a commit without a member: there is no ccaas_builder beside the peer's program");
+        return;
+    }
+    let world = World::with_peers_of(&["globex", "initech"]).await;
+    world.until(ChannelPhase::Active).await;
+    for member in &world.spec.members {
+        world.joined(member).await;
+    }
+    let daemons = ["acme", "globex", "initech"].map(|name| Daemon::new(&world, name));
+    let end = Instant::now() + Duration::from_mins(2);
+    let (mut seen, commit) = loop {
+        for daemon in &daemons {
+            let seen = daemon.look(&world).await;
+            let actions = decide(&seen.view).actions;
+            for action in actions.iter().filter(|action| !matches!(action, Action::Commit { .. })) {
+                daemon.perform(&world, &seen, action).await.unwrap();
+            }
+        }
+        let seen = daemons[0].look(&world).await;
+        let approved = seen.view.progress.value().map(Progress::approved).unwrap_or_default();
+        let commit = decide(&seen.view).actions.into_iter().find(|action| matches!(action, Action::Commit { .. }));
+        match commit {
+            Some(commit) if approved.len() == 3 => break (seen, commit),
+            other => assert!(Instant::now() < end, "{approved:?} {other:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    let Action::Commit { endorsers, .. } = &commit else { unreachable!() };
+    let chosen = endorsers.iter().find(|msp_id| *msp_id != "AcmeMSP").expect("a majority of three").clone();
+    for anchor in &mut seen.anchors.get_mut(&chosen).expect("its anchors").0 {
+        *anchor = ("127.0.0.1".to_owned(), 1);
+    }
+    daemons[0].perform(&world, &seen, &commit).await.unwrap();
+    for daemon in &daemons {
+        daemon.is_done(&world, 1).await;
+    }
+    // All others gone, there is nobody to do without.
+    seen.anchors.clear();
+    let failed = daemons[0].perform(&world, &seen, &commit).await.unwrap_err();
+    assert!(failed.message.contains("no anchor peer"), "{failed:?}");
+}
