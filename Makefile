@@ -35,7 +35,7 @@ demo: setup ## Watch a commit become a running consortium
 	@deploy/demo/demo
 
 .PHONY: test
-test: lint test-unit test-e2e ## Everything that CI runs
+test: lint test-unit test-e2e test-demo ## Everything that CI runs
 
 .PHONY: lint
 lint: setup ## Formatting, clippy, rustdoc, shellcheck
@@ -56,6 +56,10 @@ test-unit: setup ## Tests that need no cluster; Fabric's programs are used when 
 .PHONY: test-e2e
 test-e2e: setup ## Scenarios on the dev cluster (or the one in KUBECONFIG)
 	deploy/e2e
+
+.PHONY: test-demo
+test-demo: setup ## The demo from its beginning to its end, with the programs that the tests use
+	TENTER_PROFILE=debug deploy/demo/demo && code=0 || code=$$?; deploy/demo/demo down; exit $$code
 
 .PHONY: bench
 bench: build ## Times and memory, as ratios within one run

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use jiff::Timestamp;
-use tenter_consortium::chaincode::{Lifecycle, package, package_id, progress, wanted};
+use tenter_consortium::chaincode::{Lifecycle, Progress, package, package_id, progress, wanted};
 use tenter_consortium::objects::{ChaincodeSpec, ChannelMember};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::status::ChannelPhase;
