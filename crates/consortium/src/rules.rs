@@ -183,6 +183,8 @@ rules! {
         "With one, every restart of that orderer stops the channel. Going from one to two later needs care: until the second runs, the channel stands still.";
     BFT_VERSION = "network/bft-version", Error, "BFT runs on Fabric 3.0 or newer.",
         "Older orderers and peers do not know the consensus type and stop at the configuration block.";
+    BFT_RENEWAL = "network/bft-renewal", Warning, "Orderers of BFT channels run Fabric 3.1.2 or newer.",
+        "Older ones know themselves among the consenters by their exact certificate: with a renewed one they order no more, though the key is the same.";
     NO_MEMBERS = "network/no-members", Error, "A channel has members.",
         "A channel without application organizations has nobody who could use or change it.";
     NO_PEERS = "network/no-peers", Warning, "A member has peers.",

@@ -6,7 +6,7 @@ use super::nodes::is_duration;
 use super::{Context, organization_path};
 use crate::definition::{ChannelEntry, MemberEntry, Size};
 use crate::diagnostic::quoted;
-use crate::network::{Channel, OptionKind, consensus_options, oldest_version};
+use crate::network::{Channel, OptionKind, Organization, consensus_options, oldest_version};
 use crate::objects::ConsensusType;
 use crate::path::Path;
 use crate::rules;
@@ -161,12 +161,33 @@ fn check_members(context: &mut Context<'_>, entry: &ChannelEntry, channel: &Chan
     context.unique(rules::DUPLICATE_ENTRY, "the member", "list each organization once", names);
 }
 
+/// The first organization whose consenters of a BFT channel know themselves by their exact certificates (`smartbft` before 3.1.2),
+/// with its version. One without a patch is an image tag that moves: it is taken for the newest.
+fn lost_by_renewal<'a>(channel: &Channel, organizations: &'a [Organization]) -> Option<&'a Organization> {
+    if channel.consensus_type != ConsensusType::Bft {
+        return None;
+    }
+    let old = |version: Version| match (version.major, version.minor) {
+        (3, 1) => version.patch.is_some_and(|patch| patch < 2),
+        older => older == (3, 0),
+    };
+    organizations.iter().find(|organization| {
+        let orders = channel.consenters.iter().any(|(name, _)| *name == organization.name);
+        orders && Version::parse(&organization.version).is_some_and(old)
+    })
+}
+
 fn check_consensus(context: &mut Context<'_>, entry: &ChannelEntry, channel: &Channel, path: &Path) {
     let path = path.key("consensus");
     let oldest = oldest_version(channel, &context.network.organizations);
     if channel.consensus_type == ConsensusType::Bft && oldest < Version::V3_0 {
         let message = format!("BFT needs Fabric 3.0, and the channel has nodes of {}.{}", oldest.major, oldest.minor);
         context.report(rules::BFT_VERSION, &path.key("type"), message, "use `etcdraft`, or newer nodes");
+    }
+    if let Some(Organization { name, version, .. }) = lost_by_renewal(channel, &context.network.organizations) {
+        let message =
+            format!("orderers of {name} run Fabric {version} and order no more once their certificates are renewed");
+        context.report(rules::BFT_RENEWAL, &path.key("type"), message, "use Fabric 3.1.2 or newer for them");
     }
     let known = consensus_options(channel.consensus_type);
     let options = entry.consensus.as_ref().and_then(|consensus| consensus.options.as_ref());
