@@ -324,6 +324,11 @@ async fn a_silent_anchor_is_done_without() {
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     };
+    // All others gone, nobody is left to do without.
+    let anchors = std::mem::take(&mut seen.anchors);
+    let failed = daemons[0].perform(&world, &seen, &commit).await.unwrap_err();
+    assert!(failed.message.contains("no anchor peer"), "{failed:?}");
+    seen.anchors = anchors;
     let Action::Commit { endorsers, .. } = &commit else { unreachable!() };
     let chosen = endorsers.iter().find(|msp_id| *msp_id != "AcmeMSP").expect("a majority of three").clone();
     for anchor in &mut seen.anchors.get_mut(&chosen).expect("its anchors").0 {
@@ -333,8 +338,4 @@ async fn a_silent_anchor_is_done_without() {
     for daemon in &daemons {
         daemon.is_done(&world, 1).await;
     }
-    // All others gone, there is nobody to do without.
-    seen.anchors.clear();
-    let failed = daemons[0].perform(&world, &seen, &commit).await.unwrap_err();
-    assert!(failed.message.contains("no anchor peer"), "{failed:?}");
 }
