@@ -70,6 +70,8 @@ enum Change {
     Error,
     /// One more peer.
     Peer,
+    /// Policies with which nobody could change the channel any more.
+    LockOut,
 }
 
 /// A checkout of a definition repository: examples-repo on `main`, and a change on the branch that is checked out.
@@ -123,6 +125,11 @@ impl Checkout {
             Change::Words => ("README.md", "# A consortium definition", "# Our consortium"),
             Change::Error => ("network.yaml", "      peers: [peer1]", "      peerz: [peer1]"),
             Change::Peer => ("network.yaml", "      peers: [peer1]", "      peers: [peer1, peer2]"),
+            Change::LockOut => (
+                "network.yaml",
+                "      members: [acme, globex]",
+                "      members: [acme, globex]\n      policies: {application: {Admins: MAJORITY Endorsement}}",
+            ),
         };
         let path = self.work().join(file);
         let text = std::fs::read_to_string(&path).expect("a file");
@@ -445,6 +452,16 @@ fn github_tells_what_would_change() {
 }
 
 #[test]
+fn github_fails_where_a_step_is_refused() {
+    for told in reviewed(Change::LockOut) {
+        assert_eq!((told.code("Validate"), told.code("Plan")), (Some(0), Some(7)), "{}", told.errors);
+        assert!(told.annotations.contains("::error file=network.yaml,line=21,"), "{}", told.annotations);
+        let comment = told.comment.as_ref().expect("a comment");
+        assert!(comment.contains("lock everybody out"), "{comment}");
+    }
+}
+
+#[test]
 fn github_takes_pushes_forks_and_no_other_binary() {
     // The first push: git knows no revision before it.
     let checkout = Checkout::new(Change::Words);
@@ -564,6 +581,14 @@ fn gitlab_tells_what_would_change() {
         assert!(said.contains("create Peer trade-globex/peer2"), "{said}");
         assert_eq!(code_quality(&checkout), [] as [Value; 0]);
         assert!(review(&checkout).contains("create Peer trade-globex/peer2"));
+    }
+}
+
+#[test]
+fn gitlab_fails_where_a_step_is_refused() {
+    for (said, checkout) in merge_request(Change::LockOut, 7) {
+        assert!(said.contains("lock everybody out"), "{said}");
+        assert!(review(&checkout).contains("lock everybody out"));
     }
 }
 

@@ -40,7 +40,7 @@ Exit codes:
   4  the definition has errors
   5  the API server or the git server cannot be reached
   6  a server refuses access
-  7  a gate stops a step: the plan says which and why
+  7  a gate stops a step, or the plan has an error: it says which and why
   8  not done within --timeout
 
 Data goes to standard output, progress and logs to standard error.

@@ -35,7 +35,8 @@ const HORIZON: Duration = Duration::from_hours(30 * 24);
 /// Show what would change: objects, genesis blocks, joins, and the configuration of channels.
 ///
 /// The definition is FILE, or that of --repository, or that of the Consortium object. Settings (which organizations,
-/// namespaces and images) are those of the Consortium object, or, where there is none, the flags below.
+/// namespaces and images) are those of the Consortium object, or, where there is none, the flags below. Exit code 7 when a
+/// step is refused, or something of the definition: waiting for an approval or for other members is no reason.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tenter plan --consortium trade .
@@ -55,7 +56,7 @@ pub struct Args {
     /// Write the plan to this file too, for tenter apply FILE
     #[arg(long, env = "TENTER_OUT", hide_env_values = true, value_name = "FILE", conflicts_with_all = ["offline", "against", "snapshot"])]
     out: Option<PathBuf>,
-    /// End with 0 when nothing would change, 2 when something would, 7 when a gate stops a step
+    /// End with 0 when nothing would change, 2 when something would, 7 when a gate stops a step, one that waits for an approval too
     #[arg(long, env = "TENTER_DETAILED_EXITCODE", hide_env_values = true)]
     detailed_exitcode: bool,
 }
@@ -326,24 +327,28 @@ impl Report for PlanReport {
     }
 }
 
-/// The exit code of `--detailed-exitcode`.
-fn detailed(plan: &Plan) -> Exit {
-    if plan.steps.values().any(PlannedStep::is_gated) {
+/// The exit code. What is refused ends the check of a pull request, whatever was asked for: a plan exists to tell of it.
+fn ended(plan: &Plan, detailed: bool) -> Exit {
+    if plan.is_refused() || (detailed && plan.steps.values().any(PlannedStep::is_gated)) {
         return Exit::Blocked;
     }
-    match plan.unseen() {
-        Some(unseen) => unseen_exit(unseen),
+    if !detailed {
+        return Exit::Ok;
+    }
+    match plan.unseen().and_then(unseen_exit) {
+        Some(exit) => exit,
         None if !plan.steps.is_empty() => Exit::Changes,
         None if plan.error().is_some() => Exit::Blocked,
         None => Exit::Ok,
     }
 }
 
-/// The exit code for what could not be seen.
-pub const fn unseen_exit(unseen: Unseen) -> Exit {
+/// The exit code for what could not be seen; none for what was seen to wait.
+pub const fn unseen_exit(unseen: Unseen) -> Option<Exit> {
     match unseen {
-        Unseen::Unreachable => Exit::Unreachable,
-        Unseen::Forbidden => Exit::Unauthorised,
+        Unseen::Unreachable => Some(Exit::Unreachable),
+        Unseen::Forbidden => Some(Exit::Unauthorised),
+        Unseen::Unapproved | Unseen::Awaited => None,
     }
 }
 
@@ -378,7 +383,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Outcome, CliError> {
             PlanReport { plan: look.plan, file: located.name, basis: Basis::World }
         }
     };
-    let exit = if detailed_exitcode { detailed(&report.plan) } else { Exit::Ok };
+    let exit = ended(&report.plan, detailed_exitcode);
     Ok(Outcome::with(exit, report))
 }
 
@@ -485,21 +490,28 @@ mod tests {
             effects: Effects::default(),
             approval: None,
         };
-        let check = |steps: Vec<PlannedStep>, level: NoteLevel, expect: Exit| {
+        let check = |steps: Vec<PlannedStep>, level: NoteLevel, expect: Exit, plainly: Exit| {
             let steps = steps.into_iter().enumerate().map(|(index, step)| (StepId(index.to_string()), step)).collect();
             let text = || "x".to_owned();
             let notes = vec![Note { level, code: text(), subject: text(), message: text() }];
             let plan = Plan { format: 1, consortium: text(), revision: None, steps, notes, hash: text() };
-            assert_eq!(detailed(&plan), expect, "{plan:?}");
+            assert_eq!((ended(&plan, true), ended(&plan, false)), (expect, plainly), "{plan:?}");
         };
         let forbidden = || step(Some("cannot tell"), Some(Unseen::Forbidden));
         let unreachable = || step(Some("cannot tell"), Some(Unseen::Unreachable));
-        check(vec![], NoteLevel::Warning, Exit::Ok);
-        check(vec![], NoteLevel::Error, Exit::Blocked);
-        check(vec![step(None, None)], NoteLevel::Error, Exit::Changes);
-        check(vec![step(None, None), unreachable()], NoteLevel::Info, Exit::Unreachable);
-        check(vec![forbidden(), unreachable()], NoteLevel::Info, Exit::Unauthorised);
-        check(vec![forbidden(), step(Some("no"), None)], NoteLevel::Info, Exit::Blocked);
+        let unapproved = || step(Some("nobody approved it"), Some(Unseen::Unapproved));
+        let awaited = || step(Some("it is missing"), Some(Unseen::Awaited));
+        let (info, error) = (NoteLevel::Info, NoteLevel::Error);
+        check(vec![], NoteLevel::Warning, Exit::Ok, Exit::Ok);
+        check(vec![], error, Exit::Blocked, Exit::Blocked);
+        check(vec![step(None, None)], info, Exit::Changes, Exit::Ok);
+        check(vec![step(None, None)], error, Exit::Blocked, Exit::Blocked);
+        check(vec![step(None, None), unreachable()], info, Exit::Unreachable, Exit::Ok);
+        check(vec![forbidden(), unreachable()], info, Exit::Unauthorised, Exit::Ok);
+        check(vec![forbidden(), step(Some("no"), None)], info, Exit::Blocked, Exit::Blocked);
+        check(vec![awaited(), step(None, None)], info, Exit::Changes, Exit::Ok);
+        check(vec![awaited(), unreachable()], info, Exit::Unreachable, Exit::Ok);
+        check(vec![unapproved(), step(None, None)], info, Exit::Blocked, Exit::Ok);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A plan for pull requests: remarks, cases, and the comment.
 
 use tenter_consortium::diagnostic::Span;
-use tenter_consortium::plan::{Note, NoteLevel, PlannedStep, Step, StepId};
+use tenter_consortium::plan::{Note, NoteLevel, PlannedStep, Step, StepId, Unseen};
 
 use super::steps::{meanwhile_text, step_text, symbol};
 use super::{PlanReport, headline, short_revision, summary};
@@ -51,11 +51,12 @@ impl PlanReport {
         head.extend(basis.warning().map(|warning| markdown::escaped(&warning)));
         let numbered =
             || order.iter().enumerate().filter_map(|(place, id)| plan.steps.get(id).map(|step| (place + 1, step)));
-        let mut items = alike(
-            "⛔",
-            ("is blocked", "are blocked"),
-            numbered().map(|(number, planned)| (number, planned, &planned.blocked)),
-        );
+        let mut items = Vec::new();
+        for hold in [Hold::Refused, Hold::Unapproved, Hold::Unseen, Hold::Awaited] {
+            let held = numbered().filter(|(_, planned)| Hold::of(planned) == Some(hold));
+            let held = held.map(|(number, planned)| (number, planned, &planned.blocked));
+            items.extend(alike(hold.sign(), hold.words(), held));
+        }
         let final_ones = numbered().map(|(number, planned)| (number, planned, &planned.irreversible));
         items.extend(alike("⚠️", ("cannot be undone", "cannot be undone"), final_ones));
         for (number, planned) in numbered() {
@@ -131,6 +132,54 @@ fn alike<'a>(
     items.collect()
 }
 
+/// What keeps a step from being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    Refused,
+    Unapproved,
+    Unseen,
+    Awaited,
+}
+
+impl Hold {
+    fn of(planned: &PlannedStep) -> Option<Self> {
+        planned.blocked.as_ref()?;
+        Some(match planned.unseen {
+            None => Self::Refused,
+            Some(Unseen::Unapproved) => Self::Unapproved,
+            Some(Unseen::Unreachable | Unseen::Forbidden) => Self::Unseen,
+            Some(Unseen::Awaited) => Self::Awaited,
+        })
+    }
+
+    const fn sign(self) -> &'static str {
+        match self {
+            Self::Refused => "⛔",
+            Self::Unapproved => "🔏",
+            Self::Unseen => "❓",
+            Self::Awaited => "⏳",
+        }
+    }
+
+    /// How it is said of one step, and of several.
+    const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Refused | Self::Unseen => ("is blocked", "are blocked"),
+            Self::Unapproved => ("is not approved", "are not approved"),
+            Self::Awaited => ("is not done yet", "are not done yet"),
+        }
+    }
+
+    const fn rule(self) -> (&'static str, Level) {
+        match self {
+            Self::Refused => (BLOCKED, Level::Error),
+            Self::Unapproved => (UNAPPROVED, Level::Warning),
+            Self::Unseen => (UNSEEN, Level::Warning),
+            Self::Awaited => (AWAITED, Level::Warning),
+        }
+    }
+}
+
 /// What a step's remarks are called.
 struct PlanRule {
     id: &'static str,
@@ -152,12 +201,14 @@ impl PlanRule {
 }
 
 const BLOCKED: &str = "plan/blocked";
+const UNAPPROVED: &str = "plan/unapproved";
 const UNSEEN: &str = "plan/unseen";
+const AWAITED: &str = "plan/awaited";
 const IRREVERSIBLE: &str = "plan/irreversible";
 const SIGNATURES: &str = "plan/signatures";
 const HALTS: &str = "plan/halts";
 
-const PLAN_RULES: [PlanRule; 5] = [
+const PLAN_RULES: [PlanRule; 7] = [
     PlanRule {
         id: BLOCKED,
         title: "A gate stops the step.",
@@ -165,10 +216,21 @@ const PLAN_RULES: [PlanRule; 5] = [
         level: Level::Error,
     },
     PlanRule {
+        id: UNAPPROVED,
+        title: "The step cannot be undone, and nobody who may has approved it.",
+        explanation: "It is done as soon as somebody has; the message says how.",
+        level: Level::Warning,
+    },
+    PlanRule {
         id: UNSEEN,
-        title: "The step cannot be done yet, and no gate stops it.",
-        explanation: "A server could not be reached or refused to tell, or what others have to bring is not there. The next \
-                      look may tell.",
+        title: "Whether the step is to be done could not be seen.",
+        explanation: "A server could not be reached or refused to tell. The next look may tell.",
+        level: Level::Warning,
+    },
+    PlanRule {
+        id: AWAITED,
+        title: "The step cannot be done yet.",
+        explanation: "What members have to bring is not there; another commit may bring it.",
         level: Level::Warning,
     },
     PlanRule {
@@ -212,9 +274,9 @@ fn step_remarks(planned: &PlannedStep) -> Vec<Remark> {
         related: Vec::new(),
     };
     let mut remarks = Vec::new();
-    if let Some(why) = &planned.blocked {
-        let (rule, level) = if planned.is_gated() { (BLOCKED, Level::Error) } else { (UNSEEN, Level::Warning) };
-        remarks.push(remark(rule, level, format!("{name} is blocked: {why}")));
+    if let (Some(hold), Some(why)) = (Hold::of(planned), &planned.blocked) {
+        let (rule, level) = hold.rule();
+        remarks.push(remark(rule, level, format!("{name} {}: {why}", hold.words().0)));
     }
     if let Some(why) = &planned.irreversible {
         remarks.push(remark(IRREVERSIBLE, Level::Warning, format!("{name} cannot be undone: {why}")));

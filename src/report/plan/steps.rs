@@ -7,7 +7,7 @@ use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 use tenter_consortium::objects::TouchedElement;
 use tenter_consortium::plan::{
-    Effects, FieldChange, Meanwhile, Origin, Passing, PlannedStep, Restart, Signing, Step, StepApproval,
+    Effects, FieldChange, Meanwhile, Origin, Passing, PlannedStep, Restart, Signing, Step, StepApproval, Unseen,
 };
 
 use super::headline;
@@ -67,7 +67,12 @@ pub(super) fn step_text(number: usize, planned: &PlannedStep, file: &str, style:
     }
     text.push_str(&effects_text(&planned.effects, style));
     if let Some(blocked) = &planned.blocked {
-        let _ = writeln!(text, "        {} {}", style.red("blocked:"), printable(blocked));
+        let word = match planned.unseen {
+            None | Some(Unseen::Unreachable | Unseen::Forbidden) => style.red("blocked:"),
+            Some(Unseen::Unapproved) => style.red("not approved:"),
+            Some(Unseen::Awaited) => style.yellow("not yet:"),
+        };
+        let _ = writeln!(text, "        {word} {}", printable(blocked));
     }
     if let Some(irreversible) = &planned.irreversible {
         let _ = writeln!(text, "        {} {}", style.yellow("cannot be undone:"), printable(irreversible));
