@@ -61,15 +61,19 @@ pub fn read_local(path: &Path) -> Result<Located, CliError> {
     Ok(Located { name, bytes, facts, revision: None })
 }
 
+/// Reads a definition; the findings where it has errors.
+pub fn network(located: &Located) -> Result<Network, Findings> {
+    let loaded = document::load(&located.bytes, &located.name, &located.facts);
+    loaded.network.ok_or_else(|| Findings::new(located.name.clone(), &located.bytes, loaded.diagnostics))
+}
+
 /// Reads a definition, and refuses one with errors.
 pub fn load(located: &Located) -> Result<Network, CliError> {
-    let loaded = document::load(&located.bytes, &located.name, &located.facts);
-    let findings = Findings::new(located.name.clone(), &located.bytes, loaded.diagnostics);
-    loaded.network.ok_or_else(|| {
-        let first = findings.diagnostics.iter().find(|finding| finding.severity.as_str() == "error");
-        let first = first.map(|finding| format!("; the first: {finding}")).unwrap_or_default();
+    network(located).map_err(|findings| {
+        let first = findings.first_error().map(|finding| format!("; the first: {finding}")).unwrap_or_default();
         let message = format!("{} has {}{first}", located.name, crate::report::count(findings.errors, "error"));
-        CliError::new(Exit::InvalidDefinition, message, format!("tenter validate {} shows them all", located.name))
+        let hint = format!("tenter validate {} shows them all", located.name);
+        CliError::new(Exit::InvalidDefinition, message, hint)
     })
 }
 

@@ -11,19 +11,20 @@ use tenter_consortium::expiry::expiring;
 use tenter_consortium::model::{self, Compared, Revision};
 use tenter_consortium::network::Network;
 use tenter_consortium::objects::{ApprovalSettings, ImageSettings, NamespaceSettings, Subject, SubjectKind};
-use tenter_consortium::plan::{Plan, PlannedStep, Unseen};
+use tenter_consortium::plan::{Note, NoteLevel, Plan, PlannedStep, Unseen};
 use tenter_consortium::settings::{Settings, acts_for_others};
 use tenter_consortium::snapshot::{Snapshot, SnapshotError};
 
 use super::args::Global;
 use super::cluster::Cluster;
-use super::definition::{Located, RepositoryArgs, load, read_local};
+use super::definition::{Located, RepositoryArgs, load, network as network_of, read_local};
 use super::exit::Exit;
 use super::outcome::{CliError, Outcome, Report};
 use super::plan_file::PlanFile;
-use crate::report::Style;
+use crate::report::diagnostics::Findings;
 use crate::report::plan::{Basis, PlanReport, short_revision};
 use crate::report::review::Review;
+use crate::report::{Style, count};
 use crate::resources::Consortium;
 use crate::source::{SourceError, local};
 use crate::sync::definition::credentials;
@@ -445,7 +446,11 @@ async fn against(
     let located = args.locate(None, None).await?;
     let network = load(&located)?;
     let (earlier, before) = args.earlier(&located, revision).await?;
-    let was = earlier.as_ref().map(load).transpose()?;
+    // A pull request that repairs a broken branch must get its plan: there is nothing else to compare it with.
+    let (was, before, broken) = match earlier.as_ref().map(network_of).transpose() {
+        Ok(was) => (was, before, None),
+        Err(findings) => (None, "nothing".to_owned(), Some(base_invalid(before, &findings))),
+    };
     let consortium = global.consortium.as_deref().unwrap_or(&network.name);
     let settings = if args.settings.is_given() {
         args.settings.settings(consortium, &global.namespace)?
@@ -458,7 +463,19 @@ async fn against(
     let Compared { mut plan, world } = model::plan_between(&was, &asked, &before, located.revision.as_deref())
         .map_err(|error| CliError::plain(Exit::Failure, error.to_string()))?;
     plan.notes.extend(expiring(&world, Timestamp::now(), horizon));
+    plan.notes.extend(broken);
     Ok(PlanReport { plan, file: located.name, basis: Basis::Revision(before) })
+}
+
+/// That the definition of a revision has errors, so that it was not compared with.
+fn base_invalid(revision: String, findings: &Findings) -> Note {
+    let first = findings.first_error().map(ToString::to_string).unwrap_or_default();
+    let message = format!(
+        "its definition has {}, so the plan is made as if nothing existed; the first: {}",
+        count(findings.errors, "error"),
+        first.lines().next().unwrap_or_default()
+    );
+    Note { level: NoteLevel::Warning, code: "BaseInvalid".to_owned(), subject: revision, message }
 }
 
 /// Plans, and ends as `diff(1)` does.
@@ -479,7 +496,7 @@ mod tests {
     fn a_detailed_exit_code_tells_gates_from_what_was_not_seen() {
         use std::collections::BTreeSet;
 
-        use tenter_consortium::plan::{Effects, Note, NoteLevel, Step, StepId};
+        use tenter_consortium::plan::{Effects, Step, StepId};
         let step = |blocked: Option<&str>, unseen| PlannedStep {
             step: Step::PinGenesis { channel: "c".to_owned() },
             needs: BTreeSet::default(),

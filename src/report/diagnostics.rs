@@ -50,6 +50,11 @@ impl Findings {
         }
     }
 
+    /// The first of the errors.
+    pub fn first_error(&self) -> Option<&Diagnostic> {
+        self.diagnostics.iter().find(|finding| finding.severity == Severity::Error)
+    }
+
     /// All findings, then one line that counts them.
     pub fn text(&self, style: Style) -> String {
         let mut text = String::new();
