@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::args::{Color, Format, Global, Output};
 use super::exit::Exit;
 use crate::report::review::Review;
-use crate::report::{Style, annotations, junit, sarif};
+use crate::report::{Style, annotations, junit, printable_lines, sarif};
 
 /// Most bytes of a job summary that GitHub takes of one step.
 const SUMMARY_LIMIT: usize = 1 << 20;
@@ -162,9 +162,9 @@ fn write_out(text: &str) -> io::Result<()> {
 /// Writes an error and a hint to standard error.
 fn complain(color: Color, message: &str, hint: Option<&str>) {
     let style = stderr_style(color);
-    let mut text = format!("{} {message}\n", style.red("error:"));
+    let mut text = format!("{} {}\n", style.red("error:"), printable_lines(message));
     if let Some(hint) = hint {
-        let _ = writeln!(text, "{} {hint}", style.cyan("hint:"));
+        let _ = writeln!(text, "{} {}", style.cyan("hint:"), printable_lines(hint));
     }
     say(&text);
 }

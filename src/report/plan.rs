@@ -101,7 +101,7 @@ impl PlanReport {
         let Self { plan, file, basis } = self;
         let mut text = format!("Plan for {}", style.bold(&plan.consortium));
         if let Some(revision) = &plan.revision {
-            let _ = write!(text, " at {}", short_revision(revision));
+            let _ = write!(text, " at {}", printable(short_revision(revision)));
         }
         text.push('\n');
         if let Some(warning) = basis.warning() {

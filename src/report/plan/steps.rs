@@ -242,8 +242,11 @@ fn signing_text(
 }
 
 fn reasons_text(reasons: &[Origin], file: &str) -> String {
-    let mut places: Vec<String> =
-        reasons.iter().take(REASONS).map(|origin| format!("{file}:{}:{}", origin.line, origin.column)).collect();
+    let mut places: Vec<String> = reasons
+        .iter()
+        .take(REASONS)
+        .map(|origin| format!("{}:{}:{}", printable(file), origin.line, origin.column))
+        .collect();
     if reasons.len() > REASONS {
         places.push(format!("and {} more", reasons.len() - REASONS));
     }
@@ -252,6 +255,7 @@ fn reasons_text(reasons: &[Origin], file: &str) -> String {
 
 fn change_text(change: &FieldChange, style: Style) -> String {
     let FieldChange { path, from, to } = change;
+    let path = printable(path);
     let (old, new) = (from.as_ref().map(show), to.as_ref().map(show));
     let short = |text: &Option<String>| {
         text.as_ref().is_none_or(|text| !text.contains('\n') && text.chars().count() <= ONE_LINE)
