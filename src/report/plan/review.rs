@@ -17,12 +17,8 @@ impl PlanReport {
         let steps = || order.iter().filter_map(|id| plan.steps.get(id));
         let mut remarks: Vec<Remark> = steps().flat_map(step_remarks).collect();
         remarks.extend(plan.notes.iter().map(note_remark));
-        let case = |planned: &PlannedStep| Case {
-            name: headline(&planned.step),
-            group: "steps".to_owned(),
-            failure: planned.blocked.clone(),
-            output: planned.irreversible.as_ref().map(|why| format!("cannot be undone: {why}")),
-        };
+        let steps_cases = steps().enumerate().map(|(place, planned)| step_case(place + 1, planned));
+        let notes_cases = plan.notes.iter().enumerate().map(|(place, note)| note_case(place + 1, note));
         let mut rules: Vec<RuleText> = PLAN_RULES.iter().map(PlanRule::text).collect();
         for note in &remarks {
             if rules.iter().all(|rule| rule.id != note.rule) {
@@ -36,7 +32,7 @@ impl PlanReport {
             file: file.clone(),
             remarks,
             rules,
-            cases: steps().map(case).collect(),
+            cases: steps_cases.chain(notes_cases).collect(),
             markdown: self.markdown(&order),
         }
     }
@@ -261,32 +257,57 @@ fn missing_signatures(step: &Step) -> Option<&str> {
     }
 }
 
+/// A step fails where it is refused, as its remark is an error. Numbers tell apart what is called the same.
+fn step_case(number: usize, planned: &PlannedStep) -> Case {
+    let hold = Hold::of(planned);
+    let held = hold.zip(planned.blocked.as_ref()).filter(|(hold, _)| *hold != Hold::Refused);
+    let held = held.map(|(hold, why)| format!("{}: {why}", hold.words().0));
+    let final_one = planned.irreversible.as_ref().map(|why| format!("cannot be undone: {why}"));
+    let output: Vec<String> = held.into_iter().chain(final_one).collect();
+    Case {
+        name: format!("{number}. {}", headline(&planned.step)),
+        group: "steps".to_owned(),
+        failure: planned.blocked.clone().filter(|_| hold == Some(Hold::Refused)),
+        output: (!output.is_empty()).then(|| output.join("\n")),
+    }
+}
+
+fn note_case(number: usize, note: &Note) -> Case {
+    let Note { level, code, subject, message } = note;
+    let (failure, output) = match level {
+        NoteLevel::Error => (Some(message.clone()), None),
+        NoteLevel::Warning | NoteLevel::Info => (None, Some(message.clone())),
+    };
+    Case { name: format!("{number}. {code}: {subject}"), group: "notes".to_owned(), failure, output }
+}
+
 fn step_remarks(planned: &PlannedStep) -> Vec<Remark> {
     let span = planned.reasons.first().map(|origin| Span::on_line(origin.line, origin.column, origin.column + 1));
     let name = headline(&planned.step);
-    let remark = |rule: &str, level, message: String| Remark {
+    let remark = |rule: &str, level, (what, reason): (&str, &str)| Remark {
         rule: rule.to_owned(),
         level,
-        message,
+        message: format!("{name} {what}: {reason}"),
         help: None,
         file: None,
         span,
         related: Vec::new(),
+        reason: Some(reason.to_owned()),
     };
     let mut remarks = Vec::new();
     if let (Some(hold), Some(why)) = (Hold::of(planned), &planned.blocked) {
         let (rule, level) = hold.rule();
-        remarks.push(remark(rule, level, format!("{name} {}: {why}", hold.words().0)));
+        remarks.push(remark(rule, level, (hold.words().0, why)));
     }
     if let Some(why) = &planned.irreversible {
-        remarks.push(remark(IRREVERSIBLE, Level::Warning, format!("{name} cannot be undone: {why}")));
+        remarks.push(remark(IRREVERSIBLE, Level::Warning, ("cannot be undone", why)));
     }
     if let Some(missing) = missing_signatures(&planned.step) {
-        remarks.push(remark(SIGNATURES, Level::Notice, format!("{name} needs more signatures: {missing}")));
+        remarks.push(remark(SIGNATURES, Level::Notice, ("needs more signatures", missing)));
     }
     let halted = planned.effects.restart.iter().flat_map(|restart| &restart.meanwhile);
     for channel in halted.filter(|channel| !channel.goes_on()) {
-        remarks.push(remark(HALTS, Level::Warning, format!("{name} restarts a node: {}", meanwhile_text(channel))));
+        remarks.push(remark(HALTS, Level::Warning, ("restarts a node", &meanwhile_text(channel))));
     }
     remarks
 }
@@ -305,5 +326,6 @@ fn note_remark(note: &Note) -> Remark {
         file: None,
         span: None,
         related: Vec::new(),
+        reason: None,
     }
 }
