@@ -725,8 +725,8 @@ fn every_organization_owns_its_folder_and_editors_find_the_schema() {
     let modeline = modeline.expect("a modeline");
     assert!(!modeline.contains(".."), "it is still there in a copy of the folder: {modeline}");
     // A copy, so that whoever copies the folder has it.
-    let [copy, schema] = [format!("examples-repo/{modeline}"), "schemas/network.schema.json".to_owned()]
-        .map(|path| root().join(path));
+    let [copy, schema] =
+        [format!("examples-repo/{modeline}"), "schemas/network.schema.json".to_owned()].map(|path| root().join(path));
     if std::env::var_os("UPDATE_SCHEMAS").is_some() {
         std::fs::copy(&schema, &copy).expect("a copy");
     }

@@ -35,7 +35,7 @@ impl From<SourceError> for CliError {
             SourceError::Url { .. } => Exit::Usage,
             _ => Exit::Failure,
         };
-        Self { exit, hint: error.hint().map(ToOwned::to_owned), message: error.to_string() }
+        Self { hint: error.hint().map(ToOwned::to_owned), ..Self::plain(exit, error.to_string()) }
     }
 }
 
@@ -49,12 +49,9 @@ pub fn read_local(path: &Path) -> Result<Located, CliError> {
             .map_err(|error| CliError::plain(Exit::Failure, format!("cannot read standard input: {error}")))?;
         return Ok(Located { name: "-".to_owned(), bytes, facts: RepositoryFacts::default(), revision: None });
     }
-    let (file, bytes) = folder::read(path).map_err(|error| CliError {
-        hint: error.hint().map(ToOwned::to_owned).or_else(|| {
-            Some("name the definition: tenter COMMAND path/to/network.yaml, or the folder that holds it".to_owned())
-        }),
-        exit: Exit::Failure,
-        message: error.to_string(),
+    let (file, bytes) = folder::read(path).map_err(|error| {
+        let hint = "name the definition: tenter COMMAND path/to/network.yaml, or the folder that holds it";
+        CliError::new(Exit::Failure, error.to_string(), error.hint().unwrap_or(hint))
     })?;
     let facts = folder::facts(&file, &bytes);
     let name = file.strip_prefix("./").unwrap_or(&file).display().to_string();
@@ -73,7 +70,8 @@ pub fn load(located: &Located) -> Result<Network, CliError> {
         let first = findings.first_error().map(|finding| format!("; the first: {finding}")).unwrap_or_default();
         let message = format!("{} has {}{first}", located.name, crate::report::count(findings.errors, "error"));
         let hint = format!("tenter validate {} shows them all", located.name);
-        CliError::new(Exit::InvalidDefinition, message, hint)
+        let findings = Some(Box::new(findings));
+        CliError { exit: Exit::InvalidDefinition, message, hint: Some(hint), findings }
     })
 }
 

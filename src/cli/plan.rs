@@ -78,6 +78,20 @@ pub struct DiffArgs {
     world: WorldArgs,
 }
 
+impl Args {
+    /// Where the definition is.
+    pub fn path(&self) -> &Path {
+        self.definition.path()
+    }
+}
+
+impl DiffArgs {
+    /// Where the definition is.
+    pub fn path(&self) -> &Path {
+        self.definition.path()
+    }
+}
+
 /// What the definition is compared with, where that is not the cluster.
 #[derive(Debug, clap::Args)]
 pub struct WorldArgs {
@@ -232,6 +246,12 @@ pub struct Inputs {
 }
 
 impl DefinitionArgs {
+    /// Where the definition is: in the repository, where no file is given.
+    fn path(&self) -> &Path {
+        let inside = self.repository.definition.as_deref().unwrap_or("network.yaml");
+        self.path.as_deref().unwrap_or_else(|| Path::new(inside))
+    }
+
     /// Reads definition and settings; `consortium` is the object, where there is one.
     pub async fn inputs(
         &self,
@@ -484,7 +504,7 @@ pub async fn diff(global: &Global, args: DiffArgs) -> Result<Outcome, CliError> 
     let args = Args { definition, world, horizon: HORIZON, out: None, detailed_exitcode: true };
     match run(global, args).await {
         Ok(Outcome { exit, report }) => Ok(Outcome { exit: exit.of_diff(), report }),
-        Err(CliError { exit, message, hint }) => Err(CliError { exit: exit.of_diff(), message, hint }),
+        Err(error) => Err(CliError { exit: error.exit.of_diff(), ..error }),
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod annotations;
 pub mod diagnostics;
+pub mod failed;
 pub mod junit;
 pub mod markdown;
 pub mod plan;
@@ -112,5 +113,8 @@ mod tests {
         snapshot.sort_all_objects();
         check("snapshot.schema.json", &snapshot);
         check("findings.schema.json", &findings);
+        let mut failure = generator().into_root_schema_for::<super::failed::Failed>().to_value();
+        failure.sort_all_objects();
+        check("failure.schema.json", &failure);
     }
 }
