@@ -11,7 +11,8 @@
 //! ```
 //!
 //! It runs in tests/scripts/files, or, where it begins with `repository$`, in a git repository made of tests/scripts/repository:
-//! what stands in `before` is the commit `before`, what stands in `after` is checked out. Of the caller's environment there is
+//! what stands in `before` is the commit `before`, what stands in `after` is checked out; `broken` is a commit whose definitions have
+//! errors. Of the caller's environment there is
 //! nothing. `UPDATE_GOLDENS=1` writes what was printed into
 //! the files. Nothing that differs between machines belongs in them: no times, no absolute paths.
 
@@ -31,7 +32,7 @@ fn repository() -> PathBuf {
     std::fs::create_dir_all(&at).expect("a folder");
     let repository = git2::Repository::init(&at).expect("a repository");
     let who = git2::Signature::new("Tenter", "tenter@example.org", &git2::Time::new(1_767_225_600, 0)).expect("a name");
-    for state in ["before", "after"] {
+    for state in ["broken", "before", "after"] {
         let scenarios = folder().join("repository").join(state);
         let mut index = repository.index().expect("an index");
         index.clear().expect("an empty index");
@@ -46,7 +47,9 @@ fn repository() -> PathBuf {
         let tree = repository.find_tree(index.write_tree().expect("a tree")).expect("the tree");
         let parent = repository.head().ok().map(|head| head.peel_to_commit().expect("a commit"));
         let parents: Vec<&git2::Commit<'_>> = parent.iter().collect();
-        let commit = repository.commit(Some("HEAD"), &who, &who, state, &tree, &parents).expect("a commit");
+        // Of the broken ones nothing comes.
+        let head = (state != "broken").then_some("HEAD");
+        let commit = repository.commit(head, &who, &who, state, &tree, &parents).expect("a commit");
         let commit = repository.find_object(commit, None).expect("the commit");
         repository.tag_lightweight(state, &commit, false).expect("a tag");
     }

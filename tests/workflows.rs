@@ -70,6 +70,8 @@ enum Change {
     Error,
     /// One more peer.
     Peer,
+    /// Policies with which nobody could change the channel any more.
+    LockOut,
 }
 
 /// A checkout of a definition repository: examples-repo on `main`, and a change on the branch that is checked out.
@@ -114,6 +116,21 @@ impl Checkout {
         Self { base, ..this }
     }
 
+    /// What GitHub checks out for a pull request: `main`, on which others have merged something meanwhile, with the change merged.
+    fn merged(change: Change) -> Self {
+        let this = Self::new(change);
+        this.git(&["checkout", "--quiet", "main"]);
+        let path = this.work().join("network.yaml");
+        let text = std::fs::read_to_string(&path).expect("a file");
+        let (from, to) = ("peers: [peer1, peer2]", "peers: [peer1, peer2, peer3]");
+        assert!(text.contains(from), "there is a peer to add to");
+        std::fs::write(path, text.replace(from, to)).expect("a file");
+        this.commit("Change of others");
+        this.git(&["checkout", "--quiet", "--detach", "main"]);
+        this.git(&["merge", "--quiet", "--no-ff", "--message", "Merge the change", "change"]);
+        this
+    }
+
     fn work(&self) -> PathBuf {
         self.folder.path().join("work")
     }
@@ -123,6 +140,11 @@ impl Checkout {
             Change::Words => ("README.md", "# A consortium definition", "# Our consortium"),
             Change::Error => ("network.yaml", "      peers: [peer1]", "      peerz: [peer1]"),
             Change::Peer => ("network.yaml", "      peers: [peer1]", "      peers: [peer1, peer2]"),
+            Change::LockOut => (
+                "network.yaml",
+                "      members: [acme, globex]",
+                "      members: [acme, globex]\n      policies: {application: {Admins: MAJORITY Endorsement}}",
+            ),
         };
         let path = self.work().join(file);
         let text = std::fs::read_to_string(&path).expect("a file");
@@ -216,11 +238,23 @@ mod expression {
         operand(text, context)
     }
 
+    /// The last one where all are true, else the first that is not, as `&&` has it.
+    fn every(text: &str, context: &Value) -> Value {
+        let mut last = Value::Null;
+        for part in text.split("&&") {
+            last = term(part, context);
+            if !is_true(&last) {
+                break;
+            }
+        }
+        last
+    }
+
     /// The first that is true, as `||` has it.
     pub fn value(text: &str, context: &Value) -> Value {
         let mut last = Value::Null;
         for part in text.split("||") {
-            last = term(part, context);
+            last = every(part, context);
             if is_true(&last) {
                 break;
             }
@@ -386,7 +420,7 @@ fn binary(checkout: &Checkout) -> Value {
 fn reviewed(change: Change) -> [Told; 2] {
     let image = json!({ "TENTER_IMAGE": "registry.example/tenter@sha256:0f0f" });
     let told = |image: Option<&Value>| {
-        let checkout = Checkout::new(change);
+        let checkout = Checkout::merged(change);
         let vars = image.cloned().unwrap_or_else(|| binary(&checkout));
         github(&checkout, "pull_request", &pull_request(&checkout), &vars)
     };
@@ -440,7 +474,30 @@ fn github_tells_what_would_change() {
         assert_eq!(results(&told), 0);
         for place in [told.comment.as_ref().expect("a comment"), &told.summary] {
             assert!(place.contains("create Peer trade-globex/peer2"), "{place}");
+            assert!(!place.contains("trade-acme/peer3"), "what others have merged is not of this change: {place}");
         }
+    }
+}
+
+#[test]
+fn a_change_that_repairs_the_definition_gets_its_plan() {
+    let checkout = Checkout::new(Change::Error);
+    let broken = checkout.git(&["rev-parse", "HEAD"]).trim().to_owned();
+    checkout.git(&["checkout", "--quiet", "main", "--", "network.yaml"]);
+    checkout.commit("Repair");
+    let told = github(&checkout, "push", &json!({ "before": broken }), &binary(&checkout));
+    assert_eq!((told.code("Validate"), told.code("Plan")), (Some(0), Some(0)), "{}", told.errors);
+    assert!(told.annotations.contains("title=plan/BaseInvalid::"), "{}", told.annotations);
+    assert!(told.summary.contains("peerz"), "{}", told.summary);
+}
+
+#[test]
+fn github_fails_where_a_step_is_refused() {
+    for told in reviewed(Change::LockOut) {
+        assert_eq!((told.code("Validate"), told.code("Plan")), (Some(0), Some(7)), "{}", told.errors);
+        assert!(told.annotations.contains("::error file=network.yaml,line=21,"), "{}", told.annotations);
+        let comment = told.comment.as_ref().expect("a comment");
+        assert!(comment.contains("lock everybody out"), "{comment}");
     }
 }
 
@@ -568,6 +625,14 @@ fn gitlab_tells_what_would_change() {
 }
 
 #[test]
+fn gitlab_fails_where_a_step_is_refused() {
+    for (said, checkout) in merge_request(Change::LockOut, 7) {
+        assert!(said.contains("lock everybody out"), "{said}");
+        assert!(review(&checkout).contains("lock everybody out"));
+    }
+}
+
+#[test]
 fn gitlab_takes_branches_and_images_with_tenter_in_them() {
     let shell = ["bash", "-eo", "pipefail", "-c"];
     // The default branch, of which there is no merge request.
@@ -657,7 +722,14 @@ fn every_organization_owns_its_folder_and_editors_find_the_schema() {
     }
     let text = std::fs::read_to_string(root().join("examples-repo/network.yaml")).expect("the definition");
     let modeline = text.lines().next().and_then(|line| line.strip_prefix("# yaml-language-server: $schema="));
-    let schema = root().join("examples-repo").join(modeline.expect("a modeline"));
-    let schema: Value = serde_json::from_slice(&std::fs::read(schema).expect("the schema")).expect("JSON");
-    assert!(schema["properties"]["spec"].is_object());
+    let modeline = modeline.expect("a modeline");
+    assert!(!modeline.contains(".."), "it is still there in a copy of the folder: {modeline}");
+    // A copy, so that whoever copies the folder has it.
+    let [copy, schema] =
+        [format!("examples-repo/{modeline}"), "schemas/network.schema.json".to_owned()].map(|path| root().join(path));
+    if std::env::var_os("UPDATE_SCHEMAS").is_some() {
+        std::fs::copy(&schema, &copy).expect("a copy");
+    }
+    let [copy, schema] = [copy, schema].map(|path| std::fs::read_to_string(path).expect("the schema"));
+    assert!(copy == schema, "{modeline} is not the schema; UPDATE_SCHEMAS=1 writes it");
 }

@@ -336,7 +336,7 @@ fn ended(plan: &Plan, execution: &Execution, failed: u32, deadline: Instant) -> 
     }
     // What could not be seen is looked at again until the end.
     let blocked = plan.steps.values().all(|planned| planned.blocked.is_some());
-    let exit = plan.unseen().filter(|_| blocked).map_or(Exit::Timeout, unseen_exit);
+    let exit = plan.unseen().filter(|_| blocked).and_then(unseen_exit).unwrap_or(Exit::Timeout);
     (Instant::now() >= deadline).then_some(exit)
 }
 
@@ -416,5 +416,7 @@ mod tests {
         check(vec![unreachable.clone()], false, going, None);
         check(vec![unreachable.clone()], false, over, Some(Exit::Unreachable));
         check(vec![unreachable, forbidden], false, over, Some(Exit::Unauthorised));
+        check(vec![step(true, Some(Unseen::Awaited))], false, over, Some(Exit::Timeout));
+        check(vec![step(true, Some(Unseen::Unapproved))], false, going, Some(Exit::Blocked));
     }
 }

@@ -1,9 +1,11 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::report::failed::Reviewed;
 
 use super::{
     apply, approve, call, completions, consent, crds, explain, export, genesis, man, operator, plan, run, schema, sign,
@@ -40,7 +42,7 @@ Exit codes:
   4  the definition has errors
   5  the API server or the git server cannot be reached
   6  a server refuses access
-  7  a gate stops a step: the plan says which and why
+  7  a gate stops a step, or the plan has an error: it says which and why
   8  not done within --timeout
 
 Data goes to standard output, progress and logs to standard error.
@@ -223,6 +225,11 @@ impl Cli {
     }
 }
 
+/// The definition that a path names: itself, or that of the folder.
+fn file_of(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join("network.yaml") } else { path.to_owned() }
+}
+
 /// When colours are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Color {
@@ -302,8 +309,20 @@ pub enum Command {
 
 impl Command {
     /// Whether it tells a pull request something, so that it has the formats for that.
-    pub const fn is_review(&self) -> bool {
-        matches!(self, Self::Validate(_) | Self::Plan(_) | Self::Diff(_))
+    pub fn is_review(&self) -> bool {
+        self.reviewed().is_some()
+    }
+
+    /// What it reviews, if it is a review.
+    pub fn reviewed(&self) -> Option<Reviewed> {
+        let (command, path) = match self {
+            Self::Validate(args) => ("validate", args.path()),
+            Self::Plan(args) => ("plan", args.path()),
+            Self::Diff(args) => ("plan", args.path()),
+            _ => return None,
+        };
+        let file = if path == Path::new("-") { path.to_owned() } else { file_of(path) };
+        Some(Reviewed { command, file: file.strip_prefix("./").unwrap_or(&file).display().to_string() })
     }
 }
 

@@ -9,10 +9,11 @@ use tenter_consortium::objects::{ChaincodeMember, LABEL_CONSORTIUM};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::NodeRef;
 use tenter_fabric::chaincode::transaction::Call;
+use tenter_fabric::client::FailureKind;
 use tenter_fabric::identity::SigningIdentity;
 
 use super::args::Global;
-use super::cluster::Cluster;
+use super::cluster::{Cluster, refused};
 use super::exit::Exit;
 use super::outcome::{CliError, Outcome, Report};
 use crate::controllers::apply::{self, list};
@@ -131,7 +132,17 @@ pub async fn query(global: &Global, args: Query) -> Result<Outcome, CliError> {
 
 fn failed(caller: &Caller, error: &CallError) -> CliError {
     let function = caller.call.function();
-    CliError::plain(Exit::Failure, format!("{function} on channel {}: {}", caller.call.channel, chain(error)))
+    let kind = match error {
+        CallError::Node(error) => error.kind(),
+        CallError::Gateway { source, .. } => source.kind(),
+        CallError::Invalid { .. } => FailureKind::Refused,
+    };
+    let exit = match kind {
+        FailureKind::Forbidden => Exit::Unauthorised,
+        FailureKind::Unreachable => Exit::Unreachable,
+        FailureKind::Absent | FailureKind::Refused | FailureKind::Protocol => Exit::Failure,
+    };
+    CliError::plain(exit, format!("{function} on channel {}: {}", caller.call.channel, chain(error)))
 }
 
 /// Who calls what, and where.
@@ -146,7 +157,7 @@ async fn caller(global: &Global, cluster: &Cluster, target: &Target) -> Result<C
     let labels = format!("{LABEL_CONSORTIUM}={}", consortium.name_any());
     let chaincodes = list::<Chaincode>(&cluster.engine.ctx, &global.namespace, &labels)
         .await
-        .map_err(|failure| CliError::plain(Exit::Failure, failure.message))?;
+        .map_err(|failure| refused(&failure))?;
     let found: Vec<&Chaincode> = chaincodes
         .iter()
         .filter(|chaincode| chaincode.spec.name == target.chaincode)

@@ -12,7 +12,7 @@ use super::args::Global;
 use super::exit::Exit;
 use super::outcome::CliError;
 use crate::controllers::context::Context;
-use crate::controllers::failure::describe;
+use crate::controllers::failure::{Cause, Failure, describe};
 use crate::nodes::Nodes;
 use crate::nodes::dial::{PortForwardRoute, Route, ServiceRoute};
 use crate::nodes::store::KubeStore;
@@ -146,19 +146,39 @@ async fn configuration(global: &Global) -> Result<(Config, bool), CliError> {
 /// What a failed call means for the exit code.
 pub fn failed(what: &str, whom: &str, error: &kube::Error) -> CliError {
     let message = format!("cannot {what} ({whom}): {}", describe(error));
-    match error {
-        kube::Error::Api(status) if status.code == 401 => {
-            CliError::new(Exit::Unauthorised, message, "the API server does not accept the kubeconfig's credentials")
+    let refused = |hint: &str| CliError::new(Exit::Unauthorised, message.clone(), hint);
+    match (Cause::of(error), error) {
+        (Cause::Refused, kube::Error::Api(status)) if status.code == 401 => {
+            refused("the API server does not accept the kubeconfig's credentials")
         }
-        kube::Error::Api(status) if status.is_forbidden() => CliError::new(
-            Exit::Unauthorised,
-            message,
-            "the account may not do this: deploy/README.md lists the rights that each command needs",
-        ),
-        kube::Error::Api(_) => CliError::plain(Exit::Failure, message),
-        kube::Error::Auth(_) => {
-            CliError::new(Exit::Unauthorised, message, "the kubeconfig's credentials cannot be used")
+        (Cause::Refused, kube::Error::Auth(_)) => refused("the kubeconfig's credentials cannot be used"),
+        (Cause::Refused, _) => {
+            refused("the account may not do this: deploy/README.md lists the rights that each command needs")
         }
-        _ => CliError::new(Exit::Unreachable, message, UNREACHABLE),
+        (Cause::Other, _) => CliError::plain(Exit::Failure, message),
+        (Cause::Unreachable, _) => CliError::new(Exit::Unreachable, message, UNREACHABLE),
+    }
+}
+
+/// What a failed read or write of an object means for the exit code.
+pub fn refused(failure: &Failure) -> CliError {
+    let message = failure.message.clone();
+    match failure.cause {
+        Cause::Other => CliError::plain(Exit::Failure, message),
+        Cause::Refused => CliError::plain(Exit::Unauthorised, message),
+        Cause::Unreachable => CliError::new(Exit::Unreachable, message, UNREACHABLE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_follow_the_cause() {
+        let exit = |cause| refused(&Failure { cause, ..Failure::new("List", "403") }).exit;
+        assert_eq!(exit(Cause::Refused), Exit::Unauthorised);
+        assert_eq!(exit(Cause::Unreachable), Exit::Unreachable);
+        assert_eq!(exit(Cause::Other), Exit::Failure);
     }
 }

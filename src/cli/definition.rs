@@ -35,7 +35,7 @@ impl From<SourceError> for CliError {
             SourceError::Url { .. } => Exit::Usage,
             _ => Exit::Failure,
         };
-        Self { exit, hint: error.hint().map(ToOwned::to_owned), message: error.to_string() }
+        Self { hint: error.hint().map(ToOwned::to_owned), ..Self::plain(exit, error.to_string()) }
     }
 }
 
@@ -49,27 +49,29 @@ pub fn read_local(path: &Path) -> Result<Located, CliError> {
             .map_err(|error| CliError::plain(Exit::Failure, format!("cannot read standard input: {error}")))?;
         return Ok(Located { name: "-".to_owned(), bytes, facts: RepositoryFacts::default(), revision: None });
     }
-    let (file, bytes) = folder::read(path).map_err(|error| CliError {
-        hint: error.hint().map(ToOwned::to_owned).or_else(|| {
-            Some("name the definition: tenter COMMAND path/to/network.yaml, or the folder that holds it".to_owned())
-        }),
-        exit: Exit::Failure,
-        message: error.to_string(),
+    let (file, bytes) = folder::read(path).map_err(|error| {
+        let hint = "name the definition: tenter COMMAND path/to/network.yaml, or the folder that holds it";
+        CliError::new(Exit::Failure, error.to_string(), error.hint().unwrap_or(hint))
     })?;
     let facts = folder::facts(&file, &bytes);
     let name = file.strip_prefix("./").unwrap_or(&file).display().to_string();
     Ok(Located { name, bytes, facts, revision: None })
 }
 
+/// Reads a definition; the findings where it has errors.
+pub fn network(located: &Located) -> Result<Network, Findings> {
+    let loaded = document::load(&located.bytes, &located.name, &located.facts);
+    loaded.network.ok_or_else(|| Findings::new(located.name.clone(), &located.bytes, loaded.diagnostics))
+}
+
 /// Reads a definition, and refuses one with errors.
 pub fn load(located: &Located) -> Result<Network, CliError> {
-    let loaded = document::load(&located.bytes, &located.name, &located.facts);
-    let findings = Findings::new(located.name.clone(), &located.bytes, loaded.diagnostics);
-    loaded.network.ok_or_else(|| {
-        let first = findings.diagnostics.iter().find(|finding| finding.severity.as_str() == "error");
-        let first = first.map(|finding| format!("; the first: {finding}")).unwrap_or_default();
+    network(located).map_err(|findings| {
+        let first = findings.first_error().map(|finding| format!("; the first: {finding}")).unwrap_or_default();
         let message = format!("{} has {}{first}", located.name, crate::report::count(findings.errors, "error"));
-        CliError::new(Exit::InvalidDefinition, message, format!("tenter validate {} shows them all", located.name))
+        let hint = format!("tenter validate {} shows them all", located.name);
+        let findings = Some(Box::new(findings));
+        CliError { exit: Exit::InvalidDefinition, message, hint: Some(hint), findings }
     })
 }
 

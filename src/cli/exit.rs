@@ -21,7 +21,7 @@ pub enum Exit {
     Unreachable,
     /// A server refused what was asked of it.
     Unauthorised,
-    /// A gate stops what was asked for.
+    /// A gate stops what was asked for, or something of the definition is refused.
     Blocked,
     /// The time given was not enough.
     Timeout,
@@ -40,7 +40,7 @@ impl Exit {
         (Self::InvalidDefinition.code(), "the definition has errors"),
         (Self::Unreachable.code(), "the API server or the git server cannot be reached"),
         (Self::Unauthorised.code(), "a server refuses access"),
-        (Self::Blocked.code(), "a gate stops a step: the plan says which and why"),
+        (Self::Blocked.code(), "a gate stops a step, or the plan has an error: it says which and why"),
         (Self::Timeout.code(), "not done within --timeout"),
     ];
 

@@ -4,15 +4,17 @@ use std::path::PathBuf;
 
 use tenter_consortium::channel_config::{ConsenterMaterial, MspMaterial};
 use tenter_consortium::objects::{ConsenterRef, LABEL_CONSORTIUM, LABEL_ORGANIZATION};
+use tenter_consortium::observation::Observation;
 use tenter_consortium::repository::{files, organization_path};
 
 use super::args::Global;
-use super::cluster::Cluster;
+use super::cluster::{Cluster, refused};
 use super::exit::Exit;
 use super::genesis::save;
 use super::outcome::{CliError, Outcome, Verbatim};
 use crate::controllers::apply;
 use crate::controllers::channel::material::{consenter, own_msp};
+use crate::controllers::labels::MSP;
 use crate::resources::{Orderer, Organization};
 
 /// Write an organization's folder for the definition repository.
@@ -38,13 +40,24 @@ pub async fn run(global: &Global, args: Args) -> Result<Outcome, CliError> {
     let failed = |message: String| CliError::plain(Exit::Failure, message);
     let object = apply::get::<Organization>(ctx, &global.namespace, &organization)
         .await
-        .map_err(|failure| failed(failure.message))?
+        .map_err(|failure| refused(&failure))?
         .ok_or_else(|| failed(format!("namespace {} has no Organization {organization}", global.namespace)))?;
-    let msp: MspMaterial = own_msp(store, &organization, &object.spec.namespace).await.map_err(failed)?;
+    let msp: MspMaterial = match own_msp(store, &organization, &object.spec.namespace).await {
+        Ok(msp) => msp,
+        // Whether that was refused, or nobody answered, its gaps do not say.
+        Err(message) => {
+            let exit = match store.config_map(&object.spec.namespace, MSP).await {
+                Observation::Forbidden { .. } => Exit::Unauthorised,
+                Observation::Unreachable { .. } => Exit::Unreachable,
+                Observation::Present { .. } | Observation::Absent { .. } => Exit::Failure,
+            };
+            return Err(CliError::plain(exit, message));
+        }
+    };
     let name = consortium.metadata.name.unwrap_or_default();
     let labels = format!("{LABEL_CONSORTIUM}={name},{LABEL_ORGANIZATION}={organization}");
     let orderers = apply::list::<Orderer>(ctx, &object.spec.namespace, &labels);
-    let orderers = orderers.await.map_err(|failure| failed(failure.message))?;
+    let orderers = orderers.await.map_err(|failure| refused(&failure))?;
     let mut certificates: Vec<(String, ConsenterMaterial)> = Vec::new();
     for orderer in orderers {
         let reference = ConsenterRef {

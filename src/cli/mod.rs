@@ -58,11 +58,12 @@ fn start(cli: Cli) -> Exit {
     let wrong = cli.wrong_output();
     let Cli { global, command } = cli;
     start_logs(&global);
-    let result = match wrong {
-        Some(message) => Err(CliError::new(Exit::Usage, message, "tenter --help tells of the formats")),
-        None => dispatch(&global, command),
-    };
-    render(&global, result)
+    if let Some(message) = wrong {
+        let error = CliError::new(Exit::Usage, message, "tenter --help tells of the formats");
+        return render(&global, Err(error), None);
+    }
+    let reviewed = command.reviewed();
+    render(&global, dispatch(&global, command), reviewed)
 }
 
 fn dispatch(global: &Global, command: Command) -> Result<Outcome, CliError> {

@@ -7,8 +7,10 @@ use serde_json::Value;
 
 use super::args::{Color, Format, Global, Output};
 use super::exit::Exit;
+use crate::report::diagnostics::Findings;
+use crate::report::failed::{Failed, Reviewed};
 use crate::report::review::Review;
-use crate::report::{Style, annotations, junit, sarif};
+use crate::report::{Style, annotations, junit, printable_lines, sarif};
 
 /// Most bytes of a job summary that GitHub takes of one step.
 const SUMMARY_LIMIT: usize = 1 << 20;
@@ -24,6 +26,21 @@ pub trait Report {
     /// For a pull request; only what [`super::args::Command::is_review`] names has one.
     fn review(&self) -> Option<Review> {
         None
+    }
+}
+
+impl Report for Failed {
+    /// Nothing: it stands on standard error.
+    fn text(&self, _style: Style) -> String {
+        String::new()
+    }
+
+    fn json(&self) -> Value {
+        Self::json(self)
+    }
+
+    fn review(&self) -> Option<Review> {
+        Some(Self::review(self))
     }
 }
 
@@ -61,17 +78,19 @@ pub struct CliError {
     pub message: String,
     /// What to do next.
     pub hint: Option<String>,
+    /// What a definition with errors has: what a review shows in place of what it was asked for.
+    pub findings: Option<Box<Findings>>,
 }
 
 impl CliError {
     /// A failure with a hint.
     pub fn new(exit: Exit, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), hint: Some(hint.into()) }
+        Self { hint: Some(hint.into()), ..Self::plain(exit, message) }
     }
 
     /// A failure whose message says all.
     pub fn plain(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), hint: None }
+        Self { exit, message: message.into(), hint: None, findings: None }
     }
 }
 
@@ -88,22 +107,44 @@ impl Report for Verbatim {
     }
 }
 
-/// Prints what a subcommand returned. The only place that writes to standard output.
-pub fn render(global: &Global, result: Result<Outcome, CliError>) -> Exit {
-    match result {
-        Ok(Outcome { exit, report }) => {
-            let Some(report) = report else { return exit };
-            match write_all(global, report.as_ref()) {
-                Ok(()) => exit,
-                Err(message) => {
-                    complain(global.color, &message, None);
-                    Exit::Failure
-                }
-            }
+/// Prints what a subcommand returned. The only place that writes to standard output. `reviewed` is what a review is about: it is
+/// told of a failure in every format that was asked for, because a file that is not there fails what reads it, and tells nothing.
+pub fn render(global: &Global, result: Result<Outcome, CliError>, reviewed: Option<Reviewed>) -> Exit {
+    let (exit, report) = match result {
+        Ok(Outcome { exit, report }) => (exit, report),
+        Err(error) => {
+            let exit = error.exit;
+            (exit, told(global, error, reviewed))
         }
-        Err(CliError { exit, message, hint }) => {
+    };
+    let Some(report) = report else { return exit };
+    match write_all(global, report.as_ref()) {
+        Ok(()) => exit,
+        Err(message) => {
+            complain(global.color, &message, None);
+            Exit::Failure
+        }
+    }
+}
+
+/// What is shown of a failure, after it stands on standard error.
+fn told(global: &Global, error: CliError, reviewed: Option<Reviewed>) -> Option<Box<dyn Report>> {
+    let CliError { exit, message, hint, findings } = error;
+    let is_shown = global.output.iter().any(|output| output.format == Format::Text && output.file.is_none());
+    match (reviewed, findings) {
+        (Some(_), Some(findings)) => {
+            if !is_shown {
+                complain(global.color, &message, hint.as_deref());
+            }
+            Some(findings)
+        }
+        (Some(reviewed), None) => {
             complain(global.color, &message, hint.as_deref());
-            exit
+            Some(Box::new(Failed::new(reviewed, exit, message, hint)))
+        }
+        (None, _) => {
+            complain(global.color, &message, hint.as_deref());
+            None
         }
     }
 }
@@ -162,9 +203,9 @@ fn write_out(text: &str) -> io::Result<()> {
 /// Writes an error and a hint to standard error.
 fn complain(color: Color, message: &str, hint: Option<&str>) {
     let style = stderr_style(color);
-    let mut text = format!("{} {message}\n", style.red("error:"));
+    let mut text = format!("{} {}\n", style.red("error:"), printable_lines(message));
     if let Some(hint) = hint {
-        let _ = writeln!(text, "{} {hint}", style.cyan("hint:"));
+        let _ = writeln!(text, "{} {}", style.cyan("hint:"), printable_lines(hint));
     }
     say(&text);
 }

@@ -11,19 +11,20 @@ use tenter_consortium::expiry::expiring;
 use tenter_consortium::model::{self, Compared, Revision};
 use tenter_consortium::network::Network;
 use tenter_consortium::objects::{ApprovalSettings, ImageSettings, NamespaceSettings, Subject, SubjectKind};
-use tenter_consortium::plan::{Plan, PlannedStep, Unseen};
+use tenter_consortium::plan::{Note, NoteLevel, Plan, PlannedStep, Unseen};
 use tenter_consortium::settings::{Settings, acts_for_others};
 use tenter_consortium::snapshot::{Snapshot, SnapshotError};
 
 use super::args::Global;
 use super::cluster::Cluster;
-use super::definition::{Located, RepositoryArgs, load, read_local};
+use super::definition::{Located, RepositoryArgs, load, network as network_of, read_local};
 use super::exit::Exit;
 use super::outcome::{CliError, Outcome, Report};
 use super::plan_file::PlanFile;
-use crate::report::Style;
+use crate::report::diagnostics::Findings;
 use crate::report::plan::{Basis, PlanReport, short_revision};
 use crate::report::review::Review;
+use crate::report::{Style, count};
 use crate::resources::Consortium;
 use crate::source::{SourceError, local};
 use crate::sync::definition::credentials;
@@ -35,7 +36,8 @@ const HORIZON: Duration = Duration::from_hours(30 * 24);
 /// Show what would change: objects, genesis blocks, joins, and the configuration of channels.
 ///
 /// The definition is FILE, or that of --repository, or that of the Consortium object. Settings (which organizations,
-/// namespaces and images) are those of the Consortium object, or, where there is none, the flags below.
+/// namespaces and images) are those of the Consortium object, or, where there is none, the flags below. Exit code 7 when a
+/// step is refused, or something of the definition: waiting for an approval or for other members is no reason.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tenter plan --consortium trade .
@@ -55,7 +57,7 @@ pub struct Args {
     /// Write the plan to this file too, for tenter apply FILE
     #[arg(long, env = "TENTER_OUT", hide_env_values = true, value_name = "FILE", conflicts_with_all = ["offline", "against", "snapshot"])]
     out: Option<PathBuf>,
-    /// End with 0 when nothing would change, 2 when something would, 7 when a gate stops a step
+    /// End with 0 when nothing would change, 2 when something would, 7 when a gate stops a step, one that waits for an approval too
     #[arg(long, env = "TENTER_DETAILED_EXITCODE", hide_env_values = true)]
     detailed_exitcode: bool,
 }
@@ -74,6 +76,20 @@ pub struct DiffArgs {
     definition: DefinitionArgs,
     #[command(flatten)]
     world: WorldArgs,
+}
+
+impl Args {
+    /// Where the definition is.
+    pub fn path(&self) -> &Path {
+        self.definition.path()
+    }
+}
+
+impl DiffArgs {
+    /// Where the definition is.
+    pub fn path(&self) -> &Path {
+        self.definition.path()
+    }
 }
 
 /// What the definition is compared with, where that is not the cluster.
@@ -230,6 +246,12 @@ pub struct Inputs {
 }
 
 impl DefinitionArgs {
+    /// Where the definition is: in the repository, where no file is given.
+    fn path(&self) -> &Path {
+        let inside = self.repository.definition.as_deref().unwrap_or("network.yaml");
+        self.path.as_deref().unwrap_or_else(|| Path::new(inside))
+    }
+
     /// Reads definition and settings; `consortium` is the object, where there is one.
     pub async fn inputs(
         &self,
@@ -326,24 +348,28 @@ impl Report for PlanReport {
     }
 }
 
-/// The exit code of `--detailed-exitcode`.
-fn detailed(plan: &Plan) -> Exit {
-    if plan.steps.values().any(PlannedStep::is_gated) {
+/// The exit code. What is refused ends the check of a pull request, whatever was asked for: a plan exists to tell of it.
+fn ended(plan: &Plan, detailed: bool) -> Exit {
+    if plan.is_refused() || (detailed && plan.steps.values().any(PlannedStep::is_gated)) {
         return Exit::Blocked;
     }
-    match plan.unseen() {
-        Some(unseen) => unseen_exit(unseen),
+    if !detailed {
+        return Exit::Ok;
+    }
+    match plan.unseen().and_then(unseen_exit) {
+        Some(exit) => exit,
         None if !plan.steps.is_empty() => Exit::Changes,
         None if plan.error().is_some() => Exit::Blocked,
         None => Exit::Ok,
     }
 }
 
-/// The exit code for what could not be seen.
-pub const fn unseen_exit(unseen: Unseen) -> Exit {
+/// The exit code for what could not be seen; none for what was seen to wait.
+pub const fn unseen_exit(unseen: Unseen) -> Option<Exit> {
     match unseen {
-        Unseen::Unreachable => Exit::Unreachable,
-        Unseen::Forbidden => Exit::Unauthorised,
+        Unseen::Unreachable => Some(Exit::Unreachable),
+        Unseen::Forbidden => Some(Exit::Unauthorised),
+        Unseen::Unapproved | Unseen::Awaited => None,
     }
 }
 
@@ -378,7 +404,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Outcome, CliError> {
             PlanReport { plan: look.plan, file: located.name, basis: Basis::World }
         }
     };
-    let exit = if detailed_exitcode { detailed(&report.plan) } else { Exit::Ok };
+    let exit = ended(&report.plan, detailed_exitcode);
     Ok(Outcome::with(exit, report))
 }
 
@@ -440,7 +466,11 @@ async fn against(
     let located = args.locate(None, None).await?;
     let network = load(&located)?;
     let (earlier, before) = args.earlier(&located, revision).await?;
-    let was = earlier.as_ref().map(load).transpose()?;
+    // A pull request that repairs a broken branch must get its plan: there is nothing else to compare it with.
+    let (was, before, broken) = match earlier.as_ref().map(network_of).transpose() {
+        Ok(was) => (was, before, None),
+        Err(findings) => (None, "nothing".to_owned(), Some(base_invalid(before, &findings))),
+    };
     let consortium = global.consortium.as_deref().unwrap_or(&network.name);
     let settings = if args.settings.is_given() {
         args.settings.settings(consortium, &global.namespace)?
@@ -453,7 +483,19 @@ async fn against(
     let Compared { mut plan, world } = model::plan_between(&was, &asked, &before, located.revision.as_deref())
         .map_err(|error| CliError::plain(Exit::Failure, error.to_string()))?;
     plan.notes.extend(expiring(&world, Timestamp::now(), horizon));
+    plan.notes.extend(broken);
     Ok(PlanReport { plan, file: located.name, basis: Basis::Revision(before) })
+}
+
+/// That the definition of a revision has errors, so that it was not compared with.
+fn base_invalid(revision: String, findings: &Findings) -> Note {
+    let first = findings.first_error().map(ToString::to_string).unwrap_or_default();
+    let message = format!(
+        "its definition has {}, so the plan is made as if nothing existed; the first: {}",
+        count(findings.errors, "error"),
+        first.lines().next().unwrap_or_default()
+    );
+    Note { level: NoteLevel::Warning, code: "BaseInvalid".to_owned(), subject: revision, message }
 }
 
 /// Plans, and ends as `diff(1)` does.
@@ -462,7 +504,7 @@ pub async fn diff(global: &Global, args: DiffArgs) -> Result<Outcome, CliError> 
     let args = Args { definition, world, horizon: HORIZON, out: None, detailed_exitcode: true };
     match run(global, args).await {
         Ok(Outcome { exit, report }) => Ok(Outcome { exit: exit.of_diff(), report }),
-        Err(CliError { exit, message, hint }) => Err(CliError { exit: exit.of_diff(), message, hint }),
+        Err(error) => Err(CliError { exit: error.exit.of_diff(), ..error }),
     }
 }
 
@@ -474,7 +516,7 @@ mod tests {
     fn a_detailed_exit_code_tells_gates_from_what_was_not_seen() {
         use std::collections::BTreeSet;
 
-        use tenter_consortium::plan::{Effects, Note, NoteLevel, Step, StepId};
+        use tenter_consortium::plan::{Effects, Step, StepId};
         let step = |blocked: Option<&str>, unseen| PlannedStep {
             step: Step::PinGenesis { channel: "c".to_owned() },
             needs: BTreeSet::default(),
@@ -485,21 +527,28 @@ mod tests {
             effects: Effects::default(),
             approval: None,
         };
-        let check = |steps: Vec<PlannedStep>, level: NoteLevel, expect: Exit| {
+        let check = |steps: Vec<PlannedStep>, level: NoteLevel, expect: Exit, plainly: Exit| {
             let steps = steps.into_iter().enumerate().map(|(index, step)| (StepId(index.to_string()), step)).collect();
             let text = || "x".to_owned();
             let notes = vec![Note { level, code: text(), subject: text(), message: text() }];
             let plan = Plan { format: 1, consortium: text(), revision: None, steps, notes, hash: text() };
-            assert_eq!(detailed(&plan), expect, "{plan:?}");
+            assert_eq!((ended(&plan, true), ended(&plan, false)), (expect, plainly), "{plan:?}");
         };
         let forbidden = || step(Some("cannot tell"), Some(Unseen::Forbidden));
         let unreachable = || step(Some("cannot tell"), Some(Unseen::Unreachable));
-        check(vec![], NoteLevel::Warning, Exit::Ok);
-        check(vec![], NoteLevel::Error, Exit::Blocked);
-        check(vec![step(None, None)], NoteLevel::Error, Exit::Changes);
-        check(vec![step(None, None), unreachable()], NoteLevel::Info, Exit::Unreachable);
-        check(vec![forbidden(), unreachable()], NoteLevel::Info, Exit::Unauthorised);
-        check(vec![forbidden(), step(Some("no"), None)], NoteLevel::Info, Exit::Blocked);
+        let unapproved = || step(Some("nobody approved it"), Some(Unseen::Unapproved));
+        let awaited = || step(Some("it is missing"), Some(Unseen::Awaited));
+        let (info, error) = (NoteLevel::Info, NoteLevel::Error);
+        check(vec![], NoteLevel::Warning, Exit::Ok, Exit::Ok);
+        check(vec![], error, Exit::Blocked, Exit::Blocked);
+        check(vec![step(None, None)], info, Exit::Changes, Exit::Ok);
+        check(vec![step(None, None)], error, Exit::Blocked, Exit::Blocked);
+        check(vec![step(None, None), unreachable()], info, Exit::Unreachable, Exit::Ok);
+        check(vec![forbidden(), unreachable()], info, Exit::Unauthorised, Exit::Ok);
+        check(vec![forbidden(), step(Some("no"), None)], info, Exit::Blocked, Exit::Blocked);
+        check(vec![awaited(), step(None, None)], info, Exit::Changes, Exit::Ok);
+        check(vec![awaited(), unreachable()], info, Exit::Unreachable, Exit::Ok);
+        check(vec![unapproved(), step(None, None)], info, Exit::Blocked, Exit::Ok);
     }
 
     #[test]

@@ -13,8 +13,7 @@ use tenter_consortium::status::ObjectStatus;
 use tokio::time::timeout;
 
 use super::args::Global;
-use super::cluster::Cluster;
-use super::exit::Exit;
+use super::cluster::{Cluster, refused};
 use super::outcome::{CliError, Outcome, Report};
 use crate::controllers::apply::{list, list_all};
 use crate::controllers::failure::Failure;
@@ -72,10 +71,7 @@ struct Objects {
 pub async fn run(global: &Global, args: Args) -> Result<Outcome, CliError> {
     let cluster = Cluster::connect(global).await?;
     let consortium = cluster.required_consortium(global).await?;
-    let objects = Box::pin(read(&cluster, &consortium.name_any())).await.map_err(|failure| {
-        let exit = if failure.message.contains("403") { Exit::Unauthorised } else { Exit::Failure };
-        CliError::plain(exit, failure.message)
-    })?;
+    let objects = Box::pin(read(&cluster, &consortium.name_any())).await.map_err(|failure| refused(&failure))?;
     let nodes = (!args.no_nodes).then_some(&*cluster.engine.nodes);
     let mut tree = root(&consortium, &global.namespace);
     tree.organizations = objects.organizations.iter().map(|item| organization(item, &objects)).collect();

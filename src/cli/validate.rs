@@ -27,6 +27,13 @@ pub struct Args {
     path: PathBuf,
 }
 
+impl Args {
+    /// Where the definition is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 impl Report for Findings {
     fn text(&self, style: Style) -> String {
         Self::text(self, style)

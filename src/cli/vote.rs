@@ -11,7 +11,7 @@ use serde_json::Value;
 use tenter_consortium::objects::{LABEL_CONSORTIUM, LABEL_ORGANIZATION, VoteChoice, VoteSpec};
 
 use super::args::Global;
-use super::cluster::{Cluster, failed};
+use super::cluster::{Cluster, failed, refused};
 use super::exit::Exit;
 use super::outcome::{CliError, Outcome, Report, Verbatim};
 use crate::controllers::apply::{get, list, list_all};
@@ -71,11 +71,6 @@ struct Voter {
     consortium: String,
     organization: String,
     namespace: String,
-}
-
-fn plain(failure: &Failure) -> CliError {
-    let exit = if failure.message.contains("403") { Exit::Unauthorised } else { Exit::Failure };
-    CliError::plain(exit, failure.message.clone())
 }
 
 /// Votes.
@@ -163,7 +158,7 @@ async fn digest(
     name: &str,
     proposal: Result<Option<Proposal>, Failure>,
 ) -> Result<String, CliError> {
-    let refused = match proposal {
+    let unread = match proposal {
         Ok(Some(proposal)) => return Ok(proposal.spec.digest),
         Ok(None) => {
             let hint = "tenter votes lists those that are open";
@@ -172,7 +167,7 @@ async fn digest(
         Err(failure) => failure,
     };
     let memberships =
-        list::<Membership>(&cluster.engine.ctx, &voter.namespace, "").await.map_err(|_| plain(&refused))?;
+        list::<Membership>(&cluster.engine.ctx, &voter.namespace, "").await.map_err(|_| refused(&unread))?;
     let open = memberships.iter().filter_map(|membership| membership.status.as_ref()).flat_map(|it| &it.proposals);
     let found = open.into_iter().find(|open| open.name == name).map(|open| open.digest.clone());
     found.ok_or_else(|| {
@@ -241,7 +236,7 @@ pub async fn votes(global: &Global, _args: ListArgs) -> Result<Outcome, CliError
     let consortium = cluster.required_consortium(global).await?.name_any();
     let ctx = &cluster.engine.ctx;
     let labels = format!("{LABEL_CONSORTIUM}={consortium}");
-    let proposals = list::<Proposal>(ctx, &global.namespace, &labels).await.map_err(|failure| plain(&failure))?;
+    let proposals = list::<Proposal>(ctx, &global.namespace, &labels).await.map_err(|failure| refused(&failure))?;
     let cast = list_all::<Vote>(ctx, "").await.unwrap_or_default();
     let mut items = Vec::new();
     for object in &proposals {

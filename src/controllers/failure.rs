@@ -16,17 +16,43 @@ pub struct Failure {
     pub message: String,
     /// Whether it is of no use to try again before somebody changes something.
     pub terminal: bool,
+    /// What kind of thing happened.
+    pub cause: Cause,
+}
+
+/// Kinds of failures, for who must tell them apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cause {
+    /// None of the others.
+    #[default]
+    Other,
+    /// The API server refuses access.
+    Refused,
+    /// The API server could not be reached, or the connection was lost.
+    Unreachable,
+}
+
+impl Cause {
+    /// What a client error is of.
+    pub fn of(error: &kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) if status.code == 401 || status.is_forbidden() => Self::Refused,
+            kube::Error::Auth(_) => Self::Refused,
+            kube::Error::Api(_) => Self::Other,
+            _ => Self::Unreachable,
+        }
+    }
 }
 
 impl Failure {
     /// A failure that may pass by itself.
     pub fn new(reason: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { reason: reason.into(), message: message.into(), terminal: false }
+        Self { reason: reason.into(), message: message.into(), terminal: false, cause: Cause::Other }
     }
 
     /// A failure that stays until somebody changes something.
     pub fn terminal(reason: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { reason: reason.into(), message: message.into(), terminal: true }
+        Self { terminal: true, ..Self::new(reason, message) }
     }
 
     /// What came of an attempt that may panic, as a failure of that attempt alone: a bug that one object or commit brings out
@@ -46,7 +72,7 @@ impl Failure {
             }
             _ => "",
         };
-        Self::new(reason, format!("could not {what}: {}{next}", describe(error)))
+        Self { cause: Cause::of(error), ..Self::new(reason, format!("could not {what}: {}{next}", describe(error))) }
     }
 }
 
@@ -92,5 +118,16 @@ mod tests {
             "could not read Secret a/b: the API server answered 403 Forbidden: secrets is forbidden; grant the \
              daemon's service account this verb (deploy/ holds the role that it needs)"
         );
+        assert_eq!(failure.cause, Cause::Refused);
+    }
+
+    #[test]
+    fn the_kind_of_a_failure_is_not_read_from_its_text() {
+        let api = |code| kube::Error::Api(Status::failure("pod 403 is not there", "Reason").with_code(code).boxed());
+        let cause = |error: &kube::Error| Failure::kube("Read", "read it", error).cause;
+        assert_eq!(cause(&api(401)), Cause::Refused);
+        assert_eq!(cause(&api(500)), Cause::Other);
+        assert_eq!(cause(&kube::Error::Service("connection reset".into())), Cause::Unreachable);
+        assert_eq!(Failure::terminal("Wrong", "403").cause, Cause::Other);
     }
 }

@@ -305,7 +305,7 @@ async fn perform<W: World>(world: &W, step: &Step) -> StepOutcome {
     };
     match tokio::time::timeout(WRITE_LIMIT, work).await {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(Failure { reason, message, terminal })) => {
+        Ok(Err(Failure { reason, message, terminal, cause: _ })) => {
             StepOutcome::Failed(StepFailure { reason, message, terminal })
         }
         Err(_) => {

@@ -180,7 +180,8 @@ pub enum SubmitError {
 }
 
 impl NodeError {
-    fn kind(&self) -> FailureKind {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> FailureKind {
         match self {
             Self::Credentials { forbidden: true, .. } => FailureKind::Forbidden,
             Self::Credentials { forbidden: false, .. } | Self::Stopped { .. } => FailureKind::Unreachable,

@@ -37,22 +37,50 @@ fn command_text(text: &str, property: bool) -> String {
     if property { text.replace(':', "%3A").replace(',', "%2C") } else { text }
 }
 
-/// One workflow command for each remark.
+/// Annotations that GitHub shows of one step and level.
+const SHOWN: usize = 10;
+
+/// A workflow command for each remark, those with the same reason in one, what stops something first. GitHub shows ten of a
+/// level: the last one says how many more there are.
 pub fn github(review: &Review) -> String {
     let mut text = String::new();
-    for remark in &review.remarks {
-        let file = command_text(review.file_of(remark).trim_start_matches("./"), true);
-        let _ = write!(text, "::{} file={file}", remark.level.as_str());
-        if let Some(span) = remark.span {
-            let _ = write!(text, ",line={},endLine={}", span.line, span.end_line);
-            // GitHub takes columns for one line only.
-            if span.line == span.end_line {
-                let _ = write!(text, ",col={},endColumn={}", span.column, span.end_column);
+    for level in [Level::Error, Level::Warning, Level::Notice] {
+        let mut groups: Vec<(&Remark, usize)> = Vec::new();
+        for remark in review.remarks.iter().filter(|remark| remark.level == level) {
+            let is_same = |(first, _): &&mut (&Remark, usize)| {
+                remark.reason.is_some() && (&first.rule, &first.reason) == (&remark.rule, &remark.reason)
+            };
+            match groups.iter_mut().find(is_same) {
+                Some((_, more)) => *more += 1,
+                None => groups.push((remark, 0)),
             }
         }
-        let title = command_text(&remark.rule, true);
-        let _ = writeln!(text, ",title={title}::{}", command_text(&remark.whole(), false));
+        let shown = if groups.len() > SHOWN { SHOWN - 1 } else { groups.len() };
+        for (remark, more) in groups.iter().take(shown) {
+            text.push_str(&command(review, remark, *more));
+        }
+        let left = groups.len() - shown;
+        if left > 0 {
+            let _ = writeln!(text, "::{} title=tenter::{left} more in the job summary", level.as_str());
+        }
     }
+    text
+}
+
+/// The workflow command for a remark that is also made of `more` others.
+fn command(review: &Review, remark: &Remark, more: usize) -> String {
+    let file = command_text(review.file_of(remark).trim_start_matches("./"), true);
+    let mut text = format!("::{} file={file}", remark.level.as_str());
+    if let Some(span) = remark.span {
+        let _ = write!(text, ",line={},endLine={}", span.line, span.end_line);
+        // GitHub takes columns for one line only.
+        if span.line == span.end_line {
+            let _ = write!(text, ",col={},endColumn={}", span.column, span.end_column);
+        }
+    }
+    let title = command_text(&remark.rule, true);
+    let more = if more == 0 { String::new() } else { format!("\nThe same goes for {more} more of the plan.") };
+    let _ = writeln!(text, ",title={title}::{}", command_text(&(remark.whole() + &more), false));
     text
 }
 
@@ -101,6 +129,7 @@ mod tests {
             file: None,
             span: Some(Span::on_line(3, 5, 9)),
             related: Vec::new(),
+            reason: None,
         });
         Review {
             command: "validate",
@@ -128,6 +157,27 @@ mod tests {
         assert!(text.lines().nth(1).unwrap().starts_with("::error file=approvals/0f/acme.yaml,title="), "{text}");
         let issues = gitlab(&review);
         assert_eq!(issues[1]["location"], json!({ "path": "approvals/0f/acme.yaml", "lines": { "begin": 1 } }));
+    }
+
+    #[test]
+    fn ten_of_a_level_are_shown_and_the_rest_is_counted() {
+        let messages: Vec<String> = (0..15).map(|number| number.to_string()).collect();
+        let messages: Vec<&str> = messages.iter().map(String::as_str).collect();
+        let mut review = review("network.yaml", &messages);
+        review.remarks[0].level = Level::Notice;
+        for remark in &mut review.remarks[1..4] {
+            remark.reason = Some("the same".to_owned());
+        }
+        let text = github(&review);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 11, "{text}");
+        assert!(lines[0].ends_with("::1%0AThe same goes for 2 more of the plan."), "{text}");
+        assert!(lines[8].ends_with("::11"), "{text}");
+        assert_eq!(lines[9], "::error title=tenter::3 more in the job summary");
+        assert!(lines[10].starts_with("::notice "), "{text}");
+        // Ten have room.
+        review.remarks.truncate(13);
+        assert!(!github(&review).contains("job summary"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tenter_consortium::rules::RULES;
 
 use super::markdown::{self, Markdown, Section};
 use super::review::{Case, Level, Remark, Review, RuleText};
-use super::{API_VERSION, Style, count, printable_char};
+use super::{API_VERSION, Style, count, printable, printable_char};
 
 /// Longest part of a line that an excerpt shows, in characters.
 const EXCERPT: usize = 160;
@@ -48,6 +48,11 @@ impl Findings {
             diagnostics,
             source: String::from_utf8_lossy(source).into_owned(),
         }
+    }
+
+    /// The first of the errors.
+    pub fn first_error(&self) -> Option<&Diagnostic> {
+        self.diagnostics.iter().find(|finding| finding.severity == Severity::Error)
     }
 
     /// All findings, then one line that counts them.
@@ -89,6 +94,7 @@ impl Findings {
             file: (finding.file != self.file).then(|| finding.file.clone()),
             span: (finding.file == self.file).then_some(finding.span),
             related: finding.related.iter().map(|other| (other.span, other.message.clone())).collect(),
+            reason: None,
         };
         let case = |rule: &tenter_consortium::rules::Rule| {
             let found = self.diagnostics.iter().filter(|finding| finding.rule == rule.id);
@@ -145,7 +151,8 @@ impl Findings {
 
     /// How many there are.
     pub fn summary(&self, style: Style) -> String {
-        let Self { file, errors, warnings, .. } = self;
+        let Self { errors, warnings, .. } = self;
+        let file = printable(&self.file);
         match (errors, warnings) {
             (0, 0) => format!("{}: {file} is valid", style.green("ok")),
             (0, warnings) => {
@@ -173,13 +180,14 @@ fn one(finding: &Diagnostic, lines: &[&str], style: Style) -> String {
     let last = related.iter().map(|other| other.span.line).chain([span.line]).max().unwrap_or(span.line);
     let width = last.to_string().len();
     let bar = style.cyan("|");
-    let mut text = format!("{headline}: {}\n", style.bold(message));
-    let _ = writeln!(text, "{:width$}{} {file}:{}:{}", "", style.cyan("-->"), span.line, span.column);
+    let mut text = format!("{headline}: {}\n", style.bold(&printable(message)));
+    let (arrow, file) = (style.cyan("-->"), printable(file));
+    let _ = writeln!(text, "{:width$}{arrow} {file}:{}:{}", "", span.line, span.column);
     excerpt(&mut text, *span, "", '^', lines, width, style);
     for other in related {
-        excerpt(&mut text, other.span, &other.message, '-', lines, width, style);
+        excerpt(&mut text, other.span, &printable(&other.message), '-', lines, width, style);
     }
-    if let Some(help) = help {
+    if let Some(help) = help.as_deref().map(printable) {
         let _ = writeln!(text, "{:width$} {bar}\n{:width$} {} {}: {help}", "", "", style.cyan("="), style.bold("help"));
     }
     text
@@ -243,6 +251,22 @@ mod tests {
         let text = Findings::new("network.yaml", source.as_bytes(), vec![finding(Span::on_line(1, 4, 5))])
             .text(Style::default());
         assert!(text.contains("1 | a: ·[31m·x\n"), "{text}");
+    }
+
+    #[test]
+    fn names_of_files_and_messages_are_not_obeyed_either() {
+        let mut found = finding(Span::on_line(1, 1, 2));
+        let hostile = "a\u{1b}[2J\n::add-mask::x\u{202e}";
+        found.related.push(Related { span: Span::on_line(1, 1, 2), message: hostile.to_owned() });
+        found.help = Some(hostile.to_owned());
+        hostile.clone_into(&mut found.message);
+        let mut elsewhere = found.clone();
+        hostile.clone_into(&mut elsewhere.file);
+        hostile.clone_into(&mut found.file);
+        let text = Findings::new(hostile, b"a: 1\n", vec![found, elsewhere]).text(Style::default());
+        let wrong = |one: char| one != '\n' && (one.is_control() || one == '\u{202e}');
+        assert!(!text.contains(wrong), "{text:?}");
+        assert!(text.lines().all(|line| !line.trim_start().starts_with("::")), "{text}");
     }
 
     #[test]

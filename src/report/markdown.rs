@@ -35,29 +35,52 @@ pub struct Markdown {
     pub sections: Vec<Section>,
 }
 
-/// Somebody's text between markup: nothing in it is markup, a mention or a link.
+/// Digits after which a run of hexadecimal ones is broken: hosts link what has seven, as the name of a commit.
+const COMMIT: usize = 6;
+
+/// Somebody's text between markup: nothing in it is markup, a mention or a link. What hosts look for only after they have
+/// taken the markup away (names, numbers of issues, addresses, commits) is broken by a space without width.
 pub fn escaped(text: &str) -> String {
     let mut out = String::new();
-    for (count, character) in text.chars().enumerate() {
-        if count == QUOTED {
-            out.push('…');
-            break;
+    let shown = |character| if character == '\n' { ' ' } else { super::printable_char(character) };
+    let mut quoted: Vec<char> = text.chars().take(QUOTED).map(shown).collect();
+    if text.chars().nth(QUOTED).is_some() {
+        quoted.push('…');
+    }
+    let mut digits = 0;
+    for (place, character) in quoted.iter().enumerate() {
+        let before = quoted.get(..place).unwrap_or_default();
+        if is_reference(before, *character) || (digits == COMMIT && character.is_ascii_hexdigit()) {
+            out.push('\u{200b}');
+            digits = 0;
         }
+        digits = if character.is_ascii_hexdigit() { digits + 1 } else { 0 };
         match character {
             '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '(' | ')' | '#' | '+' | '!' | '|' | '~' => {
                 out.push('\\');
-                out.push(character);
+                out.push(*character);
             }
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '&' => out.push_str("&amp;"),
-            // A name of somebody, or a commit's, would call people and link pages.
-            '@' => out.push_str("&#64;"),
-            '\n' => out.push(' '),
-            _ => out.push(super::printable_char(character)),
+            _ => out.push(*character),
         }
     }
     out
+}
+
+/// Whether a character makes a reference of what stands before it: of somebody (`@name`), of something that has a number
+/// (`#1`, `GH-1`, and GitLab's `!1`, `$1`, `%1`, `&1`, `~1`, `^1`), or of a page (`https://`, `www.`).
+fn is_reference(before: &[char], character: char) -> bool {
+    let ends = |end: &str| {
+        let tail = before.iter().rev();
+        before.len() >= end.len() && tail.zip(end.chars().rev()).all(|(one, other)| one.eq_ignore_ascii_case(&other))
+    };
+    let sign = before.last().is_some_and(|last| "@#!$%&~^".contains(*last));
+    (sign && !character.is_whitespace())
+        || (character == '/' && ends(":"))
+        || (character == '.' && ends("www"))
+        || (character == '-' && ends("gh"))
 }
 
 /// Somebody's text as code.
@@ -168,11 +191,34 @@ mod tests {
 
     #[test]
     fn somebodys_text_is_no_markup() {
-        assert_eq!(escaped("@all <b> [x](y) | `z`\n# q"), "&#64;all &lt;b&gt; \\[x\\]\\(y\\) \\| \\`z\\` \\# q");
+        assert_eq!(escaped("@all <b> [x](y) | `z`\n# q"), "@\u{200b}all &lt;b&gt; \\[x\\]\\(y\\) \\| \\`z\\` \\# q");
         assert_eq!(code("a`b``"), "``` a`b`` ```");
         assert_eq!(code("a|b"), "`a|b`");
         let marker = Markdown { marker: "plan:--> x".to_owned(), ..Markdown::default() };
         assert!(marker.render(LIMIT).starts_with("<!-- tenter:plan:- x -->\n"));
+    }
+
+    #[test]
+    fn somebodys_text_calls_nobody_and_links_nothing() {
+        let commit = "0123456789abcdef0123456789abcdef01234567";
+        let text = format!(
+            "@octo-org/team ann@example.org #12 octo/repo#12 GH-1 gh-2 !3 %4 &5 ~bug ^6 https://x.example http://x.example ftp://x \
+             www.example.org WWW.example.org {commit} octo/repo@{commit} 1234567"
+        );
+        let out = escaped(&text);
+        let shown = out.replace('\\', "").replace("&amp;", "&");
+        // What GitHub and GitLab make links of.
+        for link in [
+            "@octo", "@example", "#12", "GH-1", "gh-2", "!3", "%4", "&5", "~bug", "^6", "://", "www.", "WWW.", "@0",
+            "1234567",
+        ] {
+            assert!(!shown.contains(link), "{link}: {out}");
+        }
+        let longest = shown.split(|one: char| !one.is_ascii_hexdigit()).map(str::len).max();
+        assert_eq!(longest, Some(COMMIT), "{out}");
+        // Nothing is lost for who reads it.
+        assert_eq!(shown.replace('\u{200b}', ""), text);
+        assert_eq!(escaped("50 % of it & more: a/b 10-11"), "50 % of it &amp; more: a/b 10-11");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod annotations;
 pub mod diagnostics;
+pub mod failed;
 pub mod junit;
 pub mod markdown;
 pub mod plan;
@@ -52,6 +53,17 @@ pub fn printable(text: &str) -> String {
     text.chars().map(printable_char).collect()
 }
 
+/// Text of several lines for a terminal or a log. CI servers obey lines of a log that begin in certain ways
+/// (`::add-mask::`, `##[`), whatever blanks stand before it: only the first line, which has a word of ours in front, may.
+pub fn printable_lines(text: &str) -> String {
+    let shown = text.split('\n').enumerate().map(|(number, line)| {
+        let start = line.trim_start();
+        let obeyed = number > 0 && (start.starts_with("::") || start.starts_with("##["));
+        format!("{}{}", if obeyed { "· " } else { "" }, printable(line))
+    });
+    shown.collect::<Vec<_>>().join("\n")
+}
+
 /// One character of [`printable`]; the count of characters stays, so that columns stay true.
 pub const fn printable_char(character: char) -> char {
     match character {
@@ -71,6 +83,12 @@ pub fn count(number: usize, singular: &str) -> String {
 mod tests {
     use schemars::generate::SchemaSettings;
     use serde_json::Value;
+
+    #[test]
+    fn lines_of_others_are_no_commands() {
+        let text = super::printable_lines("a\u{1b}[31m\r\n  ::add-mask::x\n##[error]y\n  help: z");
+        assert_eq!(text, "a·[31m·\n·   ::add-mask::x\n· ##[error]y\n  help: z");
+    }
 
     /// Writes or compares a schema of schemas/.
     fn check(name: &str, schema: &Value) {
@@ -95,5 +113,8 @@ mod tests {
         snapshot.sort_all_objects();
         check("snapshot.schema.json", &snapshot);
         check("findings.schema.json", &findings);
+        let mut failure = generator().into_root_schema_for::<super::failed::Failed>().to_value();
+        failure.sort_all_objects();
+        check("failure.schema.json", &failure);
     }
 }

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use tenter_consortium::plan::{Note, NoteLevel, Plan, PlannedStep, Step};
+use tenter_consortium::plan::{Note, NoteLevel, Plan, PlannedStep, Step, Unseen};
 
 use self::steps::{short_package, step_text};
 use super::{API_VERSION, Style, count, printable};
@@ -101,7 +101,7 @@ impl PlanReport {
         let Self { plan, file, basis } = self;
         let mut text = format!("Plan for {}", style.bold(&plan.consortium));
         if let Some(revision) = &plan.revision {
-            let _ = write!(text, " at {}", short_revision(revision));
+            let _ = write!(text, " at {}", printable(short_revision(revision)));
         }
         text.push('\n');
         if let Some(warning) = basis.warning() {
@@ -223,8 +223,10 @@ pub struct Counts {
     pub remove: usize,
     /// Objects waited for.
     pub wait: usize,
-    /// Steps that a gate stops; they count in no other field.
+    /// Steps that are blocked; they count in no other field.
     pub blocked: usize,
+    /// Steps for which members have to bring something first; they count in no other field.
+    pub awaited: usize,
 }
 
 /// Counts a plan's steps.
@@ -232,6 +234,7 @@ pub fn counts(plan: &Plan) -> Counts {
     let mut counts = Counts::default();
     for planned in plan.steps.values() {
         let field = match &planned.step {
+            _ if planned.unseen == Some(Unseen::Awaited) => &mut counts.awaited,
             _ if planned.blocked.is_some() => &mut counts.blocked,
             Step::CreateNamespace { .. }
             | Step::CreateObject { .. }
@@ -254,7 +257,7 @@ pub fn summary(plan: &Plan, style: Style) -> String {
     if plan.steps.is_empty() {
         return style.green("Nothing to do: everything is as the file says.");
     }
-    let Counts { create, update, join, remove, wait, blocked } = counts(plan);
+    let Counts { create, update, join, remove, wait, blocked, awaited } = counts(plan);
     let mut parts = Vec::new();
     for (number, what) in [
         (create, "to create"),
@@ -266,6 +269,9 @@ pub fn summary(plan: &Plan, style: Style) -> String {
         if number > 0 {
             parts.push(format!("{number} {what}"));
         }
+    }
+    if awaited > 0 {
+        parts.push(style.yellow(&format!("{awaited} not yet")));
     }
     if blocked > 0 {
         parts.push(style.red(&format!("{blocked} blocked")));

@@ -43,6 +43,8 @@ pub struct Remark {
     pub span: Option<Span>,
     /// Other places that it speaks of.
     pub related: Vec<(Span, String)>,
+    /// What others of the same rule may share with it; absent where each stands for itself.
+    pub reason: Option<String>,
 }
 
 impl Remark {

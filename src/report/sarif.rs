@@ -32,6 +32,18 @@ fn location(file: &str, span: Option<Span>) -> Value {
     json!({ "physicalLocation": physical })
 }
 
+/// Text of a message: what would make a link of it escaped (3.11.6).
+fn message(text: &str) -> Value {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if matches!(character, '\\' | '[' | ']') {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    json!({ "text": escaped })
+}
+
 fn rule(rule: &RuleText) -> Value {
     json!({
         "id": rule.id,
@@ -46,7 +58,7 @@ fn result(review: &Review, remark: &Remark) -> Value {
     let mut result = json!({
         "ruleId": remark.rule,
         "level": level(remark.level),
-        "message": { "text": remark.whole() },
+        "message": message(&remark.whole()),
         "locations": [location(review.file_of(remark), remark.span)],
         "partialFingerprints": { "tenter/v1": fingerprint(review.file_of(remark), remark) },
     });
@@ -54,9 +66,9 @@ fn result(review: &Review, remark: &Remark) -> Value {
         result["ruleIndex"] = json!(index);
     }
     if !remark.related.is_empty() {
-        let related = |(span, message): &(Span, String)| {
+        let related = |(span, said): &(Span, String)| {
             let mut place = location(review.file_of(remark), Some(*span));
-            place["message"] = json!({ "text": message });
+            place["message"] = message(said);
             place
         };
         result["relatedLocations"] = remark.related.iter().map(related).collect();

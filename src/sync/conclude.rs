@@ -71,7 +71,7 @@ pub fn conclude(problem: Option<&Problem>, applied: Option<&Applied<'_>>, failur
 
 /// Phase and conditions after a turn that came to nothing, the `failures`-th in a row.
 pub fn failed(failure: &Failure, failures: u32) -> (ConsortiumPhase, Verdict) {
-    let Failure { reason, message, terminal } = failure;
+    let Failure { reason, message, terminal, cause: _ } = failure;
     if *terminal || failures >= STALLED_AFTER {
         (ConsortiumPhase::Stalled, Verdict::stalled(reason, message))
     } else {

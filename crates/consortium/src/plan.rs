@@ -289,10 +289,14 @@ const fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
-/// Why something could not be seen.
+/// Why a step is not done that is not refused. Of several, the last counts most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Unseen {
+    /// It cannot be undone, and nobody who may has approved it; or it needs a step of which that is so.
+    Unapproved,
+    /// What members have to bring is not there yet: another commit may bring it.
+    Awaited,
     /// Nobody who knows could be asked.
     Unreachable,
     /// Whoever knows refused to tell.
@@ -312,7 +316,8 @@ pub struct PlannedStep {
     /// Why it will not be done by this plan, if it will not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<String>,
-    /// Set when `blocked` is no gate: whether there is anything to do could not be seen. The next look may tell.
+    /// Set when `blocked` is no refusal: an approval is missing, members have to bring something first, or whether there is
+    /// anything to do could not be seen. The next look may tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unseen: Option<Unseen>,
     /// What cannot be undone about it.
@@ -343,6 +348,11 @@ pub struct StepApproval {
 impl PlannedStep {
     /// Whether a gate stops it, so that looking again does not help.
     pub const fn is_gated(&self) -> bool {
+        self.blocked.is_some() && matches!(self.unseen, None | Some(Unseen::Unapproved))
+    }
+
+    /// Whether a gate stops it that no approval opens: the definition or the daemon's settings have to change.
+    pub const fn is_refused(&self) -> bool {
         self.blocked.is_some() && self.unseen.is_none()
     }
 
@@ -378,6 +388,16 @@ pub struct Note {
     pub message: String,
 }
 
+impl Note {
+    /// Codes of errors that tell of what could not be seen.
+    const UNSEEN: [&str; 3] = ["Forbidden", "GenesisUnknown", "Unreachable"];
+
+    /// Whether it says that something is not done, and looking again would not help.
+    pub fn is_refusal(&self) -> bool {
+        self.level == NoteLevel::Error && !Self::UNSEEN.contains(&self.code.as_str())
+    }
+}
+
 /// A plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -397,10 +417,17 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Why the steps that no gate stops and that are not done either could not be told; a refusal counts more, as it
-    /// does not pass by itself.
+    /// Why the steps that no gate stops and that are not done either could not be told; what does not pass by itself counts
+    /// more.
     pub fn unseen(&self) -> Option<Unseen> {
-        self.steps.values().filter_map(|planned| planned.unseen).max()
+        let ungated = self.steps.values().filter(|planned| !planned.is_gated());
+        ungated.filter_map(|planned| planned.unseen).max()
+    }
+
+    /// Whether it holds what nobody will do as things stand: a step that is refused, or an error. What could not be seen is
+    /// no refusal, and neither is a step that waits for an approval or for other members.
+    pub fn is_refused(&self) -> bool {
+        self.steps.values().any(PlannedStep::is_refused) || self.notes.iter().any(Note::is_refusal)
     }
 
     /// The first of the things that stop what they speak of: a plan that has one is not the whole of the definition.

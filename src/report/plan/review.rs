@@ -1,7 +1,7 @@
 //! A plan for pull requests: remarks, cases, and the comment.
 
 use tenter_consortium::diagnostic::Span;
-use tenter_consortium::plan::{Note, NoteLevel, PlannedStep, Step, StepId};
+use tenter_consortium::plan::{Note, NoteLevel, PlannedStep, Step, StepId, Unseen};
 
 use super::steps::{meanwhile_text, step_text, symbol};
 use super::{PlanReport, headline, short_revision, summary};
@@ -17,12 +17,8 @@ impl PlanReport {
         let steps = || order.iter().filter_map(|id| plan.steps.get(id));
         let mut remarks: Vec<Remark> = steps().flat_map(step_remarks).collect();
         remarks.extend(plan.notes.iter().map(note_remark));
-        let case = |planned: &PlannedStep| Case {
-            name: headline(&planned.step),
-            group: "steps".to_owned(),
-            failure: planned.blocked.clone(),
-            output: planned.irreversible.as_ref().map(|why| format!("cannot be undone: {why}")),
-        };
+        let steps_cases = steps().enumerate().map(|(place, planned)| step_case(place + 1, planned));
+        let notes_cases = plan.notes.iter().enumerate().map(|(place, note)| note_case(place + 1, note));
         let mut rules: Vec<RuleText> = PLAN_RULES.iter().map(PlanRule::text).collect();
         for note in &remarks {
             if rules.iter().all(|rule| rule.id != note.rule) {
@@ -36,7 +32,7 @@ impl PlanReport {
             file: file.clone(),
             remarks,
             rules,
-            cases: steps().map(case).collect(),
+            cases: steps_cases.chain(notes_cases).collect(),
             markdown: self.markdown(&order),
         }
     }
@@ -51,11 +47,12 @@ impl PlanReport {
         head.extend(basis.warning().map(|warning| markdown::escaped(&warning)));
         let numbered =
             || order.iter().enumerate().filter_map(|(place, id)| plan.steps.get(id).map(|step| (place + 1, step)));
-        let mut items = alike(
-            "⛔",
-            ("is blocked", "are blocked"),
-            numbered().map(|(number, planned)| (number, planned, &planned.blocked)),
-        );
+        let mut items = Vec::new();
+        for hold in [Hold::Refused, Hold::Unapproved, Hold::Unseen, Hold::Awaited] {
+            let held = numbered().filter(|(_, planned)| Hold::of(planned) == Some(hold));
+            let held = held.map(|(number, planned)| (number, planned, &planned.blocked));
+            items.extend(alike(hold.sign(), hold.words(), held));
+        }
         let final_ones = numbered().map(|(number, planned)| (number, planned, &planned.irreversible));
         items.extend(alike("⚠️", ("cannot be undone", "cannot be undone"), final_ones));
         for (number, planned) in numbered() {
@@ -131,6 +128,54 @@ fn alike<'a>(
     items.collect()
 }
 
+/// What keeps a step from being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    Refused,
+    Unapproved,
+    Unseen,
+    Awaited,
+}
+
+impl Hold {
+    fn of(planned: &PlannedStep) -> Option<Self> {
+        planned.blocked.as_ref()?;
+        Some(match planned.unseen {
+            None => Self::Refused,
+            Some(Unseen::Unapproved) => Self::Unapproved,
+            Some(Unseen::Unreachable | Unseen::Forbidden) => Self::Unseen,
+            Some(Unseen::Awaited) => Self::Awaited,
+        })
+    }
+
+    const fn sign(self) -> &'static str {
+        match self {
+            Self::Refused => "⛔",
+            Self::Unapproved => "🔏",
+            Self::Unseen => "❓",
+            Self::Awaited => "⏳",
+        }
+    }
+
+    /// How it is said of one step, and of several.
+    const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Refused | Self::Unseen => ("is blocked", "are blocked"),
+            Self::Unapproved => ("is not approved", "are not approved"),
+            Self::Awaited => ("is not done yet", "are not done yet"),
+        }
+    }
+
+    const fn rule(self) -> (&'static str, Level) {
+        match self {
+            Self::Refused => (BLOCKED, Level::Error),
+            Self::Unapproved => (UNAPPROVED, Level::Warning),
+            Self::Unseen => (UNSEEN, Level::Warning),
+            Self::Awaited => (AWAITED, Level::Warning),
+        }
+    }
+}
+
 /// What a step's remarks are called.
 struct PlanRule {
     id: &'static str,
@@ -152,12 +197,14 @@ impl PlanRule {
 }
 
 const BLOCKED: &str = "plan/blocked";
+const UNAPPROVED: &str = "plan/unapproved";
 const UNSEEN: &str = "plan/unseen";
+const AWAITED: &str = "plan/awaited";
 const IRREVERSIBLE: &str = "plan/irreversible";
 const SIGNATURES: &str = "plan/signatures";
 const HALTS: &str = "plan/halts";
 
-const PLAN_RULES: [PlanRule; 5] = [
+const PLAN_RULES: [PlanRule; 7] = [
     PlanRule {
         id: BLOCKED,
         title: "A gate stops the step.",
@@ -165,10 +212,21 @@ const PLAN_RULES: [PlanRule; 5] = [
         level: Level::Error,
     },
     PlanRule {
+        id: UNAPPROVED,
+        title: "The step cannot be undone, and nobody who may has approved it.",
+        explanation: "It is done as soon as somebody has; the message says how.",
+        level: Level::Warning,
+    },
+    PlanRule {
         id: UNSEEN,
-        title: "The step cannot be done yet, and no gate stops it.",
-        explanation: "A server could not be reached or refused to tell, or what others have to bring is not there. The next \
-                      look may tell.",
+        title: "Whether the step is to be done could not be seen.",
+        explanation: "A server could not be reached or refused to tell. The next look may tell.",
+        level: Level::Warning,
+    },
+    PlanRule {
+        id: AWAITED,
+        title: "The step cannot be done yet.",
+        explanation: "What members have to bring is not there; another commit may bring it.",
         level: Level::Warning,
     },
     PlanRule {
@@ -199,32 +257,57 @@ fn missing_signatures(step: &Step) -> Option<&str> {
     }
 }
 
+/// A step fails where it is refused, as its remark is an error. Numbers tell apart what is called the same.
+fn step_case(number: usize, planned: &PlannedStep) -> Case {
+    let hold = Hold::of(planned);
+    let held = hold.zip(planned.blocked.as_ref()).filter(|(hold, _)| *hold != Hold::Refused);
+    let held = held.map(|(hold, why)| format!("{}: {why}", hold.words().0));
+    let final_one = planned.irreversible.as_ref().map(|why| format!("cannot be undone: {why}"));
+    let output: Vec<String> = held.into_iter().chain(final_one).collect();
+    Case {
+        name: format!("{number}. {}", headline(&planned.step)),
+        group: "steps".to_owned(),
+        failure: planned.blocked.clone().filter(|_| hold == Some(Hold::Refused)),
+        output: (!output.is_empty()).then(|| output.join("\n")),
+    }
+}
+
+fn note_case(number: usize, note: &Note) -> Case {
+    let Note { level, code, subject, message } = note;
+    let (failure, output) = match level {
+        NoteLevel::Error => (Some(message.clone()), None),
+        NoteLevel::Warning | NoteLevel::Info => (None, Some(message.clone())),
+    };
+    Case { name: format!("{number}. {code}: {subject}"), group: "notes".to_owned(), failure, output }
+}
+
 fn step_remarks(planned: &PlannedStep) -> Vec<Remark> {
     let span = planned.reasons.first().map(|origin| Span::on_line(origin.line, origin.column, origin.column + 1));
     let name = headline(&planned.step);
-    let remark = |rule: &str, level, message: String| Remark {
+    let remark = |rule: &str, level, (what, reason): (&str, &str)| Remark {
         rule: rule.to_owned(),
         level,
-        message,
+        message: format!("{name} {what}: {reason}"),
         help: None,
         file: None,
         span,
         related: Vec::new(),
+        reason: Some(reason.to_owned()),
     };
     let mut remarks = Vec::new();
-    if let Some(why) = &planned.blocked {
-        let (rule, level) = if planned.is_gated() { (BLOCKED, Level::Error) } else { (UNSEEN, Level::Warning) };
-        remarks.push(remark(rule, level, format!("{name} is blocked: {why}")));
+    if let (Some(hold), Some(why)) = (Hold::of(planned), &planned.blocked) {
+        let (rule, level) = hold.rule();
+        remarks.push(remark(rule, level, (hold.words().0, why)));
     }
     if let Some(why) = &planned.irreversible {
-        remarks.push(remark(IRREVERSIBLE, Level::Warning, format!("{name} cannot be undone: {why}")));
+        remarks.push(remark(IRREVERSIBLE, Level::Warning, ("cannot be undone", why)));
     }
     if let Some(missing) = missing_signatures(&planned.step) {
-        remarks.push(remark(SIGNATURES, Level::Notice, format!("{name} needs more signatures: {missing}")));
+        remarks.push(remark(SIGNATURES, Level::Notice, ("needs more signatures", missing)));
     }
     let halted = planned.effects.restart.iter().flat_map(|restart| &restart.meanwhile);
     for channel in halted.filter(|channel| !channel.goes_on()) {
-        remarks.push(remark(HALTS, Level::Warning, format!("{name} restarts a node: {}", meanwhile_text(channel))));
+        remarks.push(remark(HALTS, Level::Warning, ("restarts a node", &meanwhile_text(channel))));
     }
     remarks
 }
@@ -243,5 +326,6 @@ fn note_remark(note: &Note) -> Remark {
         file: None,
         span: None,
         related: Vec::new(),
+        reason: None,
     }
 }

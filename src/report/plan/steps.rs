@@ -7,7 +7,7 @@ use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 use tenter_consortium::objects::TouchedElement;
 use tenter_consortium::plan::{
-    Effects, FieldChange, Meanwhile, Origin, Passing, PlannedStep, Restart, Signing, Step, StepApproval,
+    Effects, FieldChange, Meanwhile, Origin, Passing, PlannedStep, Restart, Signing, Step, StepApproval, Unseen,
 };
 
 use super::headline;
@@ -67,7 +67,12 @@ pub(super) fn step_text(number: usize, planned: &PlannedStep, file: &str, style:
     }
     text.push_str(&effects_text(&planned.effects, style));
     if let Some(blocked) = &planned.blocked {
-        let _ = writeln!(text, "        {} {}", style.red("blocked:"), printable(blocked));
+        let word = match planned.unseen {
+            None | Some(Unseen::Unreachable | Unseen::Forbidden) => style.red("blocked:"),
+            Some(Unseen::Unapproved) => style.red("not approved:"),
+            Some(Unseen::Awaited) => style.yellow("not yet:"),
+        };
+        let _ = writeln!(text, "        {word} {}", printable(blocked));
     }
     if let Some(irreversible) = &planned.irreversible {
         let _ = writeln!(text, "        {} {}", style.yellow("cannot be undone:"), printable(irreversible));
@@ -237,8 +242,11 @@ fn signing_text(
 }
 
 fn reasons_text(reasons: &[Origin], file: &str) -> String {
-    let mut places: Vec<String> =
-        reasons.iter().take(REASONS).map(|origin| format!("{file}:{}:{}", origin.line, origin.column)).collect();
+    let mut places: Vec<String> = reasons
+        .iter()
+        .take(REASONS)
+        .map(|origin| format!("{}:{}:{}", printable(file), origin.line, origin.column))
+        .collect();
     if reasons.len() > REASONS {
         places.push(format!("and {} more", reasons.len() - REASONS));
     }
@@ -247,6 +255,7 @@ fn reasons_text(reasons: &[Origin], file: &str) -> String {
 
 fn change_text(change: &FieldChange, style: Style) -> String {
     let FieldChange { path, from, to } = change;
+    let path = printable(path);
     let (old, new) = (from.as_ref().map(show), to.as_ref().map(show));
     let short = |text: &Option<String>| {
         text.as_ref().is_none_or(|text| !text.contains('\n') && text.chars().count() <= ONE_LINE)

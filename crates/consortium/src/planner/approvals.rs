@@ -14,7 +14,7 @@ use super::Planner;
 use crate::desired::Desired;
 use crate::objects::{Kind, ObjectRef};
 use crate::observed::Observed;
-use crate::plan::{Note, NoteLevel, PlannedStep, Step, StepApproval, StepId};
+use crate::plan::{Note, NoteLevel, PlannedStep, Step, StepApproval, StepId, Unseen};
 use crate::repository::approval::{Approval, path, who};
 
 /// Hexadecimal digits of a digest that are kept.
@@ -36,6 +36,7 @@ impl Planner<'_> {
                 || is_approved_as_proposed(self.observed, &planned.step);
             if settings.required && planned.blocked.is_none() && !given {
                 planned.blocked = Some(missing(hash, &others));
+                planned.unseen = Some(Unseen::Unapproved);
                 stopped = true;
             }
             let by = counted.union(&others).map(|name| (*name).to_owned()).collect();
@@ -71,7 +72,9 @@ impl Planner<'_> {
             let is_blocked = |need: &&StepId| self.steps.get(*need).is_some_and(|planned| planned.blocked.is_some());
             let held = needs.and_then(|needs| needs.iter().find(is_blocked)).cloned();
             if let (Some(held), Some(planned)) = (held, self.steps.get_mut(&id)) {
+                // Before the approvals nothing that was open needed what is blocked.
                 planned.blocked = Some(format!("waits for {held}, which is blocked"));
+                planned.unseen = Some(Unseen::Unapproved);
             }
         }
     }

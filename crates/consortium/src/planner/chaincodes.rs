@@ -352,8 +352,8 @@ pub(super) fn deploy_step(key: &str) -> StepId {
 
 const fn code(why: Unseen) -> &'static str {
     match why {
-        Unseen::Unreachable => "Unreachable",
         Unseen::Forbidden => "Forbidden",
+        Unseen::Unreachable | Unseen::Awaited | Unseen::Unapproved => "Unreachable",
     }
 }
 

@@ -194,7 +194,7 @@ impl Planner<'_> {
                 } else {
                     ""
                 };
-                (Step::PinGenesis { channel: name.to_owned() }, Some(Block::not_seen(format!("{why}{more}"))))
+                (Step::PinGenesis { channel: name.to_owned() }, Some(Block::awaited(format!("{why}{more}"))))
             }
         };
         let draft = Draft::new(step, &channel.origins)

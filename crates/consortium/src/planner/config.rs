@@ -256,7 +256,7 @@ impl Planner<'_> {
             digest: None,
             drift: Vec::new(),
         };
-        let block = Block { why, unseen: waits.then_some(Unseen::Unreachable) };
+        let block = Block { why, unseen: waits.then_some(Unseen::Awaited) };
         self.add(id, Draft::new(step, &channel.origins).blocked(Some(block)));
     }
 

@@ -146,7 +146,7 @@ struct Draft {
 #[derive(Clone)]
 struct Block {
     why: String,
-    /// Set when it is no gate.
+    /// Set when it is no refusal.
     unseen: Option<Unseen>,
 }
 
@@ -160,6 +160,11 @@ impl Block {
     /// Nobody was asked.
     fn not_seen(why: impl Into<String>) -> Self {
         Self { why: why.into(), unseen: Some(Unseen::Unreachable) }
+    }
+
+    /// Members have to bring something first.
+    fn awaited(why: impl Into<String>) -> Self {
+        Self { why: why.into(), unseen: Some(Unseen::Awaited) }
     }
 }
 
