@@ -495,7 +495,7 @@ fn a_change_that_repairs_the_definition_gets_its_plan() {
 fn github_fails_where_a_step_is_refused() {
     for told in reviewed(Change::LockOut) {
         assert_eq!((told.code("Validate"), told.code("Plan")), (Some(0), Some(7)), "{}", told.errors);
-        assert!(told.annotations.contains("::error file=network.yaml,line=21,"), "{}", told.annotations);
+        assert!(told.annotations.contains("::error file=network.yaml,line=17,"), "{}", told.annotations);
         let comment = told.comment.as_ref().expect("a comment");
         assert!(comment.contains("lock everybody out"), "{comment}");
     }

@@ -1,6 +1,6 @@
 //! `tenter plan`: what would change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -57,7 +57,8 @@ pub struct Args {
     /// Write the plan to this file too, for tenter apply FILE
     #[arg(long, env = "TENTER_OUT", hide_env_values = true, value_name = "FILE", conflicts_with_all = ["offline", "against", "snapshot"])]
     out: Option<PathBuf>,
-    /// End with 0 when nothing would change, 2 when something would, 7 when a gate stops a step, one that waits for an approval too
+    /// End with 0 when nothing would change, 2 when something would, 7 when a gate stops a step, one that waits for an approval
+    /// too; without this, 7 only where something is refused, and 0 otherwise
     #[arg(long, env = "TENTER_DETAILED_EXITCODE", hide_env_values = true)]
     detailed_exitcode: bool,
 }
@@ -478,10 +479,19 @@ async fn against(
         let definitions: Vec<&Network> = was.iter().chain([&network]).collect();
         Settings::of_definitions(consortium, &global.namespace, &definitions)
     };
+    // These settings name what either revision has: that an organization is not there any more is no mistake of theirs.
+    let gone: BTreeSet<String> = was
+        .iter()
+        .filter(|_| !args.settings.is_given())
+        .flat_map(|was| &was.organizations)
+        .filter(|organization| network.organization(&organization.name).is_none())
+        .map(|organization| format!("organization {}", organization.name))
+        .collect();
     let was = was.map(|network| Revision::of(&network, &settings)).unwrap_or_default();
     let asked = Revision::of(&network, &settings);
     let Compared { mut plan, world } = model::plan_between(&was, &asked, &before, located.revision.as_deref())
         .map_err(|error| CliError::plain(Exit::Failure, error.to_string()))?;
+    plan.notes.retain(|note| note.code != "NotAllowed" || !gone.contains(&note.subject));
     plan.notes.extend(expiring(&world, Timestamp::now(), horizon));
     plan.notes.extend(broken);
     Ok(PlanReport { plan, file: located.name, basis: Basis::Revision(before) })
@@ -514,8 +524,6 @@ mod tests {
 
     #[test]
     fn a_detailed_exit_code_tells_gates_from_what_was_not_seen() {
-        use std::collections::BTreeSet;
-
         use tenter_consortium::plan::{Effects, Step, StepId};
         let step = |blocked: Option<&str>, unseen| PlannedStep {
             step: Step::PinGenesis { channel: "c".to_owned() },
