@@ -10,12 +10,13 @@ use serde_json::{Map, Value, json};
 use tenter_consortium::chaincode::PACKAGE_KEY;
 use tenter_consortium::document::Blob;
 use tenter_consortium::objects::{
-    ANNOTATION_APPROVED, FIELD_MANAGER, Kind, LABEL_CONSORTIUM, LABEL_ORGANIZATION, ObjectRef,
+    ANNOTATION_APPROVED, ANNOTATION_DELETE_VOLUME, FIELD_MANAGER, Kind, LABEL_CONSORTIUM, LABEL_ORGANIZATION, ObjectRef,
 };
 
 use super::{StepOutcome, World};
 use crate::controllers::apply::{self, MANAGED_BY, Written};
 use crate::controllers::context::Context;
+use crate::controllers::driver::FINALIZER;
 use crate::controllers::failure::Failure;
 use crate::controllers::proposal;
 use crate::resources::{
@@ -151,6 +152,7 @@ impl World for Cluster<'_> {
         match object.kind {
             Kind::Membership => remove_as::<Membership>(self.ctx, object, volume).await,
             Kind::Chaincode => remove_as::<Chaincode>(self.ctx, object, volume).await,
+            Kind::Channel => remove_as::<Channel>(self.ctx, object, volume).await,
             Kind::Orderer => remove_as::<Orderer>(self.ctx, object, volume).await,
             Kind::Peer => remove_as::<Peer>(self.ctx, object, volume).await,
             kind => {
@@ -206,8 +208,21 @@ async fn remove_as<K: TenterObject>(
             format!("{object} is not Tenter's (it has no label {MANAGED_BY}={FIELD_MANAGER}): remove it by hand");
         return Err(Failure::terminal(format!("Foreign{}", object.kind), message));
     }
-    // The claim first: it goes when the Pod that uses it does, and what is stopped in between starts here again.
-    if let Some(claim) = volume {
+    // Its controller deletes the claim when it lets the object go, and not while anything still holds it.
+    let is_held = live.finalizers().iter().any(|finalizer| finalizer == FINALIZER);
+    if let Some(claim) = volume.filter(|_| is_held)
+        && live.annotations().get(ANNOTATION_DELETE_VOLUME).map(String::as_str) != Some(claim)
+    {
+        let patch = json!({
+            "metadata": {
+                "resourceVersion": live.resource_version(),
+                "annotations": { ANNOTATION_DELETE_VOLUME: claim },
+            },
+        });
+        apply::merge::<K>(ctx, &object.namespace, &object.name, &patch).await?;
+    }
+    // One that no controller has taken on runs nothing. What is stopped in between starts here again.
+    if let Some(claim) = volume.filter(|_| !is_held) {
         apply::delete::<PersistentVolumeClaim>(ctx, &object.namespace, claim).await?;
     }
     apply::delete::<K>(ctx, &object.namespace, &object.name).await?;
