@@ -335,6 +335,7 @@ fn decode<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> Result<T,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controllers::api_world::ApiServer;
 
     #[test]
     fn a_patch_removes_what_is_not_wanted() {
@@ -347,6 +348,48 @@ mod tests {
         check(json!({"l": [1, 2]}), json!({"l": [1]}), Some(json!({"l": [1]})));
         check(json!({"l": [{"a": 1}]}), json!({"l": [{"a": 1, "b": null}]}), None);
         check(json!({}), json!({"a": {"b": null, "c": 1}}), Some(json!({"a": {"c": 1}})));
+    }
+
+    /// As long as something holds an object, its ledger is whole.
+    #[tokio::test]
+    async fn a_claim_is_left_to_the_controller_that_holds_its_object() {
+        let spec = json!({
+            "organization": "acme", "mspID": "AcmeMSP", "domain": "acme.example", "address": "o:7050", "image": "orderer",
+            "version": "3.1", "resources": {"cpu": "1", "memory": "1Gi"}, "storage": {"size": "1Gi"},
+        });
+        let namespaces = tenter_consortium::objects::NamespaceSettings::default();
+        for held in [true, false] {
+            let api = ApiServer::default();
+            let finalizers: &[&str] = if held { &[FINALIZER] } else { &[] };
+            let orderer: Orderer = decode(json!({
+                "metadata": {
+                    "namespace": "trade-acme", "name": "orderer1", "resourceVersion": "1", "finalizers": finalizers,
+                    "labels": {MANAGED_BY: FIELD_MANAGER},
+                },
+                "spec": spec,
+            }))
+            .unwrap();
+            let claim = decode::<PersistentVolumeClaim>(
+                json!({"metadata": {"namespace": "trade-acme", "name": "data-orderer1-0"}}),
+            );
+            api.put(&orderer);
+            api.put(&claim.unwrap());
+            let ctx = Context::new(api.client(), "system");
+            let writer = Cluster { ctx: &ctx, namespaces: &namespaces };
+            let object =
+                ObjectRef { kind: Kind::Orderer, namespace: "trade-acme".to_owned(), name: "orderer1".to_owned() };
+            assert_eq!(writer.remove_object(&object, Some("data-orderer1-0")).await.unwrap(), StepOutcome::Done);
+            assert_eq!(api.all::<PersistentVolumeClaim>("trade-acme").len(), usize::from(held));
+            let left = api.all::<Orderer>("trade-acme");
+            assert_eq!(left.len(), usize::from(held));
+            for orderer in left {
+                assert!(orderer.metadata.deletion_timestamp.is_some());
+                let asked = orderer.annotations().get(ANNOTATION_DELETE_VOLUME).map(String::as_str);
+                assert_eq!(asked, Some("data-orderer1-0"));
+            }
+            let again = writer.remove_object(&object, Some("data-orderer1-0")).await.unwrap();
+            assert_eq!(again, StepOutcome::AlreadyTrue);
+        }
     }
 
     #[test]
