@@ -89,7 +89,17 @@ impl ApiServer {
             objects.insert(path, body.clone());
             return (StatusCode::CREATED, body);
         }
+        if *method == Method::DELETE
+            && objects
+                .get(path)
+                .is_some_and(|object| object["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty))
+        {
+            return (StatusCode::OK, objects.remove(path).unwrap_or_default());
+        }
         if let Some(object) = objects.get_mut(path) {
+            if *method == Method::DELETE {
+                object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            }
             if *method == Method::PATCH {
                 merge(object, body);
             }

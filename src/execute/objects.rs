@@ -10,12 +10,13 @@ use serde_json::{Map, Value, json};
 use tenter_consortium::chaincode::PACKAGE_KEY;
 use tenter_consortium::document::Blob;
 use tenter_consortium::objects::{
-    ANNOTATION_APPROVED, FIELD_MANAGER, Kind, LABEL_CONSORTIUM, LABEL_ORGANIZATION, ObjectRef,
+    ANNOTATION_APPROVED, ANNOTATION_DELETE_VOLUME, FIELD_MANAGER, Kind, LABEL_CONSORTIUM, LABEL_ORGANIZATION, ObjectRef,
 };
 
 use super::{StepOutcome, World};
 use crate::controllers::apply::{self, MANAGED_BY, Written};
 use crate::controllers::context::Context;
+use crate::controllers::driver::FINALIZER;
 use crate::controllers::failure::Failure;
 use crate::controllers::proposal;
 use crate::resources::{
@@ -151,6 +152,7 @@ impl World for Cluster<'_> {
         match object.kind {
             Kind::Membership => remove_as::<Membership>(self.ctx, object, volume).await,
             Kind::Chaincode => remove_as::<Chaincode>(self.ctx, object, volume).await,
+            Kind::Channel => remove_as::<Channel>(self.ctx, object, volume).await,
             Kind::Orderer => remove_as::<Orderer>(self.ctx, object, volume).await,
             Kind::Peer => remove_as::<Peer>(self.ctx, object, volume).await,
             kind => {
@@ -206,8 +208,21 @@ async fn remove_as<K: TenterObject>(
             format!("{object} is not Tenter's (it has no label {MANAGED_BY}={FIELD_MANAGER}): remove it by hand");
         return Err(Failure::terminal(format!("Foreign{}", object.kind), message));
     }
-    // The claim first: it goes when the Pod that uses it does, and what is stopped in between starts here again.
-    if let Some(claim) = volume {
+    // Its controller deletes the claim when it lets the object go, and not while anything still holds it.
+    let is_held = live.finalizers().iter().any(|finalizer| finalizer == FINALIZER);
+    if let Some(claim) = volume.filter(|_| is_held)
+        && live.annotations().get(ANNOTATION_DELETE_VOLUME).map(String::as_str) != Some(claim)
+    {
+        let patch = json!({
+            "metadata": {
+                "resourceVersion": live.resource_version(),
+                "annotations": { ANNOTATION_DELETE_VOLUME: claim },
+            },
+        });
+        apply::merge::<K>(ctx, &object.namespace, &object.name, &patch).await?;
+    }
+    // One that no controller has taken on runs nothing. What is stopped in between starts here again.
+    if let Some(claim) = volume.filter(|_| !is_held) {
         apply::delete::<PersistentVolumeClaim>(ctx, &object.namespace, claim).await?;
     }
     apply::delete::<K>(ctx, &object.namespace, &object.name).await?;
@@ -320,6 +335,7 @@ fn decode<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> Result<T,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controllers::api_world::ApiServer;
 
     #[test]
     fn a_patch_removes_what_is_not_wanted() {
@@ -332,6 +348,48 @@ mod tests {
         check(json!({"l": [1, 2]}), json!({"l": [1]}), Some(json!({"l": [1]})));
         check(json!({"l": [{"a": 1}]}), json!({"l": [{"a": 1, "b": null}]}), None);
         check(json!({}), json!({"a": {"b": null, "c": 1}}), Some(json!({"a": {"c": 1}})));
+    }
+
+    /// As long as something holds an object, its ledger is whole.
+    #[tokio::test]
+    async fn a_claim_is_left_to_the_controller_that_holds_its_object() {
+        let spec = json!({
+            "organization": "acme", "mspID": "AcmeMSP", "domain": "acme.example", "address": "o:7050", "image": "orderer",
+            "version": "3.1", "resources": {"cpu": "1", "memory": "1Gi"}, "storage": {"size": "1Gi"},
+        });
+        let namespaces = tenter_consortium::objects::NamespaceSettings::default();
+        for held in [true, false] {
+            let api = ApiServer::default();
+            let finalizers: &[&str] = if held { &[FINALIZER] } else { &[] };
+            let orderer: Orderer = decode(json!({
+                "metadata": {
+                    "namespace": "trade-acme", "name": "orderer1", "resourceVersion": "1", "finalizers": finalizers,
+                    "labels": {MANAGED_BY: FIELD_MANAGER},
+                },
+                "spec": spec,
+            }))
+            .unwrap();
+            let claim = decode::<PersistentVolumeClaim>(
+                json!({"metadata": {"namespace": "trade-acme", "name": "data-orderer1-0"}}),
+            );
+            api.put(&orderer);
+            api.put(&claim.unwrap());
+            let ctx = Context::new(api.client(), "system");
+            let writer = Cluster { ctx: &ctx, namespaces: &namespaces };
+            let object =
+                ObjectRef { kind: Kind::Orderer, namespace: "trade-acme".to_owned(), name: "orderer1".to_owned() };
+            assert_eq!(writer.remove_object(&object, Some("data-orderer1-0")).await.unwrap(), StepOutcome::Done);
+            assert_eq!(api.all::<PersistentVolumeClaim>("trade-acme").len(), usize::from(held));
+            let left = api.all::<Orderer>("trade-acme");
+            assert_eq!(left.len(), usize::from(held));
+            for orderer in left {
+                assert!(orderer.metadata.deletion_timestamp.is_some());
+                let asked = orderer.annotations().get(ANNOTATION_DELETE_VOLUME).map(String::as_str);
+                assert_eq!(asked, Some("data-orderer1-0"));
+            }
+            let again = writer.remove_object(&object, Some("data-orderer1-0")).await.unwrap();
+            assert_eq!(again, StepOutcome::AlreadyTrue);
+        }
     }
 
     #[test]

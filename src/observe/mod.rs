@@ -5,6 +5,7 @@
 
 pub mod chaincode;
 pub mod channel;
+mod left;
 mod objects;
 
 use std::collections::BTreeMap;
@@ -40,7 +41,7 @@ pub async fn observe(ctx: &Context, nodes: &Nodes, desired: &Desired) -> Observe
     let (listed, namespaces, proposed) =
         tokio::join!(objects::list(ctx, desired), objects::namespaces(ctx, desired), objects::proposed(ctx, desired));
     let (kinds, objects) = listed;
-    let channels = {
+    let channels: BTreeMap<String, ObservedChannel> = {
         let kinds = &kinds;
         let objects = &objects;
         let proposed = &proposed;
@@ -70,13 +71,16 @@ pub async fn observe(ctx: &Context, nodes: &Nodes, desired: &Desired) -> Observe
         stream::iter(questions).buffer_unordered(4).collect().await
     };
     let chaincodes = chaincodes(ctx, nodes, desired, &channels, &objects).await;
+    let held = left::held(nodes, desired, &objects).boxed().await;
+    let mut channels = channels;
+    channels.extend(left::channels(nodes, desired, &kinds, &objects, &held).boxed().await);
     let mut materials = BTreeMap::new();
     for name in desired.materials.keys() {
         let seen = nodes.store().config_map(&desired.namespace, name).await;
         let blobs = |entries: Entries| entries.into_iter().map(|(key, bytes)| (key, Blob(bytes))).collect();
         materials.insert(name.clone(), seen.map(blobs));
     }
-    Observed { kinds, objects, namespaces, channels, chaincodes, materials, at: Some(ctx.now()) }
+    Observed { kinds, objects, namespaces, channels, chaincodes, held, materials, at: Some(ctx.now()) }
 }
 
 /// What the own peers say of the chaincodes. One whose spec makes no definition is named by the planner.
@@ -244,7 +248,7 @@ async fn observe_channel(
     };
     let genesis = genesis.map(|pinned| PinnedGenesis { hash: pinned.hash });
     let Proposed { signatures, approved } = proposed.clone();
-    ObservedChannel { genesis, config, material, signatures, approved, foreign, orderers, peers }
+    ObservedChannel { genesis, config, material, signatures, approved, foreign, refused: None, orderers, peers }
 }
 
 /// Own orderers that the definition has order no more, and that are still there.

@@ -108,7 +108,8 @@ impl Known {
 /// The MSPs that live channels have, by the names that a definition gives their organizations.
 pub fn live(network: &Network, observed: &Observed) -> BTreeMap<String, MspDefinition> {
     let mut found = BTreeMap::new();
-    for (channel, seen) in &observed.channels {
+    // Of a channel that refuses the own organizations, what own nodes hold is old.
+    for (channel, seen) in observed.channels.iter().filter(|(_, seen)| seen.refused.is_none()) {
         let Observation::Present { value } = &seen.config else { continue };
         let Ok(current) = CurrentConfig::from_bytes(channel, &value.config) else { continue };
         let config = current.config();

@@ -476,7 +476,8 @@ pub struct CollectionEntry {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RetiredEntry {
-    /// An organization, by name.
+    /// An organization, by name: it leaves its channels, then its nodes and memberships go. The objects of
+    /// itself and of its authority stay as they are, with all keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organization: Option<String>,
     /// An orderer, as `organization/orderer`.
@@ -485,7 +486,7 @@ pub struct RetiredEntry {
     /// A peer, as `organization/peer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
-    /// A channel, by name.
+    /// A channel, by name. Its objects stay as they are: Fabric has no way to end a channel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
     /// An organization's membership of a channel, as `channel/organization`.
@@ -508,7 +509,7 @@ pub enum LedgerFate {
     Keep,
     /// A snapshot is taken, then the volume is deleted.
     SnapshotThenDelete,
-    /// The volume is deleted.
+    /// The volume is deleted, when somebody has approved that (`tenter approve`).
     Delete,
 }
 

@@ -42,6 +42,8 @@ pub struct Desired {
     pub objects: BTreeMap<ObjectRef, DesiredObject>,
     /// The channels that the organizations take part in.
     pub channels: BTreeMap<String, DesiredChannel>,
+    /// Channels of the file that it releases an own organization from and has no other own one in.
+    pub leaving: BTreeMap<String, DesiredLeaving>,
     /// What the daemon's settings say it acts for: names, or `*`.
     pub scope: Vec<String>,
     /// Names of all organizations of the file, those of other daemons too.
@@ -105,6 +107,15 @@ pub struct DesiredChannel {
     pub founding: Option<Result<Founded, String>>,
     /// What in the file asks for it.
     pub origins: Vec<Origin>,
+}
+
+/// A channel that own organizations leave, as far as it is kept here: nothing is made of one that is not there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DesiredLeaving {
+    /// Its object.
+    pub object: ObjectRef,
+    /// What its object says until the channel does without them.
+    pub wanted: DesiredObject,
 }
 
 /// An organization's public material, as its ConfigMap in the consortium's namespace holds it.
@@ -177,6 +188,8 @@ pub fn desired(network: &Network, settings: &Settings) -> Desired {
     for channel in &network.channels {
         if channel.participants().iter().any(|name| builder.desired.organizations.contains(*name)) {
             builder.channel(channel);
+        } else {
+            builder.leaving(channel);
         }
     }
     for chaincode in &network.chaincodes {
@@ -212,7 +225,13 @@ impl Builder<'_> {
             self.desired.scope.clear();
             return;
         }
-        for name in allowed.iter().filter(|name| *name != "*" && self.network.organization(name).is_none()) {
+        // One that the file releases is acted for until it has left.
+        let is_released = |name: &String| {
+            let mut retired = self.network.retired.iter();
+            retired.any(|retired| matches!(&retired.target, RetiredTarget::Organization(other) if other == name))
+        };
+        let named = allowed.iter().filter(|name| *name != "*" && self.network.organization(name).is_none());
+        for name in named.filter(|name| !is_released(name)) {
             self.desired.refusals.push(Refusal {
                 subject: format!("organization {name}"),
                 message: "the Consortium's spec.organizations names it and the definition does not: correct the one or the other"
@@ -388,6 +407,34 @@ impl Builder<'_> {
             wanted.peers.extend(membership.peers.iter().map(node));
         }
         self.desired.channels.insert(channel.name.clone(), wanted);
+    }
+
+    /// A channel without own organizations, if the file releases one from it. Where it has that organization still, its object
+    /// says so until the members have taken it out.
+    fn leaving(&mut self, channel: &Channel) {
+        let mut spec = channel_spec(self.network, &self.settings.consortium, channel);
+        let own: Vec<&String> =
+            spec.retired.iter().filter(|name| organization_allowed(name, &self.desired.scope)).collect();
+        if own.is_empty() {
+            return;
+        }
+        let origins = self.network.retired.iter().filter(|retired| match &retired.target {
+            RetiredTarget::Organization(name) => own.contains(&name),
+            RetiredTarget::Member(of, name) => *of == channel.name && own.contains(&name),
+            _ => false,
+        });
+        let origins = origins.map(|retired| retired.origin.clone()).collect();
+        spec.genesis_hash = self.repository.channels.get(&channel.name).map(|pinned| pinned.note.block_hash.clone());
+        let object =
+            ObjectRef { kind: Kind::Channel, namespace: self.settings.namespace.clone(), name: channel.name.clone() };
+        let wanted = DesiredObject {
+            organization: None,
+            labels: self.labels(&[(LABEL_CHANNEL, &channel.name)]),
+            spec: serde_json::to_value(&spec).unwrap_or_default(),
+            origins,
+            blocked: None,
+        };
+        self.desired.leaving.insert(channel.name.clone(), DesiredLeaving { object, wanted });
     }
 
     /// What the repository holds of an organization that another daemon acts for.

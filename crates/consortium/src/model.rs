@@ -217,6 +217,7 @@ pub fn look(world: &mut Observed, desired: &Desired, evidence: &str) {
             signatures: BTreeMap::new(),
             approved: BTreeSet::new(),
             foreign: Vec::new(),
+            refused: None,
             orderers: BTreeMap::new(),
             peers: BTreeMap::new(),
         });
@@ -227,6 +228,17 @@ pub fn look(world: &mut Observed, desired: &Desired, evidence: &str) {
         for peer in &channel.peers {
             let view = || NodeChannel { live: absent(evidence), record: JoinRecord::None };
             seen.peers.entry(peer.clone()).or_insert_with(view);
+        }
+    }
+    for object in world.objects.keys().filter(|object| !desired.objects.contains_key(*object)) {
+        let node = NodeRef { namespace: object.namespace.clone(), name: object.name.clone() };
+        let has_joined = |seen: &ObservedChannel| match object.kind {
+            Kind::Orderer => seen.orderers.get(&node).is_some_and(|view| view.record == JoinRecord::Joined),
+            _ => seen.peers.get(&node).is_some_and(|view| view.record == JoinRecord::Joined),
+        };
+        if matches!(object.kind, Kind::Orderer | Kind::Peer) && !world.held.contains_key(object) {
+            let joined = world.channels.iter().filter(|(_, seen)| has_joined(seen)).map(|(name, _)| name.clone());
+            world.held.insert(object.clone(), present(joined.collect()));
         }
     }
     for (key, chaincode) in &desired.chaincodes {

@@ -662,6 +662,10 @@ pub struct ProposalSpec {
 /// out a plan in which the update is approved.
 pub const ANNOTATION_APPROVED: &str = "tenter.dev/approved";
 
+/// Annotation of an Orderer or Peer that is taken away with its volume: the claim that goes when the object does. Whoever
+/// carries out a plan in which that is approved writes it.
+pub const ANNOTATION_DELETE_VOLUME: &str = "tenter.dev/delete-volume";
+
 /// What an organization says to a config update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum VoteChoice {
@@ -703,7 +707,7 @@ pub struct VoteSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ApprovalSettings {
-    /// Whether they do. Updates of a channel's capabilities always wait for one.
+    /// Whether they do. Updates of a channel's capabilities and the deletion of volumes always wait for one.
     #[serde(default)]
     pub required: bool,
     /// Digests of the steps that a person approved; `tenter approve HASH` writes those of the plan with that hash.

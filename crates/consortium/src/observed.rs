@@ -189,6 +189,10 @@ pub struct ObservedChannel {
     /// What others changed in it lately.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub foreign: Vec<ForeignChange>,
+    /// That the orderers of other members refuse the own organization, as they do once it has left: what they said. Looked at only
+    /// of channels that the definition no longer has own organizations in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
     /// Each own orderer's view.
     #[serde(with = "crate::pairs")]
     #[schemars(with = "Vec<(NodeRef, NodeChannel<OrdererChannel>)>")]
@@ -240,10 +244,13 @@ pub struct Observed {
     pub objects: BTreeMap<ObjectRef, LiveObject>,
     /// The namespaces that the definition names.
     pub namespaces: BTreeMap<String, Observation<LiveNamespace>>,
-    /// The channels that the definition names.
+    /// The channels that the definition names, and those that own nodes and organizations are still in.
     pub channels: BTreeMap<String, ObservedChannel>,
     /// The chaincodes that the definition names, as `channel/chaincode`.
     pub chaincodes: BTreeMap<String, ObservedChaincode>,
+    /// The channels that live nodes which the definition does not name have joined, by their join records and the live
+    /// Memberships of their organization. The definition says nothing of them any more.
+    pub held: BTreeMap<ObjectRef, Observation<BTreeSet<String>>>,
     /// The entries of the `ConfigMap`s with other daemons' public material, by name.
     pub materials: BTreeMap<String, Observation<BTreeMap<String, Blob>>>,
     /// When it was looked at; certificates are held to it.

@@ -77,6 +77,10 @@ pub struct Snapshot {
     channels: BTreeMap<String, ObservedChannel>,
     /// The chaincodes, as `channel/chaincode`.
     chaincodes: BTreeMap<String, Chaincode>,
+    /// The channels of nodes that the definition does not name.
+    #[serde(default, with = "crate::pairs")]
+    #[schemars(with = "Vec<(ObjectRef, Observation<BTreeSet<String>>)>")]
+    held: BTreeMap<ObjectRef, Observation<BTreeSet<String>>>,
     /// Public material of other daemons' organizations, by the name of its `ConfigMap`.
     #[serde(default)]
     materials: BTreeMap<String, Observation<BTreeMap<String, Blob>>>,
@@ -142,6 +146,7 @@ fn channel(seen: &ObservedChannel) -> ObservedChannel {
     let mut seen = seen.clone();
     seen.signatures.clear();
     seen.foreign.clear();
+    seen.refused = seen.refused.map(|_| REDACTED.to_owned());
     seen.genesis = redacted(seen.genesis);
     seen.config = redacted(seen.config).map(|mut live| {
         live.author = None;
@@ -160,7 +165,7 @@ impl Snapshot {
         observed: &Observed,
         taken: Timestamp,
     ) -> Self {
-        let Observed { kinds, objects, namespaces, channels, chaincodes, materials, at: _ } = observed;
+        let Observed { kinds, objects, namespaces, channels, chaincodes, held, materials, at: _ } = observed;
         Self {
             consortium: desired.consortium.clone(),
             namespace: desired.namespace.clone(),
@@ -172,6 +177,7 @@ impl Snapshot {
             namespaces: namespaces.iter().map(|(name, seen)| (name.clone(), redacted(seen.clone()))).collect(),
             channels: channels.iter().map(|(name, seen)| (name.clone(), channel(seen))).collect(),
             chaincodes: chaincodes.iter().map(|(key, seen)| (key.clone(), Chaincode::of(key, seen))).collect(),
+            held: held.iter().map(|(node, seen)| (node.clone(), redacted(seen.clone()))).collect(),
             materials: materials.iter().map(|(name, seen)| (name.clone(), redacted(seen.clone()))).collect(),
         }
     }
@@ -185,6 +191,7 @@ impl Snapshot {
             namespaces: self.namespaces,
             channels: self.channels,
             chaincodes: chaincodes.collect::<Result<_, SnapshotError>>()?,
+            held: self.held,
             materials: self.materials,
             at: self.taken.parse().ok(),
         })

@@ -8,9 +8,11 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
 use tenter_consortium::chaincode::{PACKAGE_KEY, Progress, package, package_id};
-use tenter_consortium::objects::{ChaincodeMember, FIELD_MANAGER, LABEL_CHAINCODE, LABEL_CONSORTIUM};
+use tenter_consortium::objects::{
+    ChaincodeMember, ConsortiumSpec, FIELD_MANAGER, LABEL_CHAINCODE, LABEL_CONSORTIUM, LABEL_ORGANIZATION,
+};
 use tenter_consortium::observation::Observation;
-use tenter_consortium::settings::server_allowed;
+use tenter_consortium::settings::{namespace_allowed, organization_allowed, server_allowed};
 use tenter_fabric::chaincode::Package;
 use tenter_fabric::chaincode::lifecycle::{Refusal, approve_call, commit_call};
 use tenter_fabric::chaincode::transaction::{Call, Endorsed, SignedCall};
@@ -28,7 +30,7 @@ use crate::nodes::chaincode::TransactionError;
 use crate::nodes::identity::signing_identity;
 use crate::nodes::{Node, NodeError, Nodes, chain, nonce};
 use crate::observe::chaincode::Seen;
-use crate::resources::{Chaincode, TenterObject as _};
+use crate::resources::{Chaincode, Consortium, TenterObject as _};
 
 /// What a peer says to a call of `Init` when it was called before.
 const INITIALIZED: &str = "already initialized";
@@ -324,12 +326,60 @@ pub fn selector(object: &Chaincode) -> String {
     )
 }
 
-/// Takes down all services of a chaincode.
+/// The Deployments that serve a chaincode for the organizations that this daemon acts for, whether or not its spec still names
+/// them. Others of the same cluster have their own daemon.
+pub async fn own_services(
+    ctx: &Context,
+    object: &Chaincode,
+    settings: &ConsortiumSpec,
+) -> Result<Vec<Deployment>, Failure> {
+    let mut services = apply::list_all::<Deployment>(ctx, &selector(object)).await?;
+    services.retain(|service| service.metadata.deletion_timestamp.is_none() && is_own(service, settings));
+    Ok(services)
+}
+
+fn is_own(service: &Deployment, settings: &ConsortiumSpec) -> bool {
+    let namespace = service.namespace().unwrap_or_default();
+    let organization = service.labels().get(LABEL_ORGANIZATION);
+    organization.is_some_and(|name| organization_allowed(name, &settings.organizations))
+        && namespace_allowed(&namespace, &settings.namespaces)
+}
+
+/// Takes down all own services of a chaincode.
 pub async fn remove_services(ctx: &Context, object: &Chaincode) -> Result<(), Failure> {
-    for member in &object.spec.members {
-        for deployment in apply::list::<Deployment>(ctx, &member.namespace, &selector(object)).await? {
-            remove(ctx, &member.namespace, &deployment.name_any()).await?;
-        }
+    // Without its Consortium nobody acts for the object, and nothing is asked for.
+    let Some(consortium) = apply::get::<Consortium>(ctx, &ctx.namespace, &object.spec.consortium).await? else {
+        return Ok(());
+    };
+    for service in own_services(ctx, object, &consortium.spec).await? {
+        remove(ctx, &service.namespace().unwrap_or_default(), &service.name_any()).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn services_are_own_by_their_organization_and_their_place() {
+        let settings = json!({
+            "source": {"url": "https://git.example/trade.git"},
+            "organizations": ["acme"], "namespaces": {"allowed": ["trade-*"]},
+        });
+        let settings: ConsortiumSpec = serde_json::from_value(settings).unwrap();
+        let check = |namespace: &str, organization: Option<&str>, expect: bool| {
+            let mut service = Deployment::default();
+            service.metadata.namespace = Some(namespace.to_owned());
+            let label = organization.map(|name| (LABEL_ORGANIZATION.to_owned(), name.to_owned()));
+            service.metadata.labels = Some(label.into_iter().collect());
+            assert_eq!(is_own(&service, &settings), expect, "{namespace} {organization:?}");
+        };
+        check("trade-acme", Some("acme"), true);
+        check("trade-globex", Some("globex"), false);
+        check("other", Some("acme"), false);
+        check("trade-acme", None, false);
+    }
 }

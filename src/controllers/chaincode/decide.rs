@@ -37,6 +37,8 @@ pub struct View {
     pub outside: BTreeMap<NodeRef, String>,
     /// What serves the contract in the namespaces of this daemon's organizations, where Tenter runs it.
     pub services: BTreeMap<String, Service>,
+    /// What still serves it for own organizations that have left the channel, by namespace and name.
+    pub left: Vec<(String, String)>,
     /// What is waited for before the spec is known to be the definition's; see
     /// [`definitions`](crate::controllers::definitions).
     pub definition_awaited: Option<String>,
@@ -147,7 +149,7 @@ pub fn decide(view: &View) -> Decision {
     let mut decision = Decision {
         phase: if view.defined { Phase::Upgrading } else { Phase::Pending },
         outlook: Outlook::ready("Serving", String::new()),
-        actions: Vec::new(),
+        actions: remove(&view.left).collect(),
         serving: BTreeMap::new(),
     };
     let progress = match &view.progress {
@@ -250,10 +252,13 @@ fn stand(view: &View, progress: &Progress, member: &MemberProgress, decision: &m
         && missing.is_empty()
         && let Some(service) = service
     {
-        let old = service.old.iter().cloned();
-        decision.actions.extend(old.map(|(namespace, name)| Action::Remove { namespace, name }));
+        decision.actions.extend(remove(&service.old));
     }
     Stand::Done
+}
+
+fn remove(services: &[(String, String)]) -> impl Iterator<Item = Action> {
+    services.iter().cloned().map(|(namespace, name)| Action::Remove { namespace, name })
 }
 
 /// Keeps up what serves the definition in force, while another one is on its way.

@@ -53,6 +53,7 @@ fn view() -> View {
         initialized: absent(),
         outside: BTreeMap::new(),
         services: [("acme".to_owned(), running()), ("globex".to_owned(), running())].into(),
+        left: Vec::new(),
         definition_awaited: None,
     }
 }
@@ -272,4 +273,18 @@ fn nothing_is_done_on_a_ledger_that_went_back() {
     let mut view = fresh();
     view.went_back = Some("sequence 3 was committed, and now the ledger has sequence 2".to_owned());
     assert_eq!(seen(&view), expect("SequenceWentBack", Phase::Degraded, &[]));
+}
+
+#[test]
+fn services_of_a_member_that_left_are_taken_down() {
+    let mut view = view();
+    view.left = vec![("trade-initech".to_owned(), "cc-assets-0a".to_owned())];
+    let removed = |view: &View| {
+        let decision = decide(view);
+        decision.actions.iter().any(|it| matches!(it, Action::Remove { namespace, .. } if namespace == "trade-initech"))
+    };
+    assert!(removed(&view));
+    // Whatever the ledger says, or does not say.
+    view.progress = Observation::Unreachable { evidence: "timed out".to_owned() };
+    assert!(removed(&view));
 }

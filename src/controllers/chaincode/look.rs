@@ -11,6 +11,7 @@ use tenter_consortium::chaincode::{
 };
 use tenter_consortium::objects::{
     ChaincodeMember, ChaincodeSourceSpec, ChaincodeSpec, ConsortiumSpec, FIELD_MANAGER, ImageSettings, Kind,
+    LABEL_ORGANIZATION,
 };
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::{NodeRef, ObservedChaincode};
@@ -34,7 +35,7 @@ use crate::nodes::records::{block_hash, read_pinned};
 use crate::nodes::{Node, Nodes, chain};
 use crate::observe::channel::{bounded, each};
 use crate::observe::{chaincode, channel};
-use crate::resources::{CertificateAuthority, Chaincode, Channel};
+use crate::resources::{CertificateAuthority, Chaincode, Channel, Membership};
 
 /// Name of an organization's [`CertificateAuthority`] object.
 const AUTHORITY: &str = "ca";
@@ -105,6 +106,7 @@ pub async fn look(ctx: &Context, scope: &Scope, nodes: &Nodes, object: &Chaincod
         initialized: Observation::Unreachable { evidence: "it is not asked yet".to_owned() },
         outside: seen.outside.clone(),
         services: BTreeMap::new(),
+        left: left(ctx, object, settings).await?,
         definition_awaited: scope.definition_awaited_at(ctx, (Kind::Chaincode, &this), shared, sequence),
         progress,
     };
@@ -214,6 +216,25 @@ fn earlier(
     let allowed = image_allowed(spec.source.image.as_deref().unwrap_or_default(), &settings.images);
     let other = package != progress.package;
     (other && !replaced && installed && allowed).then_some(spec)
+}
+
+/// What serves the contract for own organizations that neither the spec nor a Membership has with peers any more: a Membership
+/// stays until the channel does without its organization, and until then its peers may be asked to endorse.
+async fn left(ctx: &Context, object: &Chaincode, settings: &ConsortiumSpec) -> Result<Vec<(String, String)>, Failure> {
+    let services = act::own_services(ctx, object, settings).await?;
+    let unnamed = services.into_iter().filter(|service| {
+        let organization = service.labels().get(LABEL_ORGANIZATION);
+        object.spec.members.iter().all(|member| Some(&member.organization) != organization)
+    });
+    let mut left = Vec::new();
+    for service in unnamed {
+        let namespace = service.namespace().unwrap_or_default();
+        let membership = apply::get::<Membership>(ctx, &namespace, &object.spec.channel).await?;
+        if membership.is_none_or(|membership| membership.spec.peers.is_empty()) {
+            left.push((namespace, service.name_any()));
+        }
+    }
+    Ok(left)
 }
 
 /// What an earlier image of a contract has left that others serve now.

@@ -75,6 +75,7 @@ impl Lagging {
             initialized: Observation::Present { value: true },
             outside: seen.outside,
             services: BTreeMap::new(),
+            left: Vec::new(),
             definition_awaited: None,
         })
     }

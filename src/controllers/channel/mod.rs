@@ -25,7 +25,7 @@ use tenter_consortium::status::ChannelPhase;
 
 use self::config::ProposalSeen;
 use self::decide::{Action, decide};
-use self::form::{Parties, Seen, look, perform};
+use self::form::{Parties, Seen, foreign_consenters, look, perform};
 use self::status::channel_status;
 use super::driver::DecisionOf;
 use super::follow::Followers;
@@ -90,6 +90,20 @@ async fn peers(ctx: &Context, object: &Channel) -> Result<(usize, usize), Failur
         .filter(|node| node.relation.is_none() && node.state == "present")
         .count();
     Ok((joined, all))
+}
+
+/// Own organizations that the spec releases and whose Membership is still there: they read the channel until it does without
+/// them. Namespace and MSP ID.
+async fn leavers(ctx: &Context, organizations: &[String], object: &Channel) -> Result<Vec<(String, String)>, Failure> {
+    let selector = format!("{LABEL_CHANNEL}={}", object.spec.channel);
+    let memberships = apply::list_all::<Membership>(ctx, &selector).await?;
+    let leaving = memberships.into_iter().filter(|membership| {
+        let organization = &membership.spec.organization;
+        membership.consortium() == object.consortium()
+            && object.spec.retired.contains(organization)
+            && organization_allowed(organization, organizations)
+    });
+    Ok(leaving.map(|it| (it.namespace().unwrap_or_default(), it.spec.msp_id)).collect())
 }
 
 /// The proposals of a channel.
@@ -189,7 +203,12 @@ impl Controlled for ChannelController {
     }
 
     async fn observe(&self, ctx: &Context, scope: &Scope, object: &Channel) -> Result<Observed, Failure> {
-        let parties = Parties::of(&object.spec, &ctx.namespace, &scope.consortium.spec.organizations);
+        let organizations = &scope.consortium.spec.organizations;
+        let mut parties = Parties::of(&object.spec, &ctx.namespace, organizations);
+        if parties.others.is_empty() && !object.spec.retired.is_empty() {
+            let readers = leavers(ctx, organizations, object).await?;
+            parties.others = foreign_consenters(&object.spec, &ctx.namespace, organizations, &readers);
+        }
         gate(ctx, scope, object, &parties.own)?;
         let proposals = proposals(ctx, object).await?;
         let look = look(&self.nodes, &ctx.namespace, &object.spec, parties, &proposals);

@@ -291,7 +291,10 @@ fn leaving(view: &View) -> Option<Decision> {
     }
     let (organization, channel) = (&view.organization, &view.channel);
     let gone = matches!(view.admitted, Observation::Present { value: false });
-    let outlook = if gone {
+    let outlook = if let Observation::Forbidden { evidence } = &view.ordering {
+        let message = format!("the orderers of channel {channel} let {organization} read no more: {evidence}");
+        Outlook::ready("Left", message)
+    } else if gone {
         Outlook::ready("Left", format!("{organization} is no longer in the configuration of channel {channel}"))
     } else {
         let message = format!("waiting until the configuration of channel {channel} no longer has {organization}");

@@ -112,6 +112,12 @@ fn a_released_organization_leaves_and_is_joined_no_more() {
     view.admitted = present(false);
     let decision = check(&view, Phase::Leaving, "Left", &[]);
     assert!(matches!(decision.outlook.verdict, Verdict::Ready { .. }));
+    // Who is out of a channel cannot read that it is; that it may not read is what tells.
+    view.admitted = unreachable();
+    check(&view, Phase::Leaving, "Leaving", &[]);
+    view.ordering = Observation::Forbidden { evidence: "403".to_owned() };
+    let decision = check(&view, Phase::Leaving, "Left", &[]);
+    assert!(matches!(decision.outlook.verdict, Verdict::Ready { .. }));
 }
 
 #[test]

@@ -16,17 +16,18 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service};
 use kube::ResourceExt as _;
 use kube::core::object::{HasSpec, HasStatus};
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
-use tenter_consortium::objects::{ConsortiumSpec, LABEL_NODE, NodeSpec};
+use tenter_consortium::objects::{ANNOTATION_DELETE_VOLUME, ConsortiumSpec, LABEL_NODE, NodeSpec};
 use tenter_consortium::status::NodeStatus;
 use tenter_fabric::ca::{CertificateRequest, Role};
 use tenter_fabric::x509::CertificateInfo;
 use tokio::sync::Mutex;
 
+use super::apply;
 use super::children::Child;
 use super::conditions::Verdict;
 use super::context::Context;
@@ -299,11 +300,24 @@ impl<K: NodeKind> Controlled for NodeController<K> {
             return Ok(Cleanup::Waiting(verdict));
         }
         let name = object.name_any();
+        let claim = labels::volume_claim(&name);
+        // Written by a step of a plan that was approved; nobody else but who runs the cluster may write it.
+        if object.annotations().get(ANNOTATION_DELETE_VOLUME) == Some(&claim) {
+            apply::delete::<PersistentVolumeClaim>(ctx, &object.namespace().unwrap_or_default(), &claim).await?;
+            return Ok(Cleanup::Done(Some(format!(
+                "the program, Services and configuration of {} go, and its volume claim {claim} as was asked for; its Secrets {} \
+                 and {} and its join record {} stay",
+                object.describe(),
+                labels::enrolment_secret(&name),
+                labels::tls_secret(&name),
+                labels::ledgers(&name),
+            ))));
+        }
         Ok(Cleanup::Done(Some(format!(
             "the program, Services and configuration of {} go; its volume claim {}, its Secrets {} and {} and its join \
              record {} stay, and are taken up again by a node of this name; remove them by hand when they are not needed",
             object.describe(),
-            labels::volume_claim(&name),
+            claim,
             labels::enrolment_secret(&name),
             labels::tls_secret(&name),
             labels::ledgers(&name),

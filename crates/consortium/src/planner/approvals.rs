@@ -5,7 +5,7 @@
 //! in the daemon's settings, or in a signed file of the repository whose organization the settings name. An update of a channel
 //! may be approved at its Proposal as well, by the digest of its bytes; whoever carries out an approved one writes that there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -34,7 +34,9 @@ impl Planner<'_> {
             let given = settings.approved.contains(&digest)
                 || !counted.is_empty()
                 || is_approved_as_proposed(self.observed, &planned.step);
-            if settings.required && planned.blocked.is_none() && !given {
+            // A ledger that is deleted is gone, whoever wrote the commit that asks for it.
+            let required = settings.required || matches!(planned.step, Step::RemoveObject { volume: Some(_), .. });
+            if required && planned.blocked.is_none() && !given {
                 planned.blocked = Some(missing(hash, &others));
                 planned.unseen = Some(Unseen::Unapproved);
                 stopped = true;
@@ -43,7 +45,7 @@ impl Planner<'_> {
             planned.approval = Some(StepApproval { digest, by, given });
         }
         if stopped {
-            self.stop_what_waits();
+            stop_what_waits(&mut self.steps);
         }
         self.note_approvals();
     }
@@ -64,18 +66,19 @@ impl Planner<'_> {
             self.notes.insert(Note { level: NoteLevel::Info, code, subject, message });
         }
     }
+}
 
-    /// Blocks what needs something that is blocked.
-    fn stop_what_waits(&mut self) {
-        for id in crate::plan::ordered(&self.steps) {
-            let needs = self.steps.get(&id).filter(|planned| planned.blocked.is_none()).map(|planned| &planned.needs);
-            let is_blocked = |need: &&StepId| self.steps.get(*need).is_some_and(|planned| planned.blocked.is_some());
-            let held = needs.and_then(|needs| needs.iter().find(is_blocked)).cloned();
-            if let (Some(held), Some(planned)) = (held, self.steps.get_mut(&id)) {
-                // Before the approvals nothing that was open needed what is blocked.
-                planned.blocked = Some(format!("waits for {held}, which is blocked"));
-                planned.unseen = Some(Unseen::Unapproved);
-            }
+/// Blocks what needs something that is blocked.
+pub(super) fn stop_what_waits(steps: &mut BTreeMap<StepId, PlannedStep>) {
+    for id in crate::plan::ordered(steps) {
+        let needs = steps.get(&id).filter(|planned| planned.blocked.is_none()).map(|planned| &planned.needs);
+        let is_blocked = |need: &&StepId| steps.get(*need).is_some_and(|planned| planned.blocked.is_some());
+        let held = needs.and_then(|needs| needs.iter().find(is_blocked)).cloned();
+        let unseen = held.as_ref().and_then(|held| steps.get(held)?.unseen);
+        if let (Some(held), Some(planned)) = (held, steps.get_mut(&id)) {
+            planned.blocked = Some(format!("waits for {held}, which is blocked"));
+            // Where the one is no refusal, the other is none.
+            planned.unseen = unseen;
         }
     }
 }

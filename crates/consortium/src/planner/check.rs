@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::approvals::stop_what_waits;
 use crate::plan::{Note, NoteLevel, Plan, Step, StepId};
+
+/// The code of a step that does nothing.
+const NO_CHANGE: &str = "NoChange";
 
 /// What is wrong with a plan: needs that no step meets, cycles, steps that would run although what they need is
 /// blocked. A plan with such notes must not be carried out.
@@ -24,7 +28,7 @@ pub fn check(plan: &Plan) -> Vec<Note> {
         if let Step::UpdateObject { changes, .. } | Step::UpdateChannelConfig { changes, .. } = &planned.step
             && changes.is_empty()
         {
-            report("NoChange", "it changes nothing".to_owned());
+            report(NO_CHANGE, "it changes nothing".to_owned());
         }
         if let Step::DeployChaincode { changes, install, approve, commit: false, waits, .. } = &planned.step
             && changes.is_empty()
@@ -33,7 +37,7 @@ pub fn check(plan: &Plan) -> Vec<Note> {
             && waits.is_empty()
             && planned.blocked.is_none()
         {
-            report("NoChange", "it changes nothing".to_owned());
+            report(NO_CHANGE, "it changes nothing".to_owned());
         }
     }
     for id in in_cycles(plan) {
@@ -41,6 +45,26 @@ pub fn check(plan: &Plan) -> Vec<Note> {
         notes.insert(Note { level: NoteLevel::Error, code: "Cycle".to_owned(), subject: id.to_string(), message });
     }
     notes.into_iter().collect()
+}
+
+/// Stops what is wrong with a finished plan, and says so: a step that changes nothing, and the whole plan where its steps do not
+/// fit together, since nobody knows then what it leaves out.
+pub(super) fn refuse(plan: &mut Plan) {
+    let problems = check(plan);
+    let Some(first) = problems.iter().find(|problem| problem.code != NO_CHANGE).or_else(|| problems.first()) else {
+        return;
+    };
+    let why =
+        format!("the plan contradicts itself, which is an error of this program: {}: {}", first.subject, first.message);
+    let wrong: BTreeSet<&str> = problems.iter().map(|problem| problem.subject.as_str()).collect();
+    for (id, planned) in &mut plan.steps {
+        if (first.code != NO_CHANGE || wrong.contains(id.0.as_str())) && planned.blocked.is_none() {
+            planned.blocked = Some(why.clone());
+        }
+    }
+    stop_what_waits(&mut plan.steps);
+    plan.notes.extend(problems);
+    plan.notes.sort();
 }
 
 /// Steps that are left when, again and again, those are taken away that need nothing.

@@ -7,13 +7,15 @@ use serde_json::Value;
 use tenter_fabric::config::CurrentConfig;
 
 use super::channels::{config_step, fact_changes, join_step, node_object};
+use super::notes::{field as text, retires};
+use super::retire::remove_step;
 use super::{Block, Draft, Planner, object_step, unseen};
 use crate::channel_config::{Refused, TopicUpdate, chain, facts, signing, update_of, updates};
 use crate::desired::DesiredChannel;
 use crate::network::RetiredTarget;
 use crate::objects::{ChannelSpec, Kind, ObjectRef, ProposedChange};
 use crate::observation::Observation;
-use crate::observed::{LiveChannel, ObservedChannel};
+use crate::observed::{LiveChannel, LiveObject, ObservedChannel};
 use crate::plan::{FieldChange, NoteLevel, Origin, Passing, Signing, Step, StepId, Unseen};
 
 /// The topic of changes of the consenter set.
@@ -287,26 +289,16 @@ impl Planner<'_> {
     /// Memberships that the file releases go when the channel's configuration no longer has the organization.
     pub(super) fn remove_released(&mut self) {
         for retired in &self.desired.retired {
-            let released: Vec<(&ObjectRef, &str)> = self
-                .observed
-                .objects
-                .iter()
-                .filter(|(object, live)| {
-                    let field = |name: &str| live.spec.get(name).and_then(Value::as_str);
-                    object.kind == Kind::Membership
-                        && !live.deleting
-                        && self.desired.channels.contains_key(&object.name)
-                        && match &retired.target {
-                            RetiredTarget::Organization(name) => field("organization") == Some(name),
-                            RetiredTarget::Member(channel, organization) => {
-                                field("organization") == Some(organization) && field("channel") == Some(channel)
-                            }
-                            _ => false,
-                        }
-                })
-                .filter_map(|(object, live)| Some((object, live.spec.get("organization")?.as_str()?)))
-                .collect();
-            for (object, organization) in released {
+            let concerns = matches!(retired.target, RetiredTarget::Organization(_) | RetiredTarget::Member(..));
+            let released = self.observed.objects.iter().filter(|(object, live)| {
+                concerns && object.kind == Kind::Membership && !live.deleting && retires(retired, object, live)
+            });
+            let released: Vec<(&ObjectRef, &LiveObject)> =
+                released.filter(|(object, live)| self.governs(object, live)).collect();
+            for (object, live) in released {
+                let (Some(organization), Some(msp_id)) = (text(live, "organization"), text(live, "mspID")) else {
+                    continue;
+                };
                 let channel = &object.name;
                 let step = Step::RemoveObject {
                     object: object.clone(),
@@ -315,15 +307,18 @@ impl Planner<'_> {
                 };
                 let need = config_step(channel, &format!("member/{organization}"));
                 let unread = config_step(channel, UNREAD);
-                let unknown = !self.ledgers.contains_key(channel);
-                let draft = Draft::new(step, std::slice::from_ref(&retired.origin))
-                    .needs([need, unread])
-                    .blocked(unknown.then(|| {
-                    Block::not_seen(
+                let blocked = if !self.desired.channels.contains_key(channel) {
+                    self.still_in(channel, organization, msp_id)
+                } else if self.ledgers.contains_key(channel) {
+                    None
+                } else {
+                    Some(Block::not_seen(
                         "cannot tell whether the channel still has the organization: its configuration was not read",
-                    )
-                }));
-                self.add(StepId(format!("remove/{}", object_step(object))), draft);
+                    ))
+                };
+                let draft =
+                    Draft::new(step, std::slice::from_ref(&retired.origin)).needs([need, unread]).blocked(blocked);
+                self.add(remove_step(object), draft);
             }
         }
     }

@@ -61,22 +61,26 @@ pub fn plan(desired: &Desired, observed: &Observed, revision: Option<&str>) -> P
     for (key, chaincode) in &desired.chaincodes {
         planner.chaincode(key, chaincode);
     }
+    planner.let_go();
     planner.remove_released();
     planner.remove_chaincodes();
     planner.remove_nodes();
+    planner.remove_left_channels();
     planner.note_definition();
     planner.note_orphans();
     planner.effects();
     let hash = hash::hash(&hash::covered(desired, observed, &planner.steps, revision));
     planner.approvals(&hash);
-    Plan {
+    let mut plan = Plan {
         format: FORMAT,
         consortium: desired.consortium.clone(),
         revision: revision.map(str::to_owned),
         hash,
         steps: planner.steps,
         notes: planner.notes.into_iter().collect(),
-    }
+    };
+    check::refuse(&mut plan);
+    plan
 }
 
 /// The id of the step that concerns an object, whatever it does to it.

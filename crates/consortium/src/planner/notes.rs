@@ -61,7 +61,7 @@ impl Planner<'_> {
     /// Whether an object that the file releases goes by steps of the plan.
     fn leaves_by_steps(&self, retired: &Retired, object: &ObjectRef, live: &LiveObject) -> bool {
         match object.kind {
-            Kind::Membership => self.desired.channels.contains_key(&object.name),
+            Kind::Membership => matches!(retired.target, RetiredTarget::Organization(_) | RetiredTarget::Member(..)),
             Kind::Chaincode => matches!(retired.target, RetiredTarget::Chaincode(..)),
             Kind::Orderer | Kind::Peer => live.deleting || self.leaves_as_node(object, live),
             _ => false,
@@ -80,9 +80,15 @@ impl Planner<'_> {
                 Kind::Chaincode => "",
                 _ => " with what becomes of its ledger (keep, snapshotThenDelete or delete)",
             };
+            let stays = match object.kind {
+                Kind::Organization | Kind::CertificateAuthority | Kind::Channel => {
+                    "; that says that it is meant, and leaves this object as it is"
+                }
+                _ => "",
+            };
             let message = format!(
                 "it is live and the definition does not name it. Nothing is deleted: put it back into the file, or add \
-                 `- {}` to spec.retired{ledger}",
+                 `- {}` to spec.retired{ledger}{stays}",
                 release(object, live)
             );
             self.note(NoteLevel::Warning, "Orphan", object.to_string(), message);
