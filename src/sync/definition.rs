@@ -408,7 +408,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("network.yaml"), GOOD).unwrap();
         let reason = |organizations: &[&str]| {
-            from_folder(folder.path(), &spec(organizations), Timestamp::UNIX_EPOCH).problem.map(|problem| problem.reason)
+            from_folder(folder.path(), &spec(organizations), Timestamp::UNIX_EPOCH)
+                .problem
+                .map(|problem| problem.reason)
         };
         assert_eq!(reason(&["*"]), None);
         // A link is not followed, and what cannot be read is not nothing.

@@ -329,7 +329,9 @@ fn unwanted(view: &View, now: Timestamp) -> Decision {
     if let Some(Attempt { last, answer: Answer::Taken { .. } | Answer::Unknown(_), .. }) = &view.attempt
         && now.duration_since(*last) < PATIENCE
     {
-        let message = format!("{unwanted}, and an orderer may have taken it before; whether a config block shows it is waited for");
+        let message = format!(
+            "{unwanted}, and an orderer may have taken it before; whether a config block shows it is waited for"
+        );
         return Decision::new(Phase::Submitted, Outlook::waiting(Wait::Soon, "Submitted", message));
     }
     Decision::new(Phase::Superseded, Outlook::ready("NotWanted", unwanted))

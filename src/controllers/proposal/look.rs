@@ -4,18 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
 use jiff::Timestamp;
-use tenter_consortium::channel_config::{TopicUpdate, choose, problems, updates};
+use tenter_consortium::channel_config::{TopicUpdate, choose, organizations, problems, updates};
 use tenter_consortium::document::Blob;
 use tenter_consortium::objects::{ChannelSpec, ConsortiumSpec, SigningMode, VoteChoice};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::LiveChannel;
-use tenter_consortium::settings::signing_mode;
+use tenter_consortium::settings::{hosts_all, signing_mode};
 use tenter_consortium::status::{ProposalSignature, ProposalVote, RefusedSignature};
 use tenter_fabric::block::{Block, ConfigOrigin};
 use tenter_fabric::client::TransportError;
 use tenter_fabric::client::broadcast::BroadcastError;
-use tenter_fabric::config::{ChannelConfig, CurrentConfig};
 use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate, Freshness};
+use tenter_fabric::config::{ChannelConfig, CurrentConfig};
 use tenter_fabric::identity::SigningIdentity;
 use tenter_fabric::policy::{Judge, KnownIdentity, Received, Requirement, Role};
 use tenter_fabric::x509::CertificateInfo;
@@ -102,23 +102,52 @@ struct Judged {
     untold: BTreeMap<String, String>,
 }
 
+/// A channel as it is: its orderers, and the configuration in force.
+pub struct Live {
+    orderers: Vec<Node>,
+    config: Observation<(LiveChannel, CurrentConfig)>,
+}
+
+impl Live {
+    /// Reads the newest configuration.
+    pub async fn read(nodes: &Nodes, namespace: &str, settings: &ConsortiumSpec, spec: &ChannelSpec) -> Self {
+        // Own orderers first; a member that has none, or whose are down, asks those of others.
+        let readers = own_readers(spec, &settings.organizations);
+        let mut orderers = own_consenters(spec, &settings.organizations);
+        orderers.extend(own_leaving(spec, &settings.organizations));
+        orderers.extend(foreign_consenters(spec, namespace, &settings.organizations, &readers));
+        let pinned = read_pinned(nodes.store(), namespace, &spec.channel, block_hash).await;
+        let hash = pinned.value().map(|pinned| pinned.hash.clone());
+        let config = match channel::config(nodes, &orderers, &spec.channel, hash.as_deref()).await {
+            Observation::Present { value: live } => match CurrentConfig::from_bytes(&spec.channel, &live.config) {
+                Ok(current) => Observation::Present { value: (live, current) },
+                Err(error) => {
+                    Observation::Unreachable { evidence: format!("config block {}: {}", live.block, chain(&error)) }
+                }
+            },
+            other => other.unseen(),
+        };
+        Self { orderers, config }
+    }
+
+    /// Whether others take part in the channel as it is, or as it shall be.
+    pub fn is_shared(&self, settings: &ConsortiumSpec, spec: &ChannelSpec) -> bool {
+        let live = self.config.value().map(|(_, current)| organizations(current.config()));
+        !hosts_all(settings, spec, live.as_ref())
+    }
+}
+
 /// Looks at everything that the decision needs. `collected` are signatures from anywhere: only those that count are
 /// kept.
 pub async fn look(
     place: &Place<'_>,
+    live: Live,
     base_sequence: u64,
     update: ConfigUpdate,
     collected: Vec<ConfigSignature>,
 ) -> Seen {
-    let Place { nodes, namespace, settings, spec, .. } = *place;
-    // Own orderers first; a member that has none, or whose are down, asks those of others.
-    let readers = own_readers(spec, &settings.organizations);
-    let mut orderers = own_consenters(spec, &settings.organizations);
-    orderers.extend(own_leaving(spec, &settings.organizations));
-    orderers.extend(foreign_consenters(spec, namespace, &settings.organizations, &readers));
-    let pinned = read_pinned(nodes.store(), namespace, &spec.channel, block_hash).await;
-    let hash = pinned.value().map(|pinned| pinned.hash.clone());
-    let config = channel::config(nodes, &orderers, &spec.channel, hash.as_deref()).await;
+    let Place { spec, .. } = *place;
+    let Live { orderers, config } = live;
     let published = place.messages.and_then(|messages| messages.find(&spec.channel, &update.digest()));
     let mut seen = Seen {
         update,
@@ -132,13 +161,8 @@ pub async fn look(
         exchanged: Exchanged { published: published.is_some(), ..Exchanged::default() },
         orderers,
     };
-    let Observation::Present { value: live } = config else { return seen };
-    match CurrentConfig::from_bytes(&spec.channel, &live.config) {
-        Ok(current) => seen.compare(place, base_sequence, &live, &current, collected).await,
-        Err(error) => {
-            let evidence = format!("config block {}: {}", live.block, chain(&error));
-            seen.standing = Observation::Unreachable { evidence };
-        }
+    if let Observation::Present { value: (live, current) } = config {
+        seen.compare(place, base_sequence, &live, &current, collected).await;
     }
     seen
 }
@@ -391,7 +415,7 @@ async fn judge(
         .cloned()
         .collect();
     signatures.retain(|(_, signer)| !unwanted(&signer.msp_id));
-    let Able { own, signers, willing, writers } = able(place, &judge).await;
+    let Able { own, signers, willing, writers } = able(place, &judge, current).await;
     let have: Vec<KnownIdentity> = signatures.iter().map(|(_, signer)| signer.clone()).collect();
     let requirement = judge.needed_for(current, update, &have);
     let satisfied = requirement.is_satisfied();
@@ -493,8 +517,9 @@ struct Able {
     writers: Writers,
 }
 
-async fn able(place: &Place<'_>, judge: &Judge) -> Able {
+async fn able(place: &Place<'_>, judge: &Judge, current: &CurrentConfig) -> Able {
     let Place { nodes, settings, spec, now, .. } = *place;
+    let live = organizations(current.config());
     let organizations = own_organizations(settings, spec);
     let own: BTreeSet<String> = organizations.iter().map(|own| own.msp_id.clone()).collect();
     let secret = |own: &Own, name: &str| format!("{}/{name}", own.namespace);
@@ -508,7 +533,7 @@ async fn able(place: &Place<'_>, judge: &Judge) -> Able {
             judge.identify(identity.creator()).is_ok_and(|known| known.role() == Some(Role::Admin))
         });
         if counts {
-            let auto = signing_mode(settings, spec, &own.organization) == SigningMode::Auto;
+            let auto = signing_mode(settings, spec, &live, &own.organization) == SigningMode::Auto;
             let willing = match place.said(&own.msp_id) {
                 Some(VoteChoice::Approve) => true,
                 Some(VoteChoice::Reject) => false,

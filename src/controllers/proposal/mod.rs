@@ -26,12 +26,11 @@ use tenter_consortium::objects::{
     ProposalSpec,
 };
 use tenter_consortium::observation::Observation;
-use tenter_consortium::settings::hosts_all;
 use tenter_consortium::status::{ProposalPhase, ProposalSignature, ProposalStatus, ProposalVote};
 use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate};
 
 use self::decide::{Action, Answer, Attempt, Standing, VOTED_DOWN, View, decide};
-use self::look::{Place, Seen, look, own_organizations};
+use self::look::{Live, Place, Seen, look, own_organizations};
 use super::apply::MANAGED_BY;
 use super::channel::config::ProposalSeen;
 use super::conditions::{READY, state};
@@ -148,9 +147,9 @@ impl ProposalController {
         &self,
         ctx: &Context,
         settings: &ConsortiumSpec,
-        channel: &ChannelSpec,
+        shared: bool,
     ) -> (Option<(String, Credentials)>, Option<Messages>, Option<String>) {
-        if hosts_all(settings, channel) {
+        if !shared {
             return (None, None, None);
         }
         let source = place(settings);
@@ -249,8 +248,7 @@ impl Controlled for ProposalController {
     type Object = Proposal;
     type Observed = Observed;
     type Action = Action;
-    const BY_OTHERS: &'static [&'static str] =
-        &["SignaturesMissing", "VotesMissing"];
+    const BY_OTHERS: &'static [&'static str] = &["SignaturesMissing", "VotesMissing"];
     const ASKS: bool = true;
 
     fn watch(&self, controller: Controller<Proposal>, ctx: &Context) -> Controller<Proposal> {
@@ -287,7 +285,9 @@ impl Controlled for ProposalController {
         let channel = apply::get::<Channel>(ctx, &ctx.namespace, &object.spec.channel).await?.ok_or_else(|| {
             Failure::terminal("NoChannel", format!("there is no Channel {}/{}", ctx.namespace, object.spec.channel))
         })?;
-        let (exchange, messages, silent) = self.exchanged(ctx, &scope.consortium.spec, &channel.spec).await;
+        let live = Live::read(&self.nodes, &ctx.namespace, &scope.consortium.spec, &channel.spec).await;
+        let shared = live.is_shared(&scope.consortium.spec, &channel.spec);
+        let (exchange, messages, silent) = self.exchanged(ctx, &scope.consortium.spec, shared).await;
         let votes = votes(ctx, scope, object, &channel.spec).await?;
         let place = Place {
             nodes: &self.nodes,
@@ -298,7 +298,7 @@ impl Controlled for ProposalController {
             votes: &votes,
             now: ctx.now(),
         };
-        let seen = look(&place, object.spec.base_sequence, update, collected).await;
+        let seen = look(&place, live, object.spec.base_sequence, update, collected).await;
         seen.complete(&mut view);
         Ok(Observed { view, seen: Some(seen), place: exchange, silent })
     }
