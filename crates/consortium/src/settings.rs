@@ -258,7 +258,7 @@ mod tests {
                 "ordererOrganizations": [],
                 "members": members.iter().map(|name| organization(name)).collect::<Vec<_>>(),
                 "policies": {"channel": {}, "orderer": {}, "application": {}},
-                "capabilities": {"channel": [], "orderer": [], "application": []},
+                "capabilities": {"channel": "V2_0", "orderer": "V2_0", "application": "V2_5"},
                 "batch": {"maxMessageCount": 1, "absoluteMaxBytes": 1, "preferredMaxBytes": 1, "timeout": "1s"},
                 "retired": retired,
             }))
