@@ -128,12 +128,13 @@ pub fn hosts_all(spec: &ConsortiumSpec, channel: &ChannelSpec, live: Option<&BTr
     let allowed = |organization: &String| organization_allowed(organization, &spec.organizations);
     let orderers = channel.orderer_organizations.iter().map(|it| (&it.organization, &it.namespace));
     let members = channel.members.iter().map(|it| (&it.organization, &it.namespace));
-    let leaving = channel.consensus.released.iter().map(|it| (&it.organization, &it.namespace));
+    // Among those that are released are some that the channel never had.
+    let leaving = || channel.retired.iter().chain(channel.consensus.released.iter().map(|it| &it.organization));
     let wanted = |(organization, namespace): (&String, &String)| {
         allowed(organization) && namespace_allowed(namespace, &spec.namespaces)
     };
-    orderers.chain(members).chain(leaving).all(wanted)
-        && live.map_or_else(|| channel.retired.iter().all(allowed), |live| live.iter().all(allowed))
+    orderers.chain(members).all(wanted)
+        && live.map_or_else(|| leaving().all(allowed), |live| live.iter().all(allowed))
 }
 
 /// Who decides that an organization signs updates of a channel, whose configuration in force has the organizations `live`.
@@ -238,7 +239,9 @@ mod tests {
         }))
         .unwrap();
         let organization =
-            |name: &str| serde_json::json!({"organization": name, "mspID": name, "namespace": format!("trade-{name}")});
+            |name: &str| serde_json::json!({
+            "organization": name, "mspID": name, "namespace": format!("trade-{name}"), "peers": [], "anchors": []
+        });
         let channel = |members: &[&str], retired: &[&str], released: &[&str]| -> ChannelSpec {
             let orderer = |name: &&str| {
                 let mut orderer = organization(name);
@@ -279,7 +282,10 @@ mod tests {
         check(&retired, &["acme", "globex"], SigningMode::Auto);
         assert!(hosts_all(&spec, &own, None) && !hosts_all(&spec, &retired, None));
         check(&channel(&["acme", "initech"], &[], &[]), &["acme"], SigningMode::Manual);
-        check(&channel(&["acme"], &[], &["initech"]), &["acme"], SigningMode::Manual);
+        let released = channel(&["acme"], &[], &["initech"]);
+        check(&released, &["acme", "initech"], SigningMode::Manual);
+        check(&released, &["acme"], SigningMode::Auto);
+        assert!(!hosts_all(&spec, &released, None));
     }
 
     #[test]

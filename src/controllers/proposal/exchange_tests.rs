@@ -371,6 +371,33 @@ async fn manual_signing_waits_for_a_word() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rejection_signed_elsewhere_counts_for_the_own_daemon_too() {
+    let (mut world, url) = formed().await;
+    change(&mut world, "ANY Endorsement");
+    let mut acme = Daemon::new(&world, &url, &["hub", "acme"]).await;
+    let decision = acme.pass(&world, 0).await;
+    assert_eq!(decision.actions, [Action::Sign("AcmeMSP".to_owned())], "not published yet: {decision:?}");
+    let found = signing_identity(world.nodes.store(), "trade-acme", "identity-config-admin", "AcmeMSP").await;
+    let rejection = acme.update.reject(found.value().unwrap(), nonce().unwrap(), "not like this").unwrap();
+    let mut message = Message::new(CHANNEL, acme.update.bytes());
+    message.rejections.insert("AcmeMSP".to_owned(), Blob(rejection.to_bytes()));
+    let offline = MessageChannel::new(world.folder.path().join("offline"), How::Here);
+    offline.publish(&url, &Credentials::default(), Timestamp::now(), message).await.unwrap();
+    let decision = acme.pass(&world, 60).await;
+    assert_eq!(decision.outlook.verdict.reason(), "SignaturesMissing", "{decision:?}");
+    assert!(decision.actions.is_empty(), "neither signed nor published: {decision:?}");
+    assert!(decision.outlook.verdict.message().contains("AcmeMSP (not like this)"), "{decision:?}");
+    // Two of the other members could still make it pass.
+    let (_, view) = acme.look(&world, Timestamp::now() + jiff::SignedDuration::from_secs(120)).await;
+    let enough = view.judgement.unwrap().enough;
+    assert!(enough.contains(&vec!["GlobexMSP".to_owned(), "InitechMSP".to_owned()]), "{enough:?}");
+    // A Vote is the later word.
+    acme.vote("AcmeMSP", VoteChoice::Approve, "");
+    let decision = acme.pass(&world, 180).await;
+    assert_eq!(decision.actions, [Action::Publish], "{decision:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_voted_out_by_a_file_that_leaves_it_out() {
     let (mut world, url) = formed().await;
     world.spec.members.retain(|member| member.organization != "initech");

@@ -29,7 +29,7 @@ use tenter_consortium::observation::Observation;
 use tenter_consortium::status::{ProposalPhase, ProposalSignature, ProposalStatus, ProposalVote};
 use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate};
 
-use self::decide::{Action, Answer, Attempt, Standing, VOTED_DOWN, View, decide};
+use self::decide::{Action, Answer, Attempt, Standing, UNSATISFIABLE, VOTED_DOWN, View, decide};
 use self::look::{Live, Place, Seen, look, own_organizations};
 use super::apply::MANAGED_BY;
 use super::channel::config::ProposalSeen;
@@ -58,7 +58,7 @@ pub fn seen(proposal: &Proposal) -> ProposalSeen {
         topic: proposal.spec.topic.clone(),
         digest: proposal.spec.digest.clone(),
         phase: status.phase,
-        voted_down: ready.is_some_and(|condition| condition.reason == VOTED_DOWN),
+        voted_down: ready.is_some_and(|condition| [VOTED_DOWN, UNSATISFIABLE].contains(&condition.reason.as_str())),
         awaiting: status.awaiting_votes.clone(),
         changes: proposal.spec.changes.clone(),
         message: ready.map_or_else(|| "it was just made".to_owned(), |condition| condition.message.clone()),
@@ -322,6 +322,7 @@ impl Controlled for ProposalController {
             missing: missing.filter(|missing| !missing.is_empty()),
             refused: observed.seen.as_ref().map(Seen::refused).unwrap_or_default(),
             awaiting_votes: observed.view.judgement.as_ref().map(|it| it.awaiting_votes.clone()).unwrap_or_default(),
+            enough: observed.view.judgement.as_ref().map(|it| it.enough.clone()).unwrap_or_default(),
             votes: observed.seen.as_ref().and_then(Seen::votes).unwrap_or(old.votes),
             still_submittable: decision.still_submittable,
             submitted_at: observed.view.attempt.as_ref().map(|attempt| attempt.first.to_string()).or(old.submitted_at),
