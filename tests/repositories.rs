@@ -352,9 +352,14 @@ mod offline {
         git(&["-C", &work, "-c", "user.name=t", "-c", "user.email=t@example.test", "commit", "-q", "-m", "update"]);
         git(&["-C", &work, "push", "-q", "origin", "tenter/signatures"]);
         let url = format!("file://{bare}");
-        let missing = signing.sign(&["deals/00000000", "--repository", &url, "--yes"]);
+        let missing = signing.sign(&[&format!("deals/{}", "0".repeat(64)), "--repository", &url, "--yes"]);
         assert_eq!(missing.status.code(), Some(1), "{missing:?}");
-        let place = format!("deals/{}", &digest[..10]);
+        // Where nobody looks at it, only the whole digest names it.
+        for length in [10, 16, 63] {
+            let short = signing.sign(&[&format!("deals/{}", &digest[..length]), "--repository", &url, "--yes"]);
+            assert_eq!(short.status.code(), Some(3), "{short:?}");
+        }
+        let place = format!("deals/{digest}");
         let done = signing.sign(&[&place, "--repository", &url, "--yes"]);
         assert!(done.status.success(), "{done:?}");
         let name = format!("tenter/signatures:deals/{digest}/AcmeMSP.sig");

@@ -87,6 +87,11 @@ pub struct Args {
     yes: bool,
 }
 
+/// Hex digits of a digest.
+const DIGEST: usize = 64;
+/// Hex digits that name an update which a person then looks at. With fewer, another update could be made to fit.
+const SHORTEST: usize = 16;
+
 fn refused(error: &dyn std::error::Error) -> CliError {
     CliError::plain(Exit::Failure, chain(error))
 }
@@ -104,7 +109,7 @@ fn text(path: &Path) -> Result<String, CliError> {
 pub fn run(args: &Args) -> Result<Outcome, CliError> {
     let remote = args.repository.as_ref().map(|url| Remote::new(args, url)).transpose()?;
     let update = match &remote {
-        Some(remote) => remote.read(&args.update)?,
+        Some(remote) => remote.read(&args.update, args.yes)?,
         None => bytes(Path::new(&args.update))?,
     };
     let update = ConfigUpdate::from_bytes(update).map_err(|error| refused(&error))?;
@@ -228,14 +233,20 @@ impl Remote {
         Ok(Self { request })
     }
 
-    fn read(&self, place: &str) -> Result<Vec<u8>, CliError> {
-        let messages = exchange(&self.request)?;
+    fn read(&self, place: &str, unasked: bool) -> Result<Vec<u8>, CliError> {
         let wanted = place.trim_end_matches(&format!("/{UPDATE}"));
+        let shortest = if unasked { DIGEST } else { SHORTEST };
+        if wanted.rsplit('/').next().unwrap_or_default().len() < shortest {
+            let message = format!("{wanted} names too little of the update's digest");
+            let hint = format!("at least {SHORTEST} hex digits, and with --yes all {DIGEST}: everybody who may push makes updates");
+            return Err(CliError::new(Exit::Usage, message, hint));
+        }
+        let messages = exchange(&self.request)?;
         // The beginning of a digest is enough, where there is one such update.
         let named = |message: &Message| {
             let Folder { channel, digest } = &message.folder;
             let digest_of = wanted.strip_prefix(channel.as_str()).and_then(|rest| rest.strip_prefix('/'));
-            digest_of.is_some_and(|wanted| wanted.len() >= 8 && digest.starts_with(wanted))
+            digest_of.is_some_and(|wanted| digest.starts_with(wanted))
         };
         let mut found = messages.messages.into_iter().filter(named);
         match (found.next(), found.next()) {

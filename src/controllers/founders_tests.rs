@@ -37,7 +37,7 @@ use crate::controllers::definitions::{Behind, Definitions};
 use crate::controllers::membership::{decide as member, join};
 use crate::controllers::process_world::{CHANNEL, CONFIG_YAML, SYSTEM, enrol, pair, reference, start, table};
 use crate::controllers::proposal::decide::{Action, Attempt, Decision, VOTED_DOWN, View, decide};
-use crate::controllers::proposal::look::{Place, look};
+use crate::controllers::proposal::look::{Live, Place, look};
 use crate::messages::channel::{How, MessageChannel};
 use crate::nodes::identity::signing_identity;
 use crate::nodes::memory::MemoryStore;
@@ -455,7 +455,8 @@ impl Member {
             votes: &votes,
             now,
         };
-        let seen = look(&place, followed.base, followed.update.clone(), followed.signatures.clone()).await;
+        let live = Live::read(&self.nodes, SYSTEM, &self.settings, spec).await;
+        let seen = look(&place, live, followed.base, followed.update.clone(), followed.signatures.clone()).await;
         let place = (SYSTEM.to_owned(), followed.topic.clone());
         let update = (CHANNEL, followed.topic.as_str(), digest);
         let mut view = View::unseen(place, update, followed.attempt.clone(), now);

@@ -296,8 +296,16 @@ fn for_others(spec: &ConsortiumSpec, facts: &RepositoryFacts) -> Option<Problem>
     Some(Problem { reason: "OrganizationsNotNamed".to_owned(), message, terminal: true })
 }
 
-/// Reads a definition from a local folder.
+/// Reads a definition from a local folder. A folder has no commits: where they are to be verified, nothing is taken from it,
+/// as the objects would count as what the members signed.
 pub fn from_folder(path: &Path, spec: &ConsortiumSpec, now: Timestamp) -> Newest {
+    if verifies(spec) {
+        let message = "spec.source.verification asks for signed commits, and a folder (--path) has none: leave --path out, or \
+                       set spec.source.verification.mode to `off`"
+            .to_owned();
+        let reason = "FolderNotVerified".to_owned();
+        return Newest::failed(None, Problem { reason, message, terminal: true });
+    }
     match folder::read(path) {
         Err(error) => Newest::failed(None, problem(&error)),
         Ok((file, bytes)) => {
@@ -343,6 +351,8 @@ pub fn last_applied(spec: &ConsortiumSpec, cache: &Path, commit: &str) -> Option
 
 #[cfg(test)]
 mod tests {
+    use tenter_consortium::objects::{SourceVerification, VerificationMode};
+
     use super::*;
 
     fn spec(organizations: &[&str]) -> ConsortiumSpec {
@@ -420,5 +430,20 @@ mod tests {
         std::fs::create_dir_all(folder.path().join("organizations/acme")).unwrap();
         assert_eq!(reason(&["*"]).as_deref(), Some("OrganizationsNotNamed"));
         assert_eq!(reason(&["hub"]), None);
+    }
+
+    #[test]
+    fn a_folder_is_no_verified_history() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("network.yaml"), GOOD).unwrap();
+        let check = |mode: VerificationMode, expect: Option<&str>| {
+            let mut spec = spec(&["*"]);
+            spec.source.verification = Some(SourceVerification { mode, ..SourceVerification::default() });
+            let newest = from_folder(folder.path(), &spec, Timestamp::UNIX_EPOCH);
+            assert_eq!(newest.problem.as_ref().map(|problem| problem.reason.as_str()), expect, "{newest:?}");
+            assert_eq!(newest.good.is_some(), expect.is_none());
+        };
+        check(VerificationMode::Required, Some("FolderNotVerified"));
+        check(VerificationMode::Off, None);
     }
 }

@@ -1,7 +1,7 @@
 //! Which parts of a definition a change touches, and whose consent that needs.
 //!
 //! A change is looked at by the model and not by lines: moving, reformatting or spelling out a default touches nothing. An
-//! organization's part is its own section and its folder in the repository. What it only inherits (the Fabric version of
+//! organization's part is its own section and its folder in the repository; to take part in another channel needs its agreement as well. What it only inherits (the Fabric version of
 //! the network) is not its section.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +52,8 @@ pub struct Side {
     folders: BTreeMap<String, String>,
     /// The organizations that may be taken down.
     retired: BTreeSet<String>,
+    /// Who takes part in each channel.
+    participants: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Side {
@@ -82,7 +84,10 @@ impl Side {
             RetiredTarget::Organization(name) => Some(name.clone()),
             _ => None,
         });
-        Self { parts, folders, retired: retired.collect() }
+        let participants = network.channels.iter().map(|channel| {
+            (channel.name.clone(), channel.participants().into_iter().map(str::to_owned).collect())
+        });
+        Self { parts, folders, retired: retired.collect(), participants: participants.collect() }
     }
 }
 
@@ -126,15 +131,20 @@ pub struct SignedChange {
     pub organizations: BTreeSet<String>,
 }
 
-/// The organizations of a change whose agreement it takes: those that it touches, except one that goes and that
-/// `spec.retired` releases. Who releases it is decided by votes on the channels.
+/// The organizations of a change whose agreement it takes: those that it touches or has take part in another channel, except one
+/// that goes and that `spec.retired` releases. Who releases it is decided by votes on the channels.
 pub fn agreement(old: &Side, new: &Side) -> BTreeSet<String> {
+    let joins = new.participants.iter().flat_map(|(channel, names)| {
+        let before = old.participants.get(channel);
+        names.iter().filter(move |name| before.is_none_or(|before| !before.contains(*name))).cloned()
+    });
     touched(old, new)
         .into_iter()
         .filter_map(|part| match part {
             Part::Organization(name) => Some(name),
             _ => None,
         })
+        .chain(joins)
         .filter(|name| new.parts.contains_key(&Part::Organization(name.clone())) || !new.retired.contains(name))
         .collect()
 }
@@ -156,8 +166,8 @@ impl std::fmt::Display for Unconsented {
         let Self { commit, key, organization } = self;
         write!(
             f,
-            "commit {commit}, signed by {key}, changes the section or the folder of organization {organization}, which has \
-             not agreed: it needs a signature by one of that organization's keys, or a new \
+            "commit {commit}, signed by {key}, changes the section, the folder or the channels of organization {organization}, which \
+             has not agreed: it needs a signature by one of that organization's keys, or a new \
              organizations/{organization}/consent.sig (tenter consent {organization})"
         )
     }
@@ -248,6 +258,21 @@ mod tests {
         assert_eq!(agreement(&side(BASE, &[]), &side(&gone, &[])), BTreeSet::from(["globex".to_owned()]));
         let retired = format!("{gone}  retired: [{{organization: globex}}]\n");
         assert!(agreement(&side(BASE, &[]), &side(&retired, &[])).is_empty());
+    }
+
+    #[test]
+    fn taking_part_in_another_channel_needs_agreement() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        let check = |old: &str, new: &str, expect: &[&str]| {
+            assert_eq!(agreement(&side(old, &[]), &side(new, &[])), names(expect), "{new}");
+        };
+        let alone = BASE.replace("[acme, globex]", "[acme]");
+        check(&alone, BASE, &["globex"]);
+        // Whoever leaves is not asked here, and what else a channel says is decided by votes on it.
+        check(BASE, &alone, &[]);
+        check(BASE, &BASE.replace("[acme, globex]}", "[acme, globex], batch: {timeout: 1s}}"), &[]);
+        check(BASE, &format!("{BASE}  - {{name: loans, members: [acme]}}\n"), &["acme"]);
+        check(BASE, &format!("{BASE}  - {{name: loans, members: [acme, globex]}}\n"), &["acme", "globex"]);
     }
 
     #[test]

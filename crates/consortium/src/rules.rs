@@ -298,6 +298,8 @@ rules! {
         "Policies such as BlockValidation count identities by their organizational unit.";
     CONSENT = "repository/consent", Error, "consent.sig verifies, and covers what the repository holds.",
         "It is the signature of the organization's configuration administrator over its section, the channels that it takes part in and its folder. Any change of these needs it anew.";
+    CONSENT_MISSING = "repository/consent-missing", Warning, "Who joins a channel after its founding has given its consent.",
+        "Founders agree by joining the genesis block that each of them has computed. Whoever the definition names later is invited: `consent.sig` in its folder is the acceptance, and without it anybody who may push speaks for it. Only channels whose genesis block is pinned, from a commit that is known, tell who came later.";
     PINNED_GENESIS = "repository/pinned-genesis", Error, "A pinned genesis block is the one that the definition gives.",
         "`channels/<name>/genesis.pb` and `genesis.yaml` belong together, and every member computes the block again. Nobody joins another one.";
     APPROVAL_SHAPE = "repository/approval-shape", Error, "Approvals stand at approvals/HASH/ORGANIZATION.yaml and can be read.",

@@ -121,20 +121,33 @@ pub fn verifies(spec: &ConsortiumSpec) -> bool {
     spec.source.verification.as_ref().is_some_and(|verification| verification.mode == VerificationMode::Required)
 }
 
-/// Whether a daemon acts for every organization of a channel: then there is nobody to exchange signatures with.
-pub fn hosts_all(spec: &ConsortiumSpec, channel: &ChannelSpec) -> bool {
+/// Whether a daemon acts for every organization of a channel: then there is nobody to exchange signatures with. `live` names
+/// those that the configuration in force has: the shared file alone could leave out who takes part, and is what they decide
+/// about. Where that configuration is not known, those that the file releases may be in it.
+pub fn hosts_all(spec: &ConsortiumSpec, channel: &ChannelSpec, live: Option<&BTreeSet<String>>) -> bool {
+    let allowed = |organization: &String| organization_allowed(organization, &spec.organizations);
     let orderers = channel.orderer_organizations.iter().map(|it| (&it.organization, &it.namespace));
     let members = channel.members.iter().map(|it| (&it.organization, &it.namespace));
-    orderers.chain(members).all(|(organization, namespace)| {
-        organization_allowed(organization, &spec.organizations) && namespace_allowed(namespace, &spec.namespaces)
-    })
+    // Among those that are released are some that the channel never had.
+    let leaving = || channel.retired.iter().chain(channel.consensus.released.iter().map(|it| &it.organization));
+    let wanted = |(organization, namespace): (&String, &String)| {
+        allowed(organization) && namespace_allowed(namespace, &spec.namespaces)
+    };
+    orderers.chain(members).all(wanted)
+        && live.map_or_else(|| leaving().all(allowed), |live| live.iter().all(allowed))
 }
 
-/// Who decides that an organization signs updates of a channel. `auto` without the verification of commits counts as `manual`.
-pub fn signing_mode(spec: &ConsortiumSpec, channel: &ChannelSpec, organization: &str) -> SigningMode {
+/// Who decides that an organization signs updates of a channel, whose configuration in force has the organizations `live`.
+/// `auto` without the verification of commits counts as `manual`.
+pub fn signing_mode(
+    spec: &ConsortiumSpec,
+    channel: &ChannelSpec,
+    live: &BTreeSet<String>,
+    organization: &str,
+) -> SigningMode {
     match spec.signing.get(organization) {
         Some(SigningMode::Auto) if verifies(spec) => SigningMode::Auto,
-        None if hosts_all(spec, channel) => SigningMode::Auto,
+        None if hosts_all(spec, channel, Some(live)) => SigningMode::Auto,
         _ => SigningMode::Manual,
     }
 }
@@ -216,6 +229,64 @@ pub fn server_allowed(address: &str, allowed: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_organization_signs_by_itself_only_where_nobody_else_takes_part() {
+        let spec: ConsortiumSpec = serde_json::from_value(serde_json::json!({
+            "source": {"repository": "file:///nowhere"},
+            "organizations": ["acme", "globex"],
+            "namespaces": {"allowed": ["trade-*"]},
+        }))
+        .unwrap();
+        let organization =
+            |name: &str| serde_json::json!({
+            "organization": name, "mspID": name, "namespace": format!("trade-{name}"), "peers": [], "anchors": []
+        });
+        let channel = |members: &[&str], retired: &[&str], released: &[&str]| -> ChannelSpec {
+            let orderer = |name: &&str| {
+                let mut orderer = organization(name);
+                orderer["orderer"] = "orderer1".into();
+                orderer["address"] = "orderer1:7050".into();
+                orderer
+            };
+            serde_json::from_value(serde_json::json!({
+                "consortium": "trade",
+                "channel": "deals",
+                "organizer": "acme",
+                "consensus": {
+                    "type": "etcdraft",
+                    "consenters": [],
+                    "released": released.iter().map(orderer).collect::<Vec<_>>(),
+                },
+                "ordererOrganizations": [],
+                "members": members.iter().map(|name| organization(name)).collect::<Vec<_>>(),
+                "policies": {"channel": {}, "orderer": {}, "application": {}},
+                "capabilities": {"channel": "V2_0", "orderer": "V2_0", "application": "V2_5"},
+                "batch": {"maxMessageCount": 1, "absoluteMaxBytes": 1, "preferredMaxBytes": 1, "timeout": "1s"},
+                "retired": retired,
+            }))
+            .unwrap()
+        };
+        let check = |channel: &ChannelSpec, live: &[&str], expect: SigningMode| {
+            let live = live.iter().map(|name| (*name).to_owned()).collect();
+            assert_eq!(signing_mode(&spec, channel, &live, "acme"), expect, "{channel:?} {live:?}");
+        };
+        let own = channel(&["acme", "globex"], &[], &[]);
+        check(&own, &[], SigningMode::Auto);
+        check(&own, &["acme", "globex"], SigningMode::Auto);
+        // The file takes initech out: it still takes part in what is decided.
+        check(&own, &["acme", "globex", "initech"], SigningMode::Manual);
+        let retired = channel(&["acme", "globex"], &["initech"], &[]);
+        check(&retired, &["acme", "globex", "initech"], SigningMode::Manual);
+        // It has left.
+        check(&retired, &["acme", "globex"], SigningMode::Auto);
+        assert!(hosts_all(&spec, &own, None) && !hosts_all(&spec, &retired, None));
+        check(&channel(&["acme", "initech"], &[], &[]), &["acme"], SigningMode::Manual);
+        let released = channel(&["acme"], &[], &["initech"]);
+        check(&released, &["acme", "initech"], SigningMode::Manual);
+        check(&released, &["acme"], SigningMode::Auto);
+        assert!(!hosts_all(&spec, &released, None));
+    }
 
     #[test]
     fn namespaces_by_name_and_prefix() {

@@ -568,6 +568,9 @@ status! {
         /// Organizations of this daemon whose administrators have to say whether they sign, by MSP ID.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         awaiting_votes: Vec<String>,
+        /// Smallest sets of organizations, by MSP ID, each of which would be enough beside those that have signed; at most eight.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        enough: Vec<Vec<String>>,
         /// Whether it was settled here and others could still submit it: signatures cannot be taken back.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         still_submittable: bool,

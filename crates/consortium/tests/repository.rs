@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use getrandom::rand_core::UnwrapErr;
 use jiff::{SignedDuration, Timestamp};
 use tenter_consortium::channel_config::{ConsenterMaterial, MspMaterial};
-use tenter_consortium::document::{Blob, MemberFiles, RepositoryFacts, Snapshot, load};
+use tenter_consortium::document::{Blob, MemberFiles, RepositoryFacts, Snapshot, load, parse};
 use tenter_consortium::expiry::expiring;
 use tenter_consortium::model::{Compared, Revision, plan_between};
 use tenter_consortium::network::Network;
+use tenter_consortium::ownership::{Side, SignedChange, agreement, unconsented};
 use tenter_consortium::repository::approval::{self, Approval, ApprovalError, given};
 use tenter_consortium::repository::consent::{self, ConsentError};
 use tenter_consortium::repository::{self, GenesisNote, NotFounded, files, founding};
@@ -167,6 +168,13 @@ impl World {
         not.pop().map(|not| not.error)
     }
 
+    /// The commit of the pinned genesis block knows the channel without globex.
+    fn founded_without_globex(&mut self) {
+        let definition = self.definition.replace("[acme/orderer1, globex/orderer1]", "[acme/orderer1]");
+        let definition = Blob(definition.replace("members: [acme, globex]", "members: [acme]").into_bytes());
+        self.commits.insert("c".repeat(40), Snapshot { definition, members: self.members.clone() });
+    }
+
     fn verdict(&self) -> Result<consent::Signer, ConsentError> {
         let folder = repository::read(&self.members).0.organizations.remove("globex").unwrap();
         consent::verify(&self.network(), "globex", &folder, None, now())
@@ -229,6 +237,10 @@ fn every_rule_of_the_folders_is_broken_by_its_case() {
     check("repository/consent", now(), &|world| {
         world.definition = world.definition.replace("peer1.globex.example:7051", "peer1.globex.example:7052");
     });
+    check("repository/consent-missing", now(), &|world| {
+        world.founded_without_globex();
+        drop(world.members.files.remove("organizations/globex/consent.sig"));
+    });
     check("repository/pinned-genesis", now(), &|world| {
         world.definition = world
             .definition
@@ -281,6 +293,55 @@ fn consent_covers_the_meaning_and_not_the_lines() {
     let other = world.globex.tls("orderer1.globex.example", 200);
     world.put(&format!("{ORDERER}/tls.crt"), other);
     assert!(matches!(world.verdict(), Err(ConsentError::Covers { .. })), "the folder changed");
+}
+
+#[test]
+fn founders_need_no_consent_and_who_is_invited_does() {
+    let missing = |world: &World| world.rules_at(now()).iter().filter(|rule| *rule == "repository/consent-missing").count();
+    let mut world = World::new();
+    assert_eq!(missing(&world), 0, "nothing is pinned yet: all of them form it");
+    world.pin();
+    assert_eq!(missing(&world), 0, "the commit is not known");
+    let definition = Blob(world.definition.clone().into_bytes());
+    world.commits.insert("c".repeat(40), Snapshot { definition, members: world.members.clone() });
+    assert_eq!(missing(&world), 0, "both founded it");
+    world.founded_without_globex();
+    assert_eq!(missing(&world), 1);
+    let admin = world.globex.signer(Role::Admin);
+    world.consent(&admin);
+    assert_eq!(missing(&world), 0);
+}
+
+#[test]
+fn a_known_organization_is_asked_before_it_takes_part_in_another_channel() {
+    let mut world = World::new();
+    let admin = world.globex.signer(Role::Admin);
+    world.consent(&admin);
+    let side = |world: &World| {
+        let (definition, _) = parse(world.definition.as_bytes(), "network.yaml");
+        Side::new(&definition.unwrap(), &world.network(), BTreeMap::new())
+    };
+    let folders = repository::read(&world.members).0;
+    let known = consent::folder_msp("globex", "X", &folders.organizations["globex"]).unwrap();
+    let known = BTreeMap::from([("globex".to_owned(), known)]);
+    let before = side(&world);
+    let loans = "    - {name: loans, organizer: acme, consensus: {consenters: [acme/orderer1]}, members: [acme, globex]}\n";
+    world.definition.push_str(loans);
+    // Somebody whose key speaks for acme alone names both.
+    let change = SignedChange {
+        commit: "c1".to_owned(),
+        key: "ann".to_owned(),
+        organization: Some("acme".to_owned()),
+        organizations: agreement(&before, &side(&world)),
+    };
+    let open = |world: &World| {
+        let consented = consent::consented(&world.network(), &known, now());
+        let found = unconsented(std::slice::from_ref(&change), &consented, &BTreeSet::new());
+        found.into_iter().map(|it| it.organization).collect::<Vec<_>>()
+    };
+    assert_eq!(open(&world), ["globex"], "what it said of the other channel is not said of this one");
+    world.consent(&admin);
+    assert_eq!(open(&world), Vec::<String>::new());
 }
 
 #[test]

@@ -93,7 +93,7 @@ pub async fn look(ctx: &Context, scope: &Scope, nodes: &Nodes, object: &Chaincod
         // Nothing is known of the ledger: the observation says why.
         None => seen.observed.committed.unseen(),
     };
-    let shared = !hosts_all(settings, &channel.spec);
+    let shared = !hosts_all(settings, &channel.spec, None);
     let sequence = seen.observed.committed.value().and_then(|committed| u64::try_from(committed.sequence).ok());
     let this = object.name_any();
     let mut view = View {

@@ -28,7 +28,7 @@ pub struct ProposalSeen {
     pub digest: String,
     /// Where it stands; absent before its controller looked at it.
     pub phase: Option<ProposalPhase>,
-    /// Whether it cannot pass because of those who reject it.
+    /// Whether it cannot pass, because of those who reject it or whoever signs: it opens again by itself.
     pub voted_down: bool,
     /// Own organizations whose votes it waits for, by MSP ID.
     pub awaiting: Vec<String>,

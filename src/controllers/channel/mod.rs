@@ -19,9 +19,11 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
+use tenter_consortium::channel_config::organizations;
 use tenter_consortium::objects::{ConsenterRef, Kind, LABEL_CHANNEL};
 use tenter_consortium::settings::{hosts_all, organization_allowed};
 use tenter_consortium::status::ChannelPhase;
+use tenter_fabric::config::CurrentConfig;
 
 use self::config::ProposalSeen;
 use self::decide::{Action, decide};
@@ -213,7 +215,10 @@ impl Controlled for ChannelController {
         let proposals = proposals(ctx, object).await?;
         let look = look(&self.nodes, &ctx.namespace, &object.spec, parties, &proposals);
         let (mut seen, peers) = tokio::join!(look, peers(ctx, object));
-        let shared = !hosts_all(&scope.consortium.spec, &object.spec);
+        let live =
+            seen.config.value().and_then(|live| CurrentConfig::from_bytes(&object.spec.channel, &live.config).ok());
+        let live = live.map(|current| organizations(current.config()));
+        let shared = !hosts_all(&scope.consortium.spec, &object.spec, live.as_ref());
         let sequence = seen.config.value().map(|config| config.sequence);
         let this = (Kind::Channel, object.spec.channel.as_str());
         seen.view.formed |= object.status.as_ref().is_some_and(|status| status.config_sequence.is_some());

@@ -94,9 +94,11 @@ pub struct Judgement {
     pub no_writer: Option<String>,
     /// Organizations of this daemon whose signatures would help and whose administrators have not said so, by MSP ID.
     pub awaiting_votes: Vec<String>,
+    /// Sets of organizations each of which would be enough beside those that have signed, by MSP ID.
+    pub enough: Vec<Vec<String>>,
     /// Who rejects it, with their reasons.
     pub rejected: Vec<String>,
-    /// Whether those who do not reject it can never be enough.
+    /// Whether those who do not reject it can never be enough; where nobody rejects it, all of them together.
     pub impossible: bool,
     /// Own organizations that reject it and whose signatures others have, by MSP ID.
     pub withdrawn: Vec<String>,
@@ -194,6 +196,9 @@ pub enum Action {
 
 /// Reason of a proposal that cannot pass because of those who reject it.
 pub const VOTED_DOWN: &str = "VotedDown";
+
+/// Reason of a proposal that nobody in the channel could make pass.
+pub const UNSATISFIABLE: &str = "Unsatisfiable";
 
 /// What to do, and what to show.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -369,6 +374,14 @@ fn gate(view: &View) -> Option<Decision> {
 }
 
 fn collecting(view: &View, judgement: &Judgement, now: Timestamp) -> Decision {
+    if judgement.impossible && judgement.rejected.is_empty() {
+        let message = format!(
+            "nobody in channel {} can make up what is missing, {}: change what the definition asks for; the policies that guard \
+             it name who is not there",
+            view.channel, judgement.missing
+        );
+        return Decision::new(Phase::Rejected, Outlook::stalled(UNSATISFIABLE, message));
+    }
     if judgement.impossible {
         let message = format!(
             "rejected by {}: without them nobody can make up what is missing, {}; change what the definition asks for, or have \

@@ -115,6 +115,21 @@ fn own_organizations_sign_then_others_are_waited_for() {
 }
 
 #[test]
+fn what_nobody_can_make_pass_says_so_at_once() {
+    let judgement = Judgement {
+        missing: "an admin of X".to_owned(),
+        to_sign: vec!["A".to_owned()],
+        impossible: true,
+        ..Judgement::default()
+    };
+    let exchanged = Exchanged { used: true, published: false, behind: true };
+    let mut stuck = View { judgement: Some(judgement), exchanged, ..view() };
+    assert!(check(&stuck, Phase::Rejected, "Unsatisfiable", &[]).contains("an admin of X"));
+    stuck.judgement.as_mut().unwrap().rejected = vec!["B (no)".to_owned()];
+    assert!(check(&stuck, Phase::Rejected, VOTED_DOWN, &[Action::Publish]).contains("B (no)"));
+}
+
+#[test]
 fn nothing_is_signed_or_given_away_before_the_definition_was_seen() {
     let judgement = Judgement { to_sign: vec!["A".to_owned()], ..Judgement::default() };
     let exchanged = Exchanged { used: true, published: false, behind: true };

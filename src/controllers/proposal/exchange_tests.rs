@@ -13,7 +13,7 @@ use tenter_fabric::config::CurrentConfig;
 use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate};
 
 use super::decide::{Action, Answer, Attempt, Decision, View, decide};
-use super::look::{Place, Seen, look};
+use super::look::{Live, Place, Seen, look};
 use crate::controllers::process_world::{CHANNEL, SYSTEM, World};
 use crate::messages::channel::{How, MessageChannel};
 use crate::messages::{Message, Messages};
@@ -115,7 +115,8 @@ impl Daemon {
             votes: &self.votes,
             now,
         };
-        let seen = look(&place, self.base, self.update.clone(), self.signatures.clone()).await;
+        let live = Live::read(&world.nodes, SYSTEM, &self.settings, &self.spec).await;
+        let seen = look(&place, live, self.base, self.update.clone(), self.signatures.clone()).await;
         let place = (SYSTEM.to_owned(), "proposal".to_owned());
         let update = (CHANNEL, "policies", self.update.digest());
         let mut view = View::unseen(place, (update.0, update.1, &update.2), self.attempt.clone(), now);
@@ -367,6 +368,55 @@ async fn manual_signing_waits_for_a_word() {
     acme.settings = settings(&["hub", "acme"], "auto");
     acme.settings.source.verification = None;
     assert_eq!(acme.pass(&world, 120).await.outlook.verdict.reason(), "VotesMissing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejection_signed_elsewhere_counts_for_the_own_daemon_too() {
+    let (mut world, url) = formed().await;
+    change(&mut world, "ANY Endorsement");
+    let mut acme = Daemon::new(&world, &url, &["hub", "acme"]).await;
+    let decision = acme.pass(&world, 0).await;
+    assert_eq!(decision.actions, [Action::Sign("AcmeMSP".to_owned())], "not published yet: {decision:?}");
+    let found = signing_identity(world.nodes.store(), "trade-acme", "identity-config-admin", "AcmeMSP").await;
+    let rejection = acme.update.reject(found.value().unwrap(), nonce().unwrap(), "not like this").unwrap();
+    let mut message = Message::new(CHANNEL, acme.update.bytes());
+    message.rejections.insert("AcmeMSP".to_owned(), Blob(rejection.to_bytes()));
+    let offline = MessageChannel::new(world.folder.path().join("offline"), How::Here);
+    offline.publish(&url, &Credentials::default(), Timestamp::now(), message).await.unwrap();
+    let decision = acme.pass(&world, 60).await;
+    assert_eq!(decision.outlook.verdict.reason(), "SignaturesMissing", "{decision:?}");
+    assert!(decision.actions.is_empty(), "neither signed nor published: {decision:?}");
+    assert!(decision.outlook.verdict.message().contains("AcmeMSP (not like this)"), "{decision:?}");
+    // Two of the other members could still make it pass.
+    let (_, view) = acme.look(&world, Timestamp::now() + jiff::SignedDuration::from_secs(120)).await;
+    let enough = view.judgement.unwrap().enough;
+    assert!(enough.contains(&vec!["GlobexMSP".to_owned(), "InitechMSP".to_owned()]), "{enough:?}");
+    // A Vote is the later word.
+    acme.vote("AcmeMSP", VoteChoice::Approve, "");
+    let decision = acme.pass(&world, 180).await;
+    assert_eq!(decision.actions, [Action::Publish], "{decision:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_voted_out_by_a_file_that_leaves_it_out() {
+    let (mut world, url) = formed().await;
+    world.spec.members.retain(|member| member.organization != "initech");
+    world.spec.retired = vec!["initech".to_owned()];
+    // This daemon acts for everybody that the file still names.
+    let mut rest = Daemon::new(&world, &url, &["hub", "acme", "globex"]).await;
+    rest.settings.signing.clear();
+    let live = Live::read(&world.nodes, SYSTEM, &rest.settings, &rest.spec).await;
+    assert!(live.is_shared(&rest.settings, &rest.spec), "the one that leaves is to be told");
+    let decision = rest.pass(&world, 0).await;
+    assert_eq!(decision.outlook.verdict.reason(), "VotesMissing", "{decision:?}");
+    assert_eq!(decision.actions, [Action::Publish]);
+    let everybody = settings(&["hub", "acme", "globex", "initech"], "manual");
+    assert!(!live.is_shared(&everybody, &rest.spec));
+    rest.vote("AcmeMSP", VoteChoice::Approve, "");
+    rest.vote("GlobexMSP", VoteChoice::Approve, "");
+    rest.until(&world, ProposalPhase::Committed, "Committed").await;
+    let live = Live::read(&world.nodes, SYSTEM, &rest.settings, &rest.spec).await;
+    assert!(!live.is_shared(&rest.settings, &rest.spec), "it is gone");
 }
 
 #[tokio::test(flavor = "multi_thread")]

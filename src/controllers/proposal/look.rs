@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
 use jiff::Timestamp;
-use tenter_consortium::channel_config::{TopicUpdate, choose, problems, updates};
+use tenter_consortium::channel_config::{TopicUpdate, choose, organizations, problems, updates};
 use tenter_consortium::document::Blob;
 use tenter_consortium::objects::{ChannelSpec, ConsortiumSpec, SigningMode, VoteChoice};
 use tenter_consortium::observation::Observation;
 use tenter_consortium::observed::LiveChannel;
-use tenter_consortium::settings::signing_mode;
+use tenter_consortium::settings::{hosts_all, signing_mode};
 use tenter_consortium::status::{ProposalSignature, ProposalVote, RefusedSignature};
 use tenter_fabric::block::{Block, ConfigOrigin};
 use tenter_fabric::client::TransportError;
@@ -17,7 +17,7 @@ use tenter_fabric::client::broadcast::BroadcastError;
 use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate, Freshness};
 use tenter_fabric::config::{ChannelConfig, CurrentConfig};
 use tenter_fabric::identity::SigningIdentity;
-use tenter_fabric::policy::{Judge, KnownIdentity, Received, Requirement, Role};
+use tenter_fabric::policy::{Judge, KnownIdentity, Received, Requirement, Role, Signer as Wanted};
 use tenter_fabric::x509::CertificateInfo;
 
 use super::decide::{Answer, Exchanged, Judgement, Standing, View};
@@ -65,11 +65,16 @@ pub struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// What an own organization's administrator said.
-    fn said(&self, msp_id: &str) -> Option<VoteChoice> {
-        self.votes.get(msp_id).map(|vote| vote.choice)
+    /// What an own organization's administrator said: a Vote, or else a rejection among those that were published (`told`),
+    /// signed where no cluster is.
+    fn said(&self, msp_id: &str, told: &[ProposalVote]) -> Option<VoteChoice> {
+        let published = || told.iter().find(|vote| vote.msp_id == msp_id);
+        self.votes.get(msp_id).or_else(published).map(|vote| vote.choice)
     }
 }
+
+/// How many sets of signers a status lists.
+const SETS: usize = 8;
 
 /// What was seen of an update.
 pub struct Seen {
@@ -102,23 +107,52 @@ struct Judged {
     untold: BTreeMap<String, String>,
 }
 
+/// A channel as it is: its orderers, and the configuration in force.
+pub struct Live {
+    orderers: Vec<Node>,
+    config: Observation<(LiveChannel, CurrentConfig)>,
+}
+
+impl Live {
+    /// Reads the newest configuration.
+    pub async fn read(nodes: &Nodes, namespace: &str, settings: &ConsortiumSpec, spec: &ChannelSpec) -> Self {
+        // Own orderers first; a member that has none, or whose are down, asks those of others.
+        let readers = own_readers(spec, &settings.organizations);
+        let mut orderers = own_consenters(spec, &settings.organizations);
+        orderers.extend(own_leaving(spec, &settings.organizations));
+        orderers.extend(foreign_consenters(spec, namespace, &settings.organizations, &readers));
+        let pinned = read_pinned(nodes.store(), namespace, &spec.channel, block_hash).await;
+        let hash = pinned.value().map(|pinned| pinned.hash.clone());
+        let config = match channel::config(nodes, &orderers, &spec.channel, hash.as_deref()).await {
+            Observation::Present { value: live } => match CurrentConfig::from_bytes(&spec.channel, &live.config) {
+                Ok(current) => Observation::Present { value: (live, current) },
+                Err(error) => {
+                    Observation::Unreachable { evidence: format!("config block {}: {}", live.block, chain(&error)) }
+                }
+            },
+            other => other.unseen(),
+        };
+        Self { orderers, config }
+    }
+
+    /// Whether others take part in the channel as it is, or as it shall be.
+    pub fn is_shared(&self, settings: &ConsortiumSpec, spec: &ChannelSpec) -> bool {
+        let live = self.config.value().map(|(_, current)| organizations(current.config()));
+        !hosts_all(settings, spec, live.as_ref())
+    }
+}
+
 /// Looks at everything that the decision needs. `collected` are signatures from anywhere: only those that count are
 /// kept.
 pub async fn look(
     place: &Place<'_>,
+    live: Live,
     base_sequence: u64,
     update: ConfigUpdate,
     collected: Vec<ConfigSignature>,
 ) -> Seen {
-    let Place { nodes, namespace, settings, spec, .. } = *place;
-    // Own orderers first; a member that has none, or whose are down, asks those of others.
-    let readers = own_readers(spec, &settings.organizations);
-    let mut orderers = own_consenters(spec, &settings.organizations);
-    orderers.extend(own_leaving(spec, &settings.organizations));
-    orderers.extend(foreign_consenters(spec, namespace, &settings.organizations, &readers));
-    let pinned = read_pinned(nodes.store(), namespace, &spec.channel, block_hash).await;
-    let hash = pinned.value().map(|pinned| pinned.hash.clone());
-    let config = channel::config(nodes, &orderers, &spec.channel, hash.as_deref()).await;
+    let Place { spec, .. } = *place;
+    let Live { orderers, config } = live;
     let published = place.messages.and_then(|messages| messages.find(&spec.channel, &update.digest()));
     let mut seen = Seen {
         update,
@@ -132,13 +166,8 @@ pub async fn look(
         exchanged: Exchanged { published: published.is_some(), ..Exchanged::default() },
         orderers,
     };
-    let Observation::Present { value: live } = config else { return seen };
-    match CurrentConfig::from_bytes(&spec.channel, &live.config) {
-        Ok(current) => seen.compare(place, base_sequence, &live, &current, collected).await,
-        Err(error) => {
-            let evidence = format!("config block {}: {}", live.block, chain(&error));
-            seen.standing = Observation::Unreachable { evidence };
-        }
+    if let Observation::Present { value: (live, current) } = config {
+        seen.compare(place, base_sequence, &live, &current, collected).await;
     }
     seen
 }
@@ -378,7 +407,7 @@ async fn judge(
     let (told, refused_rejections) = rejections(&judge, update, place, &signatures);
     refused.extend(refused_rejections);
     // What an own organization signed and no longer wants does not count here, whoever may have it.
-    let unwanted = |msp_id: &str| place.said(msp_id) == Some(VoteChoice::Reject);
+    let unwanted = |msp_id: &str| place.said(msp_id, &told) == Some(VoteChoice::Reject);
     let all: Vec<KnownIdentity> = signatures.iter().map(|(_, signer)| signer.clone()).collect();
     let published = |msp_id: &str| {
         let there = messages.and_then(|messages| messages.find(&spec.channel, &update.digest()));
@@ -391,7 +420,7 @@ async fn judge(
         .cloned()
         .collect();
     signatures.retain(|(_, signer)| !unwanted(&signer.msp_id));
-    let Able { own, signers, willing, writers } = able(place, &judge).await;
+    let Able { own, signers, willing, writers } = able(place, &judge, current, &told).await;
     let have: Vec<KnownIdentity> = signatures.iter().map(|(_, signer)| signer.clone()).collect();
     let requirement = judge.needed_for(current, update, &have);
     let satisfied = requirement.is_satisfied();
@@ -406,11 +435,12 @@ async fn judge(
     let open: BTreeSet<String> = able.iter().filter(|msp_id| !unwanted(msp_id)).cloned().collect();
     let awaiting_votes = help(&open).into_iter().filter(|msp_id| !willing.contains(msp_id)).collect();
     let mut said: Vec<ProposalVote> = votes.values().cloned().collect();
-    said.extend(told.iter().filter(|vote| !own.contains(&vote.msp_id)).cloned());
+    said.extend(told.iter().filter(|vote| !votes.contains_key(&vote.msp_id)).cloned());
     let rejecting: BTreeSet<&String> =
         said.iter().filter(|vote| vote.choice == VoteChoice::Reject).map(|vote| &vote.msp_id).collect();
     let rejected = rejected_by(&said);
-    let impossible = !satisfied && voted_down(&requirement, &rejecting);
+    let impossible = !satisfied && (voted_down(&requirement, &rejecting) || !requirement.is_possible());
+    let enough = if satisfied { Vec::new() } else { enough(&requirement) };
     let submittable = satisfied || judge.needed_for(current, update, &all).is_satisfied();
     let untold = votes
         .values()
@@ -431,6 +461,7 @@ async fn judge(
             to_sign,
             no_writer,
             awaiting_votes,
+            enough,
             rejected,
             impossible,
             withdrawn: withdrawn.into_iter().collect(),
@@ -493,8 +524,9 @@ struct Able {
     writers: Writers,
 }
 
-async fn able(place: &Place<'_>, judge: &Judge) -> Able {
+async fn able(place: &Place<'_>, judge: &Judge, current: &CurrentConfig, told: &[ProposalVote]) -> Able {
     let Place { nodes, settings, spec, now, .. } = *place;
+    let live = organizations(current.config());
     let organizations = own_organizations(settings, spec);
     let own: BTreeSet<String> = organizations.iter().map(|own| own.msp_id.clone()).collect();
     let secret = |own: &Own, name: &str| format!("{}/{name}", own.namespace);
@@ -508,8 +540,8 @@ async fn able(place: &Place<'_>, judge: &Judge) -> Able {
             judge.identify(identity.creator()).is_ok_and(|known| known.role() == Some(Role::Admin))
         });
         if counts {
-            let auto = signing_mode(settings, spec, &own.organization) == SigningMode::Auto;
-            let willing = match place.said(&own.msp_id) {
+            let auto = signing_mode(settings, spec, &live, &own.organization) == SigningMode::Auto;
+            let willing = match place.said(&own.msp_id, told) {
                 Some(VoteChoice::Approve) => true,
                 Some(VoteChoice::Reject) => false,
                 None => auto,
@@ -534,8 +566,14 @@ fn rejections(
 ) -> (Vec<ProposalVote>, Vec<RefusedSignature>) {
     let (mut found, mut refused) = (Vec::new(), Vec::new());
     let there = place.messages.and_then(|messages| messages.find(&place.spec.channel, &update.digest()));
+    let own = own_organizations(place.settings, place.spec);
+    // An own signature that nobody else has yet can be kept back.
+    let given = |msp_id: &String| {
+        let published = there.is_some_and(|message| message.signatures.contains_key(msp_id));
+        published || !own.iter().any(|own| own.msp_id == *msp_id)
+    };
     for (message, (msp_id, bytes)) in there.iter().flat_map(|it| it.rejections.iter().map(move |entry| (it, entry))) {
-        let signed = signatures.iter().any(|(_, signer)| signer.msp_id == *msp_id);
+        let signed = given(msp_id) && signatures.iter().any(|(_, signer)| signer.msp_id == *msp_id);
         match judge.receive_rejection(update, msp_id, &bytes.0, place.now) {
             Ok(rejection) if !signed || place.votes.contains_key(msp_id) => found.push(ProposalVote {
                 organization: String::new(),
@@ -566,9 +604,16 @@ fn rejected_by(votes: &[ProposalVote]) -> Vec<String> {
         .collect()
 }
 
+/// The smallest sets of organizations that would be enough, by MSP ID.
+fn enough(requirement: &Requirement<'_>) -> Vec<Vec<String>> {
+    let names = |set: BTreeSet<Wanted>| set.into_iter().map(|signer| signer.msp_id).collect::<BTreeSet<_>>();
+    let sets: BTreeSet<BTreeSet<String>> = requirement.minimal_sets(SETS).into_iter().map(names).collect();
+    sets.into_iter().map(|set| set.into_iter().collect()).collect()
+}
+
 /// Whether nobody is left who could make up what is missing. What policies ask of more than roles is not counted on.
 fn voted_down(requirement: &Requirement<'_>, rejecting: &BTreeSet<&String>) -> bool {
-    let everybody = requirement.helpful();
+    let everybody = requirement.present();
     let left = everybody.iter().filter(|signer| !rejecting.contains(&signer.msp_id)).cloned().collect();
     !rejecting.is_empty() && requirement.choose(&everybody).is_some() && requirement.choose(&left).is_none()
 }

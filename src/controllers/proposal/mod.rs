@@ -26,12 +26,11 @@ use tenter_consortium::objects::{
     ProposalSpec,
 };
 use tenter_consortium::observation::Observation;
-use tenter_consortium::settings::hosts_all;
 use tenter_consortium::status::{ProposalPhase, ProposalSignature, ProposalStatus, ProposalVote};
 use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate};
 
-use self::decide::{Action, Answer, Attempt, Standing, VOTED_DOWN, View, decide};
-use self::look::{Place, Seen, look, own_organizations};
+use self::decide::{Action, Answer, Attempt, Standing, UNSATISFIABLE, VOTED_DOWN, View, decide};
+use self::look::{Live, Place, Seen, look, own_organizations};
 use super::apply::MANAGED_BY;
 use super::channel::config::ProposalSeen;
 use super::conditions::{READY, state};
@@ -59,7 +58,7 @@ pub fn seen(proposal: &Proposal) -> ProposalSeen {
         topic: proposal.spec.topic.clone(),
         digest: proposal.spec.digest.clone(),
         phase: status.phase,
-        voted_down: ready.is_some_and(|condition| condition.reason == VOTED_DOWN),
+        voted_down: ready.is_some_and(|condition| [VOTED_DOWN, UNSATISFIABLE].contains(&condition.reason.as_str())),
         awaiting: status.awaiting_votes.clone(),
         changes: proposal.spec.changes.clone(),
         message: ready.map_or_else(|| "it was just made".to_owned(), |condition| condition.message.clone()),
@@ -148,9 +147,9 @@ impl ProposalController {
         &self,
         ctx: &Context,
         settings: &ConsortiumSpec,
-        channel: &ChannelSpec,
+        shared: bool,
     ) -> (Option<(String, Credentials)>, Option<Messages>, Option<String>) {
-        if hosts_all(settings, channel) {
+        if !shared {
             return (None, None, None);
         }
         let source = place(settings);
@@ -286,7 +285,9 @@ impl Controlled for ProposalController {
         let channel = apply::get::<Channel>(ctx, &ctx.namespace, &object.spec.channel).await?.ok_or_else(|| {
             Failure::terminal("NoChannel", format!("there is no Channel {}/{}", ctx.namespace, object.spec.channel))
         })?;
-        let (exchange, messages, silent) = self.exchanged(ctx, &scope.consortium.spec, &channel.spec).await;
+        let live = Live::read(&self.nodes, &ctx.namespace, &scope.consortium.spec, &channel.spec).await;
+        let shared = live.is_shared(&scope.consortium.spec, &channel.spec);
+        let (exchange, messages, silent) = self.exchanged(ctx, &scope.consortium.spec, shared).await;
         let votes = votes(ctx, scope, object, &channel.spec).await?;
         let place = Place {
             nodes: &self.nodes,
@@ -297,7 +298,7 @@ impl Controlled for ProposalController {
             votes: &votes,
             now: ctx.now(),
         };
-        let seen = look(&place, object.spec.base_sequence, update, collected).await;
+        let seen = look(&place, live, object.spec.base_sequence, update, collected).await;
         seen.complete(&mut view);
         Ok(Observed { view, seen: Some(seen), place: exchange, silent })
     }
@@ -321,6 +322,7 @@ impl Controlled for ProposalController {
             missing: missing.filter(|missing| !missing.is_empty()),
             refused: observed.seen.as_ref().map(Seen::refused).unwrap_or_default(),
             awaiting_votes: observed.view.judgement.as_ref().map(|it| it.awaiting_votes.clone()).unwrap_or_default(),
+            enough: observed.view.judgement.as_ref().map(|it| it.enough.clone()).unwrap_or_default(),
             votes: observed.seen.as_ref().and_then(Seen::votes).unwrap_or(old.votes),
             still_submittable: decision.still_submittable,
             submitted_at: observed.view.attempt.as_ref().map(|attempt| attempt.first.to_string()).or(old.submitted_at),

@@ -12,7 +12,7 @@ use tenter_fabric::config::CurrentConfig;
 use tenter_fabric::config::update::{ConfigSignature, ConfigUpdate};
 
 use super::decide::{Action, Answer, Attempt, Decision, View, decide};
-use super::look::{Place, Seen, look};
+use super::look::{Live, Place, Seen, look};
 use crate::controllers::process_world::{CHANNEL, SYSTEM, World, pair, reference};
 use crate::nodes::identity::signing_identity;
 use crate::nodes::nonce;
@@ -63,7 +63,8 @@ impl Followed {
         let settings = settings();
         let (nodes, spec, votes) = (&world.nodes, &world.spec, BTreeMap::new());
         let place = Place { nodes, namespace: SYSTEM, settings: &settings, spec, messages: None, votes: &votes, now };
-        let seen = look(&place, self.base, self.update.clone(), self.signatures.clone()).await;
+        let live = Live::read(nodes, SYSTEM, &settings, spec).await;
+        let seen = look(&place, live, self.base, self.update.clone(), self.signatures.clone()).await;
         let place = (SYSTEM.to_owned(), "proposal".to_owned());
         let update = (CHANNEL, "orderer-settings", self.update.digest());
         let mut view = View::unseen(place, (update.0, update.1, &update.2), self.attempt.clone(), now);

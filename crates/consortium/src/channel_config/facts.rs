@@ -83,6 +83,12 @@ pub fn facts(config: &ChannelConfig) -> Result<ChannelFacts, String> {
     })
 }
 
+/// The organizations in a configuration, members and those that order, by the keys of their groups.
+pub fn organizations(config: &ChannelConfig) -> BTreeSet<String> {
+    let members = config.application.organizations.keys();
+    config.orderer.organizations.keys().chain(members).cloned().collect()
+}
+
 type ConsensusFacts = (ConsensusType, Vec<String>, BTreeMap<String, String>);
 
 fn consensus(consensus: &Consensus) -> Result<ConsensusFacts, String> {

@@ -14,7 +14,7 @@ use std::error::Error;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use facts::{differences, facts, live_channel, live_config};
+pub use facts::{differences, facts, live_channel, live_config, organizations};
 pub(crate) use first::msp;
 pub use first::{first_config, genesis, genesis_in, policy_config};
 pub use lockout::{lock_out, lock_out_at_first};

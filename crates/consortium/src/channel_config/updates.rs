@@ -205,7 +205,13 @@ pub fn signing(
     let left: BTreeSet<String> = own.difference(&signed).cloned().collect();
     let (own, enough) = choose(&requirement, &left);
     let missing = (!enough).then(|| format!("{requirement}, of which this daemon signs for too few"));
-    let passes = Some(if enough { Passing::Yes } else { Passing::WithOthers });
+    let passes = Some(if enough {
+        Passing::Yes
+    } else if requirement.is_possible() {
+        Passing::WithOthers
+    } else {
+        Passing::No { why: format!("nobody in the channel can give {requirement}") }
+    });
     Signing { required, own, missing, signed: signed.into_iter().collect(), passes }
 }
 

@@ -6,11 +6,12 @@ use tenter_fabric::policy::Role;
 use tenter_fabric::x509::{CertificateInfo, renewal_due, verify_chain};
 
 use super::approval::{self, ApprovalError};
+use super::founding::founders;
 use super::{NotFounded, OrganizationFolder, Problem, Repository, consent, founding, organization_path, read};
 use crate::channel_config::{ConsenterMaterial, MspMaterial, chain};
 use crate::desired::channel_spec;
 use crate::diagnostic::{Diagnostic, Span, closest, quoted};
-use crate::network::{Network, Organization};
+use crate::network::{Channel, Network, Organization};
 use crate::rules::{self, RuleId};
 use crate::values::Address;
 
@@ -188,6 +189,7 @@ impl Checker<'_> {
             self.problem(&super::genesis_path(name), rules::PINNED_GENESIS, message, help);
         }
         for channel in &self.network.channels {
+            self.newcomers(channel, repository);
             let shared = channel.participants().iter().any(|name| repository.organizations.contains_key(*name));
             if !shared {
                 continue;
@@ -205,6 +207,22 @@ impl Checker<'_> {
                 let help = "nobody joins this block: write it again with `tenter genesis` before anyone has joined, or take \
                             the change back";
                 self.problem(&super::genesis_path(&channel.name), rules::PINNED_GENESIS, chain(&error), help);
+            }
+        }
+    }
+}
+
+impl Checker<'_> {
+    /// Who takes part in a channel that others founded, and has not said that it wants to. What a consent that is there covers is
+    /// looked at by itself.
+    fn newcomers(&mut self, channel: &Channel, repository: &Repository) {
+        let Some(founders) = founders(self.network, repository, &channel.name) else { return };
+        for name in channel.participants() {
+            let silent = repository.organizations.get(name).is_some_and(|folder| folder.consent.is_none());
+            if silent && !founders.contains(name) {
+                let message = format!("{name} takes part in channel {} and has not consented to it", channel.name);
+                let path = format!("{}/{}", organization_path(name), consent::CONSENT);
+                self.problem(&path, rules::CONSENT_MISSING, message, format!("{name} gives it: `tenter consent {name}`"));
             }
         }
     }

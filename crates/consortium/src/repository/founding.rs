@@ -1,5 +1,7 @@
 //! The genesis block of a channel as the repository's folders give it, and whether the pinned one is that.
 
+use std::collections::BTreeSet;
+
 use tenter_fabric::genesis::{GenesisFormat, GenesisInputs, verify_pinned};
 
 use super::{Repository, genesis_path, organization_path, read, refusal};
@@ -56,7 +58,7 @@ fn list(missing: &[(String, String)]) -> String {
 /// The material of a channel, out of the folders alone; or what is missing, and whose it is.
 pub fn material(spec: &ChannelSpec, repository: &Repository) -> Result<Material, Vec<(String, String)>> {
     let mut material = Material::default();
-    let mut missing = std::collections::BTreeSet::new();
+    let mut missing = BTreeSet::new();
     let orderers = spec.orderer_organizations.iter().map(|entry| &entry.organization);
     for organization in orderers.chain(spec.members.iter().map(|member| &member.organization)) {
         let folder = repository.organizations.get(organization);
@@ -109,6 +111,14 @@ fn inputs(network: &Network, repository: &Repository, channel: &str) -> Result<(
         }
     }
     Ok((spec, material))
+}
+
+/// Who took part in a channel when its pinned genesis block was made; `None` where that is not known.
+pub(super) fn founders(network: &Network, repository: &Repository, channel: &str) -> Option<BTreeSet<String>> {
+    let note = &repository.channels.get(channel)?.note;
+    let snapshot = network.repository.commits.get(&note.commit)?;
+    let then = load(&snapshot.definition.0, "network.yaml", &RepositoryFacts::default()).network?;
+    Some(then.channel(channel)?.participants().into_iter().map(str::to_owned).collect())
 }
 
 /// The pinned genesis block of a channel, if it is the one that follows from the commit that it names. Where that commit

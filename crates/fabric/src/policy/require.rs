@@ -51,7 +51,12 @@ impl Judge {
 
     /// Whether the organisations of the channel could satisfy a policy at all, if everybody in them signed.
     pub fn is_satisfiable(&self, path: &str) -> bool {
-        self.residue(path, &[]).is_possible(&|principal| match principal {
+        self.residue(path, &[]).is_possible(&|principal| self.has(principal))
+    }
+
+    /// Whether somebody in the organisations of the channel can be what a principal asks for.
+    fn has(&self, principal: &Principal) -> bool {
+        match principal {
             Principal::Role { msp_id, role } => self.has_role(msp_id, *role),
             Principal::Unit { msp_id, .. } => self.has_role(msp_id, Role::Member),
             Principal::Identity { msp_id, certificate } => {
@@ -60,7 +65,7 @@ impl Judge {
             }
             // What it asks for is not known.
             Principal::Other { .. } => true,
-        })
+        }
     }
 
     /// The principals that policies name.
@@ -119,6 +124,11 @@ impl Requirement<'_> {
         self.nodes.iter().all(Node::is_true)
     }
 
+    /// Whether the organisations of the channel could make up what is missing, if everybody in them signed.
+    pub fn is_possible(&self) -> bool {
+        self.nodes.iter().all(|node| node.is_possible(&|principal| self.judge.has(principal)))
+    }
+
     /// The policies, each with what it still needs, in words; without those that are satisfied.
     pub fn missing(&self) -> Vec<(&str, String)> {
         let paths = self.paths.iter().map(String::as_str);
@@ -135,8 +145,13 @@ impl Requirement<'_> {
         self.holds(more)
     }
 
-    /// Everyone whose signature could help, in the roles that the policies name. Listed are roles only: a policy may
-    /// also name a certificate or a unit.
+    /// Everyone whose signature could help, in the roles that the policies name, as far as the channel has them. Listed are
+    /// roles only: a policy may also name a certificate or a unit.
+    pub fn present(&self) -> BTreeSet<Signer> {
+        self.helpful().into_iter().filter(|signer| self.judge.has_role(&signer.msp_id, signer.role)).collect()
+    }
+
+    /// Everyone whose signature could help, in the roles that the policies name, in the channel or not.
     pub fn helpful(&self) -> BTreeSet<Signer> {
         let mut leaves = Vec::new();
         for node in &self.nodes {
@@ -192,9 +207,11 @@ impl Requirement<'_> {
         masks.into_iter().map(set).find(|set| self.holds(set))
     }
 
-    /// Up to `limit` minimal sets of roles that satisfy everything, smallest first. All of them, if there are few.
+    /// Up to `limit` minimal sets of roles that satisfy everything, smallest first. All of them, if there are few. Roles that
+    /// nobody in the channel has are in none.
     pub fn minimal_sets(&self, limit: usize) -> Vec<BTreeSet<Signer>> {
         let mut candidates = sets(&Node::all(self.nodes.clone()), limit.saturating_mul(SETS_FOR_ONE));
+        candidates.retain(|set| set.iter().all(|signer| self.judge.has_role(&signer.msp_id, signer.role)));
         candidates.sort_by_key(BTreeSet::len);
         let mut found: BTreeSet<(usize, BTreeSet<Signer>)> = BTreeSet::new();
         for set in candidates {

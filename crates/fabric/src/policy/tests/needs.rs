@@ -109,7 +109,13 @@ fn a_policy_that_is_not_there_needs_what_nobody_can_give() {
 #[test]
 fn what_the_members_could_satisfy() {
     let check = |rule: &str, possible: bool| {
-        assert_eq!(with_policy(rule).is_satisfiable("/Channel/Admins"), possible, "{rule}");
+        let judge = with_policy(rule);
+        assert_eq!(judge.is_satisfiable("/Channel/Admins"), possible, "{rule}");
+        let requirement = judge.needed(["/Channel/Admins"], &[]);
+        assert_eq!(requirement.is_possible(), possible, "{rule}");
+        let nobody = |signer: &Signer| signer.msp_id == "Nobody";
+        assert!(!requirement.present().iter().any(nobody), "{rule}");
+        assert!(!requirement.minimal_sets(8).iter().flatten().any(nobody), "{rule}");
     };
     check("OR('A0MSP.admin', 'Nobody.admin')", true);
     check("AND('A0MSP.admin', 'Nobody.admin')", false);
