@@ -205,11 +205,11 @@ impl Controlled for ChannelController {
     }
 
     async fn observe(&self, ctx: &Context, scope: &Scope, object: &Channel) -> Result<Observed, Failure> {
-        let organizations = &scope.consortium.spec.organizations;
-        let mut parties = Parties::of(&object.spec, &ctx.namespace, organizations);
+        let own = &scope.consortium.spec.organizations;
+        let mut parties = Parties::of(&object.spec, &ctx.namespace, own);
         if parties.others.is_empty() && !object.spec.retired.is_empty() {
-            let readers = leavers(ctx, organizations, object).await?;
-            parties.others = foreign_consenters(&object.spec, &ctx.namespace, organizations, &readers);
+            let readers = leavers(ctx, own, object).await?;
+            parties.others = foreign_consenters(&object.spec, &ctx.namespace, own, &readers);
         }
         gate(ctx, scope, object, &parties.own)?;
         let proposals = proposals(ctx, object).await?;
