@@ -366,7 +366,7 @@ mod tests {
     #[test]
     fn services_are_own_by_their_organization_and_their_place() {
         let settings = json!({
-            "source": {"url": "https://git.example/trade.git"},
+            "source": {"repository": "https://git.example/trade.git"},
             "organizations": ["acme"], "namespaces": {"allowed": ["trade-*"]},
         });
         let settings: ConsortiumSpec = serde_json::from_value(settings).unwrap();
