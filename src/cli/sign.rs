@@ -238,7 +238,9 @@ impl Remote {
         let shortest = if unasked { DIGEST } else { SHORTEST };
         if wanted.rsplit('/').next().unwrap_or_default().len() < shortest {
             let message = format!("{wanted} names too little of the update's digest");
-            let hint = format!("at least {SHORTEST} hex digits, and with --yes all {DIGEST}: everybody who may push makes updates");
+            let hint = format!(
+                "at least {SHORTEST} hex digits, and with --yes all {DIGEST}: everybody who may push makes updates"
+            );
             return Err(CliError::new(Exit::Usage, message, hint));
         }
         let messages = exchange(&self.request)?;

@@ -300,9 +300,10 @@ fn for_others(spec: &ConsortiumSpec, facts: &RepositoryFacts) -> Option<Problem>
 /// as the objects would count as what the members signed.
 pub fn from_folder(path: &Path, spec: &ConsortiumSpec, now: Timestamp) -> Newest {
     if verifies(spec) {
-        let message = "spec.source.verification asks for signed commits, and a folder (--path) has none: leave --path out, or \
+        let message =
+            "spec.source.verification asks for signed commits, and a folder (--path) has none: leave --path out, or \
                        set spec.source.verification.mode to `off`"
-            .to_owned();
+                .to_owned();
         let reason = "FolderNotVerified".to_owned();
         return Newest::failed(None, Problem { reason, message, terminal: true });
     }

@@ -84,9 +84,10 @@ impl Side {
             RetiredTarget::Organization(name) => Some(name.clone()),
             _ => None,
         });
-        let participants = network.channels.iter().map(|channel| {
-            (channel.name.clone(), channel.participants().into_iter().map(str::to_owned).collect())
-        });
+        let participants = network
+            .channels
+            .iter()
+            .map(|channel| (channel.name.clone(), channel.participants().into_iter().map(str::to_owned).collect()));
         Self { parts, folders, retired: retired.collect(), participants: participants.collect() }
     }
 }

@@ -133,8 +133,7 @@ pub fn hosts_all(spec: &ConsortiumSpec, channel: &ChannelSpec, live: Option<&BTr
     let wanted = |(organization, namespace): (&String, &String)| {
         allowed(organization) && namespace_allowed(namespace, &spec.namespaces)
     };
-    orderers.chain(members).all(wanted)
-        && live.map_or_else(|| leaving().all(allowed), |live| live.iter().all(allowed))
+    orderers.chain(members).all(wanted) && live.map_or_else(|| leaving().all(allowed), |live| live.iter().all(allowed))
 }
 
 /// Who decides that an organization signs updates of a channel, whose configuration in force has the organizations `live`.
@@ -238,10 +237,11 @@ mod tests {
             "namespaces": {"allowed": ["trade-*"]},
         }))
         .unwrap();
-        let organization =
-            |name: &str| serde_json::json!({
-            "organization": name, "mspID": name, "namespace": format!("trade-{name}"), "peers": [], "anchors": []
-        });
+        let organization = |name: &str| {
+            serde_json::json!({
+                "organization": name, "mspID": name, "namespace": format!("trade-{name}"), "peers": [], "anchors": []
+            })
+        };
         let channel = |members: &[&str], retired: &[&str], released: &[&str]| -> ChannelSpec {
             let orderer = |name: &&str| {
                 let mut orderer = organization(name);

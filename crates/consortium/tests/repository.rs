@@ -297,7 +297,8 @@ fn consent_covers_the_meaning_and_not_the_lines() {
 
 #[test]
 fn founders_need_no_consent_and_who_is_invited_does() {
-    let missing = |world: &World| world.rules_at(now()).iter().filter(|rule| *rule == "repository/consent-missing").count();
+    let missing =
+        |world: &World| world.rules_at(now()).iter().filter(|rule| *rule == "repository/consent-missing").count();
     let mut world = World::new();
     assert_eq!(missing(&world), 0, "nothing is pinned yet: all of them form it");
     world.pin();
@@ -325,7 +326,8 @@ fn a_known_organization_is_asked_before_it_takes_part_in_another_channel() {
     let known = consent::folder_msp("globex", "X", &folders.organizations["globex"]).unwrap();
     let known = BTreeMap::from([("globex".to_owned(), known)]);
     let before = side(&world);
-    let loans = "    - {name: loans, organizer: acme, consensus: {consenters: [acme/orderer1]}, members: [acme, globex]}\n";
+    let loans =
+        "    - {name: loans, organizer: acme, consensus: {consenters: [acme/orderer1]}, members: [acme, globex]}\n";
     world.definition.push_str(loans);
     // Somebody whose key speaks for acme alone names both.
     let change = SignedChange {

@@ -222,7 +222,12 @@ impl Checker<'_> {
             if silent && !founders.contains(name) {
                 let message = format!("{name} takes part in channel {} and has not consented to it", channel.name);
                 let path = format!("{}/{}", organization_path(name), consent::CONSENT);
-                self.problem(&path, rules::CONSENT_MISSING, message, format!("{name} gives it: `tenter consent {name}`"));
+                self.problem(
+                    &path,
+                    rules::CONSENT_MISSING,
+                    message,
+                    format!("{name} gives it: `tenter consent {name}`"),
+                );
             }
         }
     }
