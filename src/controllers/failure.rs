@@ -57,10 +57,16 @@ impl Failure {
 
     /// What came of an attempt that may panic, as a failure of that attempt alone: a bug that one object or commit brings out
     /// must not end the daemon, and with it everything else's upkeep. `what` is an attempt: `the reconciliation`.
-    pub async fn caught<T>(what: &str, attempt: impl Future<Output = Result<T, Self>>) -> Result<T, Self> {
-        AssertUnwindSafe(attempt).catch_unwind().await.unwrap_or_else(|_| {
-            let message = format!("{what} panicked; the daemon's log has the place: report it as a bug");
-            Err(Self::new("Panicked", message))
+    pub fn caught<T>(
+        what: &'static str,
+        attempt: impl Future<Output = Result<T, Self>>,
+    ) -> impl Future<Output = Result<T, Self>> {
+        // Boxed: it is the largest thing that a task holds, and would be moved around.
+        AssertUnwindSafe(Box::pin(attempt)).catch_unwind().map(move |caught| {
+            caught.unwrap_or_else(|_| {
+                let message = format!("{what} panicked; the daemon's log has the place: report it as a bug");
+                Err(Self::new("Panicked", message))
+            })
         })
     }
 

@@ -62,7 +62,7 @@ pub async fn perform(
         Action::Commit { sequence, endorsers } => {
             let call = commit_call(&object.spec.channel, &progress(observed)?.definition, *sequence);
             ctx.fabric_changes.count("CommitChaincode");
-            transact(nodes, object, observed, call, endorsers).await
+            Box::pin(transact(nodes, object, observed, call, endorsers)).await
         }
         Action::Initialize => {
             // The Gateway finds who must endorse, and refuses what too few do before it is ordered.

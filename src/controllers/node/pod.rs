@@ -16,6 +16,7 @@ const MAX_LAST_WORDS: usize = 400;
 
 /// What is known of a node's Pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is true or false whatever the others are")]
 pub struct PodFacts {
     /// Its uid.
     pub uid: String,

@@ -43,8 +43,8 @@ impl PlanReport {
         let revision =
             plan.revision.as_deref().map(|revision| format!(" at {}", markdown::code(short_revision(revision))));
         let heading = format!("Tenter plan for {}{}", markdown::code(&plan.consortium), revision.unwrap_or_default());
-        let mut head = vec![format!("**{}**", markdown::escaped(&summary(plan, plain)))];
-        head.extend(basis.warning().map(|warning| markdown::escaped(&warning)));
+        let mut top = vec![format!("**{}**", markdown::escaped(&summary(plan, plain)))];
+        top.extend(basis.warning().map(|warning| markdown::escaped(&warning)));
         let numbered =
             || order.iter().enumerate().filter_map(|(place, id)| plan.steps.get(id).map(|step| (place + 1, step)));
         let mut items = Vec::new();
@@ -79,9 +79,9 @@ impl PlanReport {
             // A list begins after an empty line.
             first.insert(0, '\n');
         }
-        head.extend(items);
+        top.extend(items);
         if let Some(approve) = self.approve() {
-            head.push(format!("\nWhat cannot be undone is approved with {}", markdown::code(&approve)));
+            top.push(format!("\nWhat cannot be undone is approved with {}", markdown::code(&approve)));
         }
         let mut lines = Vec::new();
         for (number, planned) in numbered() {
@@ -99,7 +99,7 @@ impl PlanReport {
         } else {
             vec![Section { summary: format!("All {}", count(plan.steps.len(), "step")), language: "diff", lines }]
         };
-        Markdown { marker: format!("plan:{}", plan.consortium), heading, head, sections }
+        Markdown { marker: format!("plan:{}", plan.consortium), heading, top, sections }
     }
 }
 
@@ -260,10 +260,10 @@ fn missing_signatures(step: &Step) -> Option<&str> {
 /// A step fails where it is refused, as its remark is an error. Numbers tell apart what is called the same.
 fn step_case(number: usize, planned: &PlannedStep) -> Case {
     let hold = Hold::of(planned);
-    let held = hold.zip(planned.blocked.as_ref()).filter(|(hold, _)| *hold != Hold::Refused);
-    let held = held.map(|(hold, why)| format!("{}: {why}", hold.words().0));
+    let waits = hold.zip(planned.blocked.as_ref()).filter(|(hold, _)| *hold != Hold::Refused);
+    let waits = waits.map(|(hold, why)| format!("{}: {why}", hold.words().0));
     let final_one = planned.irreversible.as_ref().map(|why| format!("cannot be undone: {why}"));
-    let output: Vec<String> = held.into_iter().chain(final_one).collect();
+    let output: Vec<String> = waits.into_iter().chain(final_one).collect();
     Case {
         name: format!("{number}. {}", headline(&planned.step)),
         group: "steps".to_owned(),
