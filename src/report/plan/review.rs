@@ -99,7 +99,7 @@ impl PlanReport {
         } else {
             vec![Section { summary: format!("All {}", count(plan.steps.len(), "step")), language: "diff", lines }]
         };
-        Markdown { marker: format!("plan:{}", plan.consortium), heading, top, sections }
+        Markdown { marker: format!("plan:{}", plan.consortium), heading, head: top, sections }
     }
 }
 
