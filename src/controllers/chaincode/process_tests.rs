@@ -266,7 +266,7 @@ async fn a_lost_race_is_looked_up_again_and_is_done() {
     let mut daemons = [Daemon::new(&world, "acme"), Daemon::new(&world, "globex")];
 
     // Both are endorsed before either is in a block: the ledger takes one.
-    let [(acme, acme_commits), (globex, globex_commits)] = about_to_commit(&world, &daemons).await;
+    let [(acme, acme_commits), (globex, globex_commits)] = Box::pin(about_to_commit(&world, &daemons)).await;
     let (first, second) = tokio::join!(
         daemons[0].perform(&world, &acme, &acme_commits),
         daemons[1].perform(&world, &globex, &globex_commits),
@@ -283,7 +283,7 @@ async fn a_lost_race_is_looked_up_again_and_is_done() {
     for daemon in &mut daemons {
         daemon.object.spec.version = "1.1".to_owned();
     }
-    let [(acme, acme_commits), (globex, globex_commits)] = about_to_commit(&world, &daemons).await;
+    let [(acme, acme_commits), (globex, globex_commits)] = Box::pin(about_to_commit(&world, &daemons)).await;
     daemons[1].perform(&world, &globex, &globex_commits).await.unwrap();
     let lost = daemons[0].perform(&world, &acme, &acme_commits).await.unwrap_err();
     assert_eq!(lost.reason, "Transaction");
