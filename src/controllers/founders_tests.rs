@@ -388,6 +388,7 @@ impl Member {
             awaiting: Vec::new(),
             changes: Vec::new(),
             message: String::new(),
+            block: None,
         });
         seen.collect()
     }

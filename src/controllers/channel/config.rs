@@ -36,6 +36,8 @@ pub struct ProposalSeen {
     pub changes: Vec<ProposedChange>,
     /// What it says of itself.
     pub message: String,
+    /// The block that shows it, once it is committed.
+    pub block: Option<u64>,
 }
 
 impl ProposalSeen {

@@ -243,6 +243,7 @@ fn proposed(phase: Option<ProposalPhase>) -> ProposalSeen {
         digest: "0a1b".to_owned(),
         phase,
         message: "because".to_owned(),
+        block: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Looks at a channel and does what was decided, by nothing but [`Nodes`]: no Kubernetes client in sight.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures::future::FutureExt as _;
 use tenter_consortium::channel_config::{TopicUpdate, first_config, genesis, live_channel};
@@ -13,6 +14,7 @@ use tenter_consortium::status::ForeignMember;
 use tenter_fabric::block::Block;
 use tenter_fabric::config::CurrentConfig;
 use tenter_fabric::genesis::{GenesisFormat, GenesisInputs, verify_pinned};
+use tokio::time::sleep;
 
 use super::config::{Asked, ProposalSeen, compare};
 use super::decide::{Action, OrdererView, Uncomputable, View};
@@ -207,6 +209,34 @@ async fn ordering_elsewhere(nodes: &Nodes, channel: &str, others: &[Node]) -> Ob
     }
 }
 
+/// How often a node is asked again that lags.
+const LAGS: usize = 5;
+/// How long it is given each time.
+const LAG: Duration = Duration::from_millis(200);
+
+/// A configuration that has the block in which an update was seen `committed`. A node that lags would show what stood before, and
+/// the same would be proposed once more.
+async fn newest<T, F>(committed: Option<u64>, block: fn(&T) -> u64, ask: impl Fn() -> F) -> Observation<T>
+where
+    F: Future<Output = Observation<T>>,
+{
+    let lags = |config: &T| committed.is_some_and(|committed| committed > block(config));
+    for _ in 0..LAGS {
+        let config = ask().await;
+        if config.value().is_none_or(|config| !lags(config)) {
+            return config;
+        }
+        sleep(LAG).await;
+    }
+    ask().await.try_map(|config| {
+        if !lags(&config) {
+            return Ok(config);
+        }
+        let (shown, seen) = (block(&config), committed.unwrap_or_default());
+        Err(format!("config block {shown} was shown, and block {seen} was seen already: the node lags"))
+    })
+}
+
 /// Looks at everything that the decision needs. With `foreign` organizations no genesis block is computed: the plan takes
 /// it out of the repository. What is missing for one is looked for all the same.
 pub async fn look(
@@ -286,7 +316,10 @@ pub async fn look(
     let hash = pinned.as_ref().map(|pinned| pinned.hash.as_str());
     let alone = holders.is_empty();
     let sources = if alone { elsewhere.clone() } else { holders };
-    let config = channel::config(nodes, &sources, &spec.channel, hash).await;
+    let committed = proposals.iter().filter_map(|proposal| proposal.block).max();
+    let config =
+        newest(committed, |live: &LiveChannel| live.block, || channel::config(nodes, &sources, &spec.channel, hash))
+            .await;
     let ordering = if alone && pinned.is_some() && !elsewhere.is_empty() {
         ordering_elsewhere(nodes, &spec.channel, &elsewhere).await
     } else {
@@ -413,4 +446,25 @@ fn labels(spec: &ChannelSpec) -> BTreeMap<String, String> {
         (LABEL_CONSORTIUM.to_owned(), spec.consortium.clone()),
         (LABEL_CHANNEL.to_owned(), spec.channel.clone()),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_that_lags_is_asked_again() {
+        let asked = Cell::new(3);
+        let ask = || {
+            asked.set(asked.get() + 1);
+            std::future::ready(Observation::Present { value: asked.get() })
+        };
+        assert_eq!(newest(Some(6), |block: &u64| *block, ask).await.value(), Some(&6));
+        let stays = || std::future::ready(Observation::Present { value: 5_u64 });
+        let lags = newest(Some(6), |block: &u64| *block, stays).await;
+        assert!(matches!(&lags, Observation::Unreachable { evidence } if evidence.contains("lags")), "{lags:?}");
+        assert_eq!(newest(None, |block: &u64| *block, stays).await.value(), Some(&5));
+    }
 }

@@ -62,6 +62,7 @@ pub fn seen(proposal: &Proposal) -> ProposalSeen {
         awaiting: status.awaiting_votes.clone(),
         changes: proposal.spec.changes.clone(),
         message: ready.map_or_else(|| "it was just made".to_owned(), |condition| condition.message.clone()),
+        block: status.block,
     }
 }
 
