@@ -300,6 +300,15 @@ impl Wanted {
         self.config.orderer.set_block_validation();
     }
 
+    /// The MSP of an organization that is new to the channel; until its material is known, one that only names it.
+    fn newcomer(&mut self, organization: &str, msp_id: &str, material: &Material) -> Result<MspDefinition, String> {
+        if material.msps.contains_key(organization) {
+            return msp(organization, msp_id, material);
+        }
+        self.incomplete.insert(organization.to_owned());
+        Ok(unknown_msp(msp_id))
+    }
+
     fn orderer_organizations(
         &mut self,
         live: &ChannelConfig,
@@ -327,12 +336,7 @@ impl Wanted {
                 self.refuse(format!("orderer-organization/{organization}"), why);
                 continue;
             }
-            let definition = if material.msps.contains_key(organization) {
-                msp(organization, msp_id, material)?
-            } else {
-                self.incomplete.insert(organization.clone());
-                unknown_msp(msp_id)
-            };
+            let definition = self.newcomer(organization, msp_id, material)?;
             // It has no consenter yet. From capability V3_0 on an organization that orders has endpoints all the same
             // (`common/channelconfig/orderer.go`).
             let bound = self.config.capabilities.iter().any(|name| rank(name) >= rank("V3_0"));
@@ -377,12 +381,7 @@ impl Wanted {
                 named.insert(organization.clone());
                 continue;
             }
-            let definition = if material.msps.contains_key(organization) {
-                msp(organization, msp_id, material)?
-            } else {
-                self.incomplete.insert(organization.clone());
-                unknown_msp(msp_id)
-            };
+            let definition = self.newcomer(organization, msp_id, material)?;
             let entry = ApplicationOrganization {
                 msp: definition,
                 anchors: wanted_anchors,

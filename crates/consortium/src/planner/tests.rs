@@ -26,7 +26,7 @@ use crate::observed::{
     ConfigAuthor, ForeignChange, JoinRecord, LiveChannel, LiveNamespace, LiveObject, NodeChannel, NodeRef, Observed,
     ObservedChannel,
 };
-use crate::plan::{Effects, Plan, Restart, Step};
+use crate::plan::{Effects, Plan, PlannedStep, Restart, Step, StepId};
 use crate::settings::Settings;
 
 const EXAMPLE: &str = include_str!("../../../../examples-repo/network.yaml");
@@ -214,6 +214,10 @@ fn plan_of(text: &str, world: &mut Observed) -> Plan {
     let desired = wanted(text);
     look(world, &desired);
     plan(&desired, world, Some("0123abc"))
+}
+
+fn step<'a>(plan: &'a Plan, id: &str) -> &'a PlannedStep {
+    plan.steps.get(&StepId(id.into())).unwrap_or_else(|| panic!("{id}: {}", render(plan)))
 }
 
 fn object(kind: Kind, namespace: &str, name: &str) -> ObjectRef {

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use super::*;
 use crate::observed::DefinitionAuthor;
-use crate::plan::StepId;
 
 const KEY: &str = "settlement/asset";
 
@@ -42,10 +41,6 @@ fn with(image: &str, version: &str, rest: &str) -> String {
     let chaincode =
         format!("{{name: asset, channel: settlement, version: \"{version}\", source: {{image: \"{image}\"}}{rest}}}");
     format!("{EXAMPLE}  chaincodes:\n    - {chaincode}\n")
-}
-
-fn step<'a>(plan: &'a Plan, id: &str) -> &'a crate::plan::PlannedStep {
-    plan.steps.get(&StepId(id.into())).unwrap_or_else(|| panic!("{}", super::render(plan)))
 }
 
 #[test]

@@ -15,10 +15,6 @@ fn settings_of(organization: &str) -> Settings {
     Settings { organizations: vec![organization.into()], ..settings() }
 }
 
-fn step<'a>(plan: &'a Plan, id: &str) -> &'a crate::plan::PlannedStep {
-    plan.steps.get(&crate::plan::StepId(id.into())).unwrap_or_else(|| panic!("{id}: {}", render(plan)))
-}
-
 /// The world of a daemon that hosts one organization only.
 fn world_of(text: &str, settings: &Settings) -> Observed {
     let desired = wanted_by(text, settings);

@@ -7,16 +7,12 @@ use tenter_fabric::config::CurrentConfig;
 use super::*;
 use crate::channel_config::lock_out;
 use crate::expiry::expiring;
-use crate::plan::{NoteLevel, Passing, PlannedStep, StepId};
+use crate::plan::{NoteLevel, Passing};
 use crate::repository::approval::Approval;
 
 fn between(was: &str, asked: &str) -> Plan {
     let (was, asked) = (wanted(was).into(), wanted(asked).into());
     model::plan_between(&was, &asked, "main (0123abc)", Some("4567def")).unwrap().plan
-}
-
-fn step<'a>(plan: &'a Plan, id: &str) -> &'a PlannedStep {
-    plan.steps.get(&StepId(id.into())).unwrap_or_else(|| panic!("{}", render(plan)))
 }
 
 fn signing<'a>(plan: &'a Plan, id: &str) -> &'a crate::plan::Signing {
